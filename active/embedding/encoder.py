@@ -1,0 +1,43 @@
+"""What an encoder is: anything that turns pictures into unit rows."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from active.arrays import Rows
+
+Prepared = NDArray[Any]  # Any: uint8 or float32, as the encoder likes
+"""One picture as an encoder takes it in."""
+
+
+class Encoder(Protocol):
+    """Pictures in, unit rows out.
+
+    key      names the weights and the preprocessing; safe as a file name.
+    dim      numbers per row.
+    size_px  the shorter side that `prepare` makes use of; more pixels are of no help.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def size_px(self) -> int: ...
+
+    def prepare(self, image: Image) -> Prepared:
+        """Return what `forward` needs of an upright RGB image. Cheap; may run in many threads."""
+        ...
+
+    def forward(self, prepared: Sequence[Prepared]) -> Rows:
+        """Return one unit row per prepared image, in order; none for none.
+
+        Computes in the calling thread alone, so use all cores by calling it from several threads.
+        """
+        ...
+
+    def encode(self, images: Sequence[Image]) -> Rows:
+        """Return forward() of each image prepared."""
+        ...

@@ -1,0 +1,217 @@
+"""The linear head: logistic regression per round, and probabilities that mean what they say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active.arrays import Ids, Probs, Rows, Scores
+
+Real = TypeVar("Real", np.float32, np.float64)
+
+PROVISIONAL = -1
+"""The label of a pool row that stands in as "something else" while only one label has been given."""
+STRENGTH = 10.0
+"""scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
+PROVISIONAL_ROWS = 200
+"""How many pool rows stand in."""
+ROUGH_BELOW = 10
+"""Examples of the rarest label below which probabilities are rough, whatever else is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A fitted head: plain arrays, so that a round is a plain file.
+
+    labels     (c,) the labels seen, ascending; -1 stands for provisional negatives. The columns of `predict`.
+    coef       (c, d), intercept (c,): one label against the rest; with two labels one row, for the second.
+    platt      (c, 2) slope and offset that turn a decision into a probability; with two labels one row.
+    rough      whether the probabilities rest on too little to be taken at their word.
+    """
+
+    labels: Ids
+    coef: NDArray[np.float32]
+    intercept: NDArray[np.float32]
+    platt: NDArray[np.float32]
+    rough: bool
+
+    def decision(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the signed distances, (n, c), or (n, 1) with two labels. One pass over `rows`."""
+        return np.asarray(rows @ self.coef.T + self.intercept, np.float32)
+
+    def predict(self, rows: Rows) -> Probs:
+        """Return the calibrated probabilities (n, c), in the order of `labels`."""
+        p = _sigmoid(self.decision(rows) * self.platt[:, 0] + self.platt[:, 1])
+        if len(self.labels) <= 2:
+            return np.hstack([1 - p, p])[:, -len(self.labels) :]
+        return np.asarray(p / p.sum(1, keepdims=True), np.float32)
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays to store, for `np.savez`."""
+        return {
+            "labels": self.labels,
+            "coef": self.coef,
+            "intercept": self.intercept,
+            "platt": self.platt,
+            "rough": np.array(self.rough),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> "Head":
+        """Return the head that `to_arrays` took apart."""
+        return cls(
+            labels=np.asarray(arrays["labels"], np.int64),
+            coef=np.asarray(arrays["coef"], np.float32),
+            intercept=np.asarray(arrays["intercept"], np.float32),
+            platt=np.asarray(arrays["platt"], np.float32),
+            rough=bool(arrays["rough"]),
+        )
+
+
+def fit_head(
+    rows: Rows,
+    labels: Ids,
+    *,
+    weights: NDArray[np.float32] | None = None,
+    pool: Rows | None = None,
+    rng: np.random.Generator,
+) -> Head:
+    """Return the head of these examples.
+
+    rows     (n, d) unit rows, n ≥ 1. labels  (n,) label numbers from 0 up.
+    weights  (n,) how much each example counts, above 0; None: all alike. Labels are balanced on top.
+    pool     unlabeled rows. With one label only, some of them drawn by `rng` become provisional negatives.
+    One label and no pool: a head that answers that label always.
+    The same input and `rng` give the same head. Raises ValueError without examples.
+    """
+    if len(rows) == 0:
+        raise ValueError("fit_head needs an example.")
+    count = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    seen = np.unique(labels)
+    if len(seen) == 1 and pool is not None and len(pool):
+        drawn = rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False)
+        rows = np.vstack([rows, pool[drawn]])
+        labels = np.concatenate([labels, np.full(len(drawn), PROVISIONAL, np.int64)])
+        count = np.concatenate([count, np.ones(len(drawn))])
+        seen = np.unique(labels)
+    if len(seen) == 1:
+        dim = rows.shape[1]
+        return Head(
+            labels=seen.astype(np.int64),
+            coef=np.zeros((1, dim), np.float32),
+            intercept=np.zeros(1, np.float32),
+            platt=np.array([[0, 50]], np.float32),
+            rough=True,
+        )
+    ones = seen[1:] if len(seen) == 2 else seen
+    fits = [_one_against_rest(rows, labels == label, count) for label in ones]
+    rarest = min(int((labels == label).sum()) for label in seen)
+    return Head(
+        labels=seen.astype(np.int64),
+        coef=np.stack([f[0] for f in fits]).astype(np.float32),
+        intercept=np.array([f[1] for f in fits], np.float32),
+        platt=np.array([f[2] for f in fits], np.float32),
+        rough=bool(rarest < ROUGH_BELOW or seen[0] == PROVISIONAL),
+    )
+
+
+def doubt(p: Probs) -> Scores:
+    """Return how close each item is to a toss-up between its two likeliest labels, in [0, 1]; 1 means a tie.
+
+    p  (n, c) probabilities. One label: nothing to doubt, all zeros.
+    Source: modAL's margin, turned round.
+    """
+    from modAL.uncertainty import classifier_margin
+
+    if p.shape[1] < 2:
+        return np.zeros(len(p), np.float32)
+    return np.asarray(1 - classifier_margin(_Given(), p), np.float32)
+
+
+class _Given:
+    """A classifier, as modAL's measures want one, for probabilities that are known already."""
+
+    def predict_proba(self, p: Probs) -> Probs:
+        return p
+
+
+def _one_against_rest(
+    rows: Rows, is_one: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, tuple[float, float]]:
+    """Return coefficients (d,), intercept and Platt's slope and offset of one label against the others."""
+    from modAL.models import ActiveLearner
+    from sklearn.linear_model import LogisticRegression
+
+    learner = ActiveLearner(
+        LogisticRegression(C=STRENGTH, class_weight="balanced", solver="lbfgs", tol=1e-3, max_iter=200),
+        X_training=rows,
+        y_training=is_one,
+        sample_weight=weights,
+    )
+    coef, intercept = learner.estimator.coef_[0].astype(np.float64), float(learner.estimator.intercept_[0])
+    unseen = _left_out(rows, is_one, _balanced(is_one, weights), coef=coef, intercept=intercept)
+    return coef, intercept, _platt(unseen, is_one, weights)
+
+
+def _balanced(is_one: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights that scikit-learn's "balanced" makes of `weights`: by number of examples."""
+    share = np.where(is_one, is_one.sum(), (~is_one).sum())
+    return np.asarray(weights * len(is_one) / (2 * share), np.float64)
+
+
+def _left_out(
+    rows: Rows,
+    is_one: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+    *,
+    coef: NDArray[np.float64],
+    intercept: float,
+) -> NDArray[np.float64]:
+    """Return what each example's decision would have been had it not been learned from, (n,).
+
+    One Newton step from the fitted head stands for each of the n heads that would otherwise be fitted.
+    Cost: one (d × d) solve. Source: Rad and Maleki 2020, arXiv 1801.10243, section 2.
+    """
+    x = np.hstack([rows, np.ones((len(rows), 1), np.float32)]).astype(np.float64)
+    decision = rows @ coef + intercept
+    p = _sigmoid(decision)
+    curve = weights * p * (1 - p)
+    hessian = (x.T * curve) @ x
+    hessian[np.diag_indices_from(hessian)] += 1 / STRENGTH
+    # the intercept has no penalty; a trace of one keeps the solve stable
+    hessian[-1, -1] += 1e-3 - 1 / STRENGTH
+    reach = (x * np.linalg.solve(hessian, x.T).T).sum(1)
+    pull = weights * (p - is_one)
+    return np.asarray(decision + reach * pull / np.maximum(1 - curve * reach, 1e-2), np.float64)
+
+
+def _platt(
+    decision: NDArray[np.float64], is_one: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Return slope (never below 0) and offset of P(one | decision).
+
+    The targets are drawn in towards 1/2 by one example of each kind, and a weak prior holds slope and offset
+    near (1, 0): with a handful of examples the answer is the head's own, softened, and never NaN.
+    Source: Platt 1999; Lin, Lin and Weng 2007, doi:10.1007/s10994-007-5018-6.
+    """
+    ones, others = weights[is_one].sum(), weights[~is_one].sum()
+    target = np.where(is_one, (ones + 1) / (ones + 2), 1 / (others + 2))
+    x = np.stack([decision, np.ones_like(decision)], 1)
+    prior = np.array([1.0, 0.0])
+    ab = prior.copy()
+    for _ in range(30):
+        p = _sigmoid(x @ ab)
+        gradient = x.T @ (weights * (p - target)) + (ab - prior)
+        curve = weights * p * (1 - p)
+        step = np.linalg.solve((x.T * curve) @ x + np.eye(2), gradient)
+        ab = ab - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        if float(np.abs(step).max()) < 1e-6:
+            break
+    return max(float(ab[0]), 1e-3), float(ab[1])
+
+
+def _sigmoid(x: NDArray[Real]) -> NDArray[Real]:
+    """Return 1 / (1 + e^-x), in the type of `x`, without overflow."""
+    return np.asarray((1 + np.tanh(x / 2)) / 2, x.dtype)

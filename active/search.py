@@ -1,0 +1,110 @@
+"""Nearest neighbours by cosine: one protocol, an exact index and an approximate one."""
+
+from typing import Protocol
+
+import numpy as np
+
+from active.arrays import Ids, Rows, unit_rows
+
+BLOCK = 65_536
+"""Rows per matrix product: bounds memory at 256 KB per query."""
+UNLIKE_WEIGHT = 0.5
+"""How far examples of what is not wanted push a query away (Rocchio's γ/β)."""
+
+
+class Index(Protocol):
+    """Something that finds the rows nearest to a row."""
+
+    def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
+        """Return the `k` nearest of each query: ids (q, k) and cosines (q, k), best first.
+
+        rows  (q, d) unit rows. Fewer than `k` rows in the index: as many columns as there are rows.
+        """
+        ...
+
+
+class Exact:
+    """Every row compared, block by block; equal cosines keep the order of the rows. Nothing is copied."""
+
+    def __init__(self, rows: Rows, ids: Ids | None = None) -> None:
+        """rows  (n, d) unit rows, kept by reference. ids  (n,) their ids; None: 0 … n-1."""
+        self._rows = rows
+        self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
+
+    def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
+        """Return the `k` nearest of each query, as `Index.search` says. One pass over the rows."""
+        k = max(0, min(k, len(self._rows)))
+        best = np.empty((len(rows), 0), np.float32)
+        at = np.empty((len(rows), 0), np.int64)
+        for start in range(0, len(self._rows) if k else 0, BLOCK):
+            block = np.asarray(self._rows[start : start + BLOCK], np.float32)
+            cos = np.hstack([best, rows @ block.T])
+            here = np.arange(start, start + len(block), dtype=np.int64)
+            where = np.hstack([at, np.broadcast_to(here, (len(rows), len(block)))])
+            keep = _top(cos, k)
+            best = np.take_along_axis(cos, keep, 1)
+            at = np.take_along_axis(where, keep, 1)
+        return self._ids[at], best
+
+
+class Inverted:
+    """FAISS lists around √n centres, of which a search reads an eighth: for pools too large for `Exact`."""
+
+    def __init__(self, rows: Rows, ids: Ids | None = None, *, seed: int = 0) -> None:
+        """rows  (n, d) unit rows, copied. ids  (n,) their ids; None: 0 … n-1."""
+        import faiss
+
+        self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
+        self._lists = max(1, int(np.sqrt(len(rows)) / 2))
+        dim = rows.shape[1]
+        self._index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, self._lists, faiss.METRIC_INNER_PRODUCT)
+        self._index.cp.seed = seed
+        self._index.cp.min_points_per_centroid = 1
+        if len(rows):
+            self._index.train(rows)
+            self._index.add(rows)
+
+    def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
+        """Return the `k` nearest of each query, nearly always; reads more lists where too few were found."""
+        k = max(0, min(k, len(self._ids)))
+        if k == 0 or len(rows) == 0:
+            return np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
+        self._index.nprobe = min(self._lists, max(8, self._lists // 8))
+        cos, at = self._index.search(rows, k)
+        if (at < 0).any():
+            self._index.nprobe = self._lists
+            cos, at = self._index.search(rows, k)
+        return self._ids[at], cos
+
+
+def combine(like: Rows, unlike: Rows | None = None) -> Rows:
+    """Return one unit query (1, d): the mean of `like`, pushed away from the mean of `unlike`.
+
+    Only `unlike` given: straight away from it. Examples that cancel out: the first of `like`.
+    Raises ValueError with no example at all.
+    Source: Rocchio 1971, relevance feedback.
+    """
+    away = None if unlike is None or len(unlike) == 0 else unlike.mean(0, keepdims=True)
+    if len(like) == 0:
+        if away is None:
+            raise ValueError("combine needs an example.")
+        return unit_rows(-away)
+    query = like.mean(0, keepdims=True)
+    if away is not None:
+        query = query - UNLIKE_WEIGHT * away
+    if np.linalg.norm(query) < 1e-6:
+        query = like[:1]
+    return unit_rows(query)
+
+
+def _top(cos: Rows, k: int) -> Ids:
+    """Return the columns of the `k` largest in each row, largest first; ties by column."""
+    if k < cos.shape[1]:
+        cut = -np.partition(-cos, k - 1, axis=1)[:, k - 1 : k]
+        # all above the cut, then the earliest of those equal to it: argpartition alone takes any of them
+        rank = np.where(cos > cut, 2, np.where(cos == cut, 1, 0)).astype(np.int8)
+        near = np.argsort(-rank, axis=1, kind="stable")[:, :k]
+    else:
+        near = np.broadcast_to(np.arange(cos.shape[1]), cos.shape)
+    order = np.argsort(-np.take_along_axis(cos, near, 1), axis=1, kind="stable")
+    return np.take_along_axis(near, order, 1)

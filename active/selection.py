@@ -1,0 +1,283 @@
+"""Which items to ask next, and why: likely, doubtful, spread out, or at random."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active.arrays import Ids, Rows, Scores
+from active.representative import clusters
+from active.search import Exact, combine
+
+Why = Literal["find", "uncertain", "spread", "audit"]
+Goal = Literal["find", "classify"]
+Selector = Callable[["Pool", int, np.random.Generator], "Picks"]
+
+MIX: dict[Goal, dict[Why, float]] = {
+    "find": {"find": 1.0},
+    "classify": {"uncertain": 0.8, "find": 0.2},
+}
+"""How the cards that are not drawn at random are shared out; docs/decisions has what each share costs."""
+FIRST_MIX: dict[Why, float] = {"find": 0.75, "spread": 0.25}
+"""The same before there is a head, around the examples; without examples everything is `spread`."""
+SEEDS, NEAR = 16, 32
+"""Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
+APART = 2
+"""Near-identical items keep at least this many cards between each other's places."""
+SPARE = 256
+"""How many more than wanted are ranked, to have something to put between near-identical ones."""
+
+
+def _nothing() -> Ids:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a selector chooses from.
+
+    rows        (n, d) unit rows of the items 0 … n-1.
+    candidates  the items that may be asked, ascending.
+    target      (n,) P(target) by the head; None: there is no head yet.
+    doubt       (n,) as `learner.doubt`; None: nothing to doubt.
+    like        (m, d) unit rows of the examples of the target; None or empty: no examples.
+    sample      the items that stand for the whole pool; None: every item.
+    before      the last cards dealt, in order, which the first picks shall not resemble.
+    """
+
+    rows: Rows
+    candidates: Ids
+    target: Scores | None = None
+    doubt: Scores | None = None
+    like: Rows | None = None
+    sample: Ids | None = None
+    before: Ids = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """Chosen items in the order in which to ask them, all arrays (n,) and `reasons` as long.
+
+    p_chosen  the probability with which each was drawn: 1 for one taken by rank.
+    scores    higher = asked sooner, by the measure of its reason; 0 where chance alone decided.
+    """
+
+    ids: Ids
+    reasons: list[Why]
+    p_chosen: NDArray[np.float64]
+    scores: Scores
+
+
+def choose(
+    pool: Pool,
+    *,
+    goal: Goal,
+    n: int,
+    batch_size: int,
+    audit_share: float,
+    near_cos: float,
+    rng: np.random.Generator,
+) -> Picks:
+    """Return the next `n` cards, fewer when the candidates run out.
+
+    Every block of `batch_size` cards holds `audit_share` of draws at random and, for the rest, the mix of the
+    goal, shuffled. Items with a cosine over `near_cos` are kept apart by postponing, which changes no
+    p_chosen; only where nothing else is left do they follow each other.
+    The same pool and `rng` give the same picks.
+    """
+    n = min(n, len(pool.candidates))
+    sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
+    plan: list[Why] = []
+    queues: dict[Why, list[Picks]] = {}
+    undrawn = pool
+    for size in sizes:
+        block = _block(size, _mix(pool, goal), audit_share, rng)
+        plan += block
+        drawn = audit(undrawn, block.count("audit"), rng)
+        queues.setdefault("audit", []).append(drawn)
+        undrawn = replace(undrawn, candidates=np.setdiff1d(undrawn.candidates, drawn.ids, assume_unique=True))
+    drawn = spread(undrawn, plan.count("spread"), rng)
+    queues["spread"] = [drawn]
+    undrawn = replace(undrawn, candidates=np.setdiff1d(undrawn.candidates, drawn.ids, assume_unique=True))
+    if "uncertain" in plan:
+        queues["uncertain"] = [uncertain(undrawn, n + SPARE, rng)]
+    queues["find"] = [find(undrawn, n + SPARE, rng)]
+    return _deal(pool, plan, {why: _join(parts) for why, parts in queues.items()}, near_cos)
+
+
+def find(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
+    """Return the `k` candidates most likely to be the target.
+
+    No head yet: those most like the examples. Neither head nor example: nothing. No chance is involved.
+    """
+    if pool.target is not None:
+        score = pool.target[pool.candidates]
+    elif _has_like(pool) and pool.like is not None:
+        score = (pool.rows @ combine(pool.like)[0])[pool.candidates]
+    else:
+        return _picks(_nothing(), "find")
+    best = _best(score, k)
+    return _picks(pool.candidates[best], "find", scores=score[best])
+
+
+def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
+    """Return the `k` most doubtful candidates among the sample and what lies around its most doubtful items.
+
+    No doubt yet: nothing. No chance is involved.
+    Source: Coleman et al. 2022, arXiv 2007.00077 (only the neighbourhoods of what matters are scored).
+    """
+    if pool.doubt is None:
+        return _picks(_nothing(), "uncertain")
+    looked = np.zeros(len(pool.rows), bool)
+    if pool.sample is None or len(pool.sample) >= len(pool.rows):
+        looked[:] = True
+    else:
+        seeds = pool.sample[_best(pool.doubt[pool.sample], SEEDS)]
+        looked[pool.sample] = True
+        looked[Exact(pool.rows).search(pool.rows[seeds], NEAR)[0].ravel()] = True
+    among = pool.candidates[looked[pool.candidates]]
+    best = among[_best(pool.doubt[among], k)]
+    return _picks(best, "uncertain", scores=pool.doubt[best])
+
+
+def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
+    """Return one candidate drawn at random from each of `k` clusters of the candidates.
+
+    p_chosen is 1 by the number of candidates in its cluster. Where rows repeat so that fewer clusters
+    exist, the rest is drawn evenly from what is left.
+    """
+    k = min(k, len(pool.candidates))
+    if k == 0:
+        return _picks(_nothing(), "spread")
+    of = clusters(pool.rows[pool.candidates], k, rng)
+    shuffled = rng.permutation(len(of))
+    _, first, sizes = np.unique(of[shuffled], return_index=True, return_counts=True)
+    at, p = shuffled[first], 1 / sizes
+    order = rng.permutation(len(at))
+    ids, p = pool.candidates[at[order]], p[order]
+    if len(ids) < k:
+        rest = np.setdiff1d(pool.candidates, ids, assume_unique=True)
+        more = rng.choice(rest, k - len(ids), replace=False)
+        ids, p = np.concatenate([ids, more]), np.concatenate([p, np.full(len(more), len(more) / len(rest))])
+    return _picks(ids, "spread", p_chosen=p)
+
+
+def audit(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
+    """Return `k` candidates drawn evenly without replacement; p_chosen is k by the number of candidates."""
+    k = min(k, len(pool.candidates))
+    if k == 0:
+        return _picks(_nothing(), "audit")
+    ids = rng.choice(pool.candidates, k, replace=False)
+    return _picks(ids, "audit", p_chosen=np.full(k, k / len(pool.candidates)))
+
+
+def _has_like(pool: Pool) -> bool:
+    return pool.like is not None and len(pool.like) > 0
+
+
+def _mix(pool: Pool, goal: Goal) -> dict[Why, float]:
+    """Return the shares of the cards that are not audit, adding up to 1."""
+    if pool.target is not None:
+        return MIX[goal] if pool.doubt is not None else {"find": 1.0}
+    return FIRST_MIX if _has_like(pool) else {"spread": 1.0}
+
+
+def _block(size: int, mix: dict[Why, float], audit_share: float, rng: np.random.Generator) -> list[Why]:
+    """Return the reasons of one block, shuffled. Fractions are rounded at random: the mean is right."""
+    block: list[Why] = ["audit"] * _round(size * audit_share, rng)
+    rest = size - len(block)
+    first, *others = mix
+    for why in others:
+        block += [why] * min(_round(rest * mix[why], rng), size - len(block))
+    block += [first] * (size - len(block))
+    return [block[i] for i in rng.permutation(size)]
+
+
+def _round(x: float, rng: np.random.Generator) -> int:
+    return int(x + rng.random()) if x % 1 else int(x)
+
+
+def _deal(pool: Pool, plan: list[Why], queues: dict[Why, Picks], near_cos: float) -> Picks:
+    """Return the cards of `queues` in the order of `plan`, near-identical ones postponed.
+
+    queues  each in its own order; one that runs dry leaves its places to `find`.
+    """
+    taken = np.zeros(len(pool.rows), bool)
+    last = [int(i) for i in pool.before[-APART:]]
+    order: list[tuple[Why, int]] = []
+    waiting = list(plan)
+    while waiting:
+        choice = None
+        for why in dict.fromkeys(waiting):
+            at = _first_apart(pool, queues[why].ids, taken, last, near_cos)
+            if at is not None:
+                choice = (why, at)
+                break
+        if choice is None:  # only near-identical ones are left, or this queue is dry
+            why = waiting[0]
+            left = np.flatnonzero(~taken[queues[why].ids])
+            if len(left) == 0:
+                waiting.pop(0)
+                if why != "find":
+                    waiting.insert(0, "find")
+                continue
+            choice = (why, int(left[0]))
+        waiting.remove(choice[0])
+        order.append(choice)
+        item = int(queues[choice[0]].ids[choice[1]])
+        taken[item] = True
+        last = [*last, item][-APART:]
+    return _join([_at(queues[why], at) for why, at in order])
+
+
+def _first_apart(
+    pool: Pool, ids: Ids, taken: NDArray[np.bool_], last: list[int], near_cos: float
+) -> int | None:
+    """Return the place in `ids` of the first that is not taken and not nearly the same as one of `last`."""
+    left = np.flatnonzero(~taken[ids])
+    for start in range(0, len(left), 64):
+        some = left[start : start + 64]
+        if not last:
+            return int(some[0])
+        apart = (pool.rows[ids[some]] @ pool.rows[last].T <= near_cos).all(1)
+        if apart.any():
+            return int(some[apart.argmax()])
+    return None
+
+
+def _best(scores: Scores, k: int) -> Ids:
+    """Return the places of the `k` largest, largest first, ties by place."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
+    above = np.flatnonzero(scores >= cut)
+    return above[np.argsort(-scores[above], kind="stable")][:k]
+
+
+def _picks(
+    ids: Ids, why: Why, *, p_chosen: NDArray[np.float64] | None = None, scores: Scores | None = None
+) -> Picks:
+    return Picks(
+        ids=ids.astype(np.int64),
+        reasons=[why] * len(ids),
+        p_chosen=np.ones(len(ids)) if p_chosen is None else p_chosen,
+        scores=np.zeros(len(ids), np.float32) if scores is None else scores.astype(np.float32),
+    )
+
+
+def _at(picks: Picks, at: int) -> Picks:
+    one = slice(at, at + 1)
+    return Picks(picks.ids[one], picks.reasons[one], picks.p_chosen[one], picks.scores[one])
+
+
+def _join(parts: Sequence[Picks]) -> Picks:
+    empty = _picks(_nothing(), "find")
+    parts = [empty, *parts]
+    return Picks(
+        ids=np.concatenate([p.ids for p in parts]),
+        reasons=[why for p in parts for why in p.reasons],
+        p_chosen=np.concatenate([p.p_chosen for p in parts]),
+        scores=np.concatenate([p.scores for p in parts]),
+    )

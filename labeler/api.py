@@ -1,0 +1,102 @@
+"""The HTTP interface: everything on the port that is not Streamlit's. docs/http.md describes every route."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from labeler import __version__
+from labeler.errors import Conflict, LabelerError, Missing, NotReady
+from labeler.server import cards, light, pool
+from labeler.server.desk import Desk
+from labeler.server.guard import Refusal
+from labeler.server.tiles import Tiles
+
+ABOUT = (
+    "Answers are events that are only ever added. Every route takes ?session=ID; left out, the newest session"
+    " is meant. Errors are 4xx with one sentence for what is wrong and one for what to do."
+)
+QUIET: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's telemetry: nothing of it, whatever the environment says."""
+STATUS: dict[type[LabelerError], int] = {Missing: 404, Conflict: 409, NotReady: 409}
+PROBLEM = {
+    "description": "What is wrong, and what to do.",
+    "content": {"application/json": {"example": {"error": "There is no item 7.", "do": "Name another one."}}},
+}
+
+
+def routes(desk: Desk) -> list[BaseRoute]:
+    """Return the routes to mount beside Streamlit's; `Guard` has to stand in front of them."""
+    tiles = Tiles(desk)
+    return [
+        Mount("/api", build(desk)),
+        Route("/tiles/{item}", tiles.respond, methods=["GET"]),
+        Route("/swipe", light.swipe_page, methods=["GET"]),
+        Route("/deck/{name}", light.deck_file, methods=["GET"]),
+    ]
+
+
+def build(desk: Desk) -> FastAPI:
+    """Return the interface under /api."""
+    app = FastAPI(
+        title="labeler", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
+        telemetry=QUIET, responses={"4XX": PROBLEM},
+    )  # fmt: skip
+    app.state.desk = desk
+    app.include_router(cards.router)
+    app.include_router(pool.router)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
+    app.add_exception_handler(LabelerError, _labeler_error)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    return app
+
+
+async def _docs(request: Request) -> Response:
+    return light.docs_page(request.app.openapi())
+
+
+def problem(status: int, error: str, do: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return an error as every client gets it."""
+    return JSONResponse({"error": error, "do": do}, status, headers)
+
+
+async def _labeler_error(request: Request, e: Exception) -> Response:
+    assert isinstance(e, LabelerError)
+    status = next((code for kind, code in STATUS.items() if isinstance(e, kind)), 400)
+    return problem(status, e.error, e.do)
+
+
+async def _not_valid(request: Request, e: Exception) -> Response:
+    """Return the first thing that is wrong with a request, by name; never what was sent."""
+    assert isinstance(e, RequestValidationError)
+    first: dict[str, Any] = e.errors()[0]  # Any: as pydantic gives it
+    if first["type"] == "json_invalid":
+        return problem(400, "The body is not valid JSON.", "See /api/docs.")
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+    return problem(400, f"The request can't be used: {where[:80]}: {first['msg']}.", "See /api/docs.")
+
+
+async def _http_error(request: Request, e: Exception) -> Response:
+    assert isinstance(e, HTTPException)
+    if isinstance(e, Refusal):
+        return problem(e.status_code, e.error, e.do)
+    known = {404: "There is no such address.", 405: "This address takes another method."}
+    error = known.get(e.status_code, "The body can't be read.")
+    return problem(e.status_code, error, "See /api/docs.", dict(e.headers or {}))
+
+
+async def _bug(request: Request, e: Exception) -> Response:
+    """Answer for an error that nobody foresaw; its traceback goes to the server's log."""
+    return problem(500, "Something went wrong in the server.", "Try again; its log says more.")

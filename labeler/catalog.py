@@ -1,0 +1,321 @@
+"""What is known about files, items and encoders (SQL). Sessions and answers are in store.py."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+from labeler.domain import Item
+from labeler.schema import transaction
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFile:
+    """A file as a scan met it. `path` is relative to the images folder, with / between parts,
+    as os.fsdecode gives it (bytes that are no UTF-8 come as surrogates)."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file to be read: `path` can be given to the file system."""
+
+    id: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A file that could be read: its content's hash and its size in pixels, upright."""
+
+    file: int
+    hash: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A file that could not be read, and why, in one sentence."""
+
+    file: int
+    reason: str
+
+
+def shown_path(path: str) -> tuple[str, bytes | None]:
+    """Return a path as it can be stored and shown, and its raw bytes where those differ."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raw = os.fsencode(path)
+        return raw.decode("utf-8", "backslashreplace"), raw
+    return path, None
+
+
+def _rank(path: str) -> int:
+    """Return the place of a path in a fixed random order, so that early items stand for all."""
+    return int.from_bytes(blake2b(path.encode("utf-8", "surrogateescape"), digest_size=7).digest(), "big")
+
+
+class Catalog:
+    """Files, items and encoders of one workspace, over one connection of one thread."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+
+    # files ---------------------------------------------------------------------------------
+
+    def begin_scan(self) -> int:
+        """Return the number of a new scan, one higher than any before."""
+        row = self.conn.execute("SELECT coalesce(max(scan), 0) + 1 FROM files").fetchone()
+        return int(row[0])
+
+    def note_files(self, scan: int, files: Sequence[SeenFile]) -> int:
+        """Note files met by a scan and return how many are new or changed.
+
+        An unchanged file (same size and mtime) keeps its item, or its reason for being set
+        aside; one that could not be opened is tried again each time.
+        """
+        rows = []
+        for f in files:
+            path, raw = shown_path(f.path)
+            rows.append((path, raw, f.size, f.mtime_ns, _rank(path), scan))
+        with transaction(self.conn) as conn:
+            before = conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0]
+            conn.executemany(
+                """INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
+                   ON CONFLICT(path) DO UPDATE SET scan = excluded.scan,
+                     state = CASE WHEN size = excluded.size AND mtime_ns = excluded.mtime_ns
+                                   AND state IN ('item', 'aside') AND coalesce(reason, '') NOT LIKE '%permission%'
+                             THEN state ELSE 'new' END,
+                     size = excluded.size, mtime_ns = excluded.mtime_ns""",
+                rows,
+            )
+            after = conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0]
+        return int(after - before)
+
+    def end_scan(self, scan: int) -> int:
+        """Mark files that this whole scan did not meet as gone; return how many are newly gone."""
+        with transaction(self.conn) as conn:
+            gone = conn.execute(
+                "UPDATE files SET state = 'gone', reason = NULL WHERE scan <> ? AND state <> 'gone'", (scan,)
+            ).rowcount
+            self._refresh_present(conn)
+        return int(gone)
+
+    def _refresh_present(self, conn: sqlite3.Connection) -> None:
+        """Let an item be present while a file holds it, and point to such a file.
+
+        A file that waits to be read again ('new') still counts for the item it held.
+        """
+        conn.execute(
+            """UPDATE items SET present = 0 WHERE present = 1 AND NOT EXISTS
+                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state IN ('item', 'new'))"""
+        )
+        conn.execute(
+            """UPDATE items SET present = 1 WHERE present = 0 AND EXISTS
+                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')"""
+        )
+        conn.execute(
+            """UPDATE items SET file = (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
+               WHERE present = 1 AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
+                 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
+                                 AND f.state = 'item')"""
+        )
+
+    def new_files(self, limit: int, after_rank: int = -1) -> list[FileRow]:
+        """Return files still to be read, in a fixed random order, above `after_rank`."""
+        rows = self.conn.execute(
+            "SELECT id, path, raw FROM files WHERE state = 'new' AND rank > ? ORDER BY rank LIMIT ?",
+            (after_rank, limit),
+        )
+        return [FileRow(i, os.fsdecode(raw) if raw is not None else path) for i, path, raw in rows]
+
+    def count_new(self) -> int:
+        """Return how many files are still to be read."""
+        return int(self.conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0])
+
+    def count_files(self) -> int:
+        """Return how many files are there and not set aside."""
+        return int(self.conn.execute("SELECT count(*) FROM files WHERE state IN ('new', 'item')").fetchone()[0])
+
+    def count_duplicates(self) -> int:
+        """Return how many files hold the same bytes as another one that came first."""
+        row = self.conn.execute(
+            "SELECT count(*) - count(DISTINCT item) FROM files WHERE state = 'item'"
+        ).fetchone()
+        return int(row[0])
+
+    def set_aside(self, limit: int = 1_000_000) -> list[tuple[str, str]]:
+        """Return (path, reason) of the files that can't be read, by path."""
+        rows = self.conn.execute(
+            "SELECT path, reason FROM files WHERE state = 'aside' ORDER BY path LIMIT ?", (limit,)
+        )
+        return [(p, r or "") for p, r in rows]
+
+    def count_aside(self) -> int:
+        """Return how many files can't be read."""
+        return int(self.conn.execute("SELECT count(*) FROM files WHERE state = 'aside'").fetchone()[0])
+
+    def add_decoded(self, results: Sequence[Decoded | Aside]) -> dict[int, int]:
+        """Store what became of some files, in one transaction; return {file id: item id}.
+
+        The same content is the same item; a new content gets the next id. An item whose last
+        file changed content stays, with its labels, and leaves the pool.
+        """
+        out: dict[int, int] = {}
+        with transaction(self.conn) as conn:
+            left: set[int] = set()
+            for r in results:
+                old = conn.execute("SELECT item FROM files WHERE id = ?", (r.file,)).fetchone()
+                if old is None:
+                    continue
+                if isinstance(r, Aside):
+                    conn.execute(
+                        "UPDATE files SET state = 'aside', reason = ?, item = NULL WHERE id = ?", (r.reason, r.file)
+                    )
+                    left.add(old[0])
+                    continue
+                item = self._item_for(conn, r)
+                out[r.file] = item
+                conn.execute(
+                    "UPDATE files SET state = 'item', item = ?, reason = NULL WHERE id = ?", (item, r.file)
+                )
+                conn.execute("UPDATE items SET file = ?, present = 1 WHERE id = ? AND present = 0", (r.file, item))
+                if old[0] != item:
+                    left.add(old[0])
+            for item in left - {None}:
+                self._leave(conn, item)
+        return out
+
+    def _item_for(self, conn: sqlite3.Connection, r: Decoded) -> int:
+        row = conn.execute("SELECT id FROM items WHERE hash = ?", (r.hash,)).fetchone()
+        if row is not None:
+            return int(row[0])
+        conn.execute(
+            """INSERT INTO items(id, hash, width, height, file)
+               VALUES ((SELECT coalesce(max(id) + 1, 0) FROM items), ?, ?, ?, ?)""",
+            (r.hash, r.width, r.height, r.file),
+        )
+        return int(conn.execute("SELECT max(id) FROM items").fetchone()[0])
+
+    def _leave(self, conn: sqlite3.Connection, item: int) -> None:
+        """Point an item that lost a file to another one, or let it leave the pool."""
+        row = conn.execute(
+            "SELECT min(id) FROM files WHERE item = ? AND state IN ('item', 'new')", (item,)
+        ).fetchone()
+        if row[0] is None:
+            conn.execute("UPDATE items SET present = 0 WHERE id = ?", (item,))
+        else:
+            conn.execute("UPDATE items SET file = ?, present = 1 WHERE id = ?", (row[0], item))
+
+    # items ---------------------------------------------------------------------------------
+
+    def count_items(self) -> int:
+        """Return how many items there are, also those whose files are gone."""
+        return int(self.conn.execute("SELECT coalesce(max(id) + 1, 0) FROM items").fetchone()[0])
+
+    def count_present(self) -> int:
+        """Return how many items have a file."""
+        return int(self.conn.execute("SELECT count(*) FROM items WHERE present = 1").fetchone()[0])
+
+    def items_between(self, lo: int, hi: int) -> list[Item]:
+        """Return the items with lo <= id < hi, in order. `path` can be given to the file system."""
+        rows = self.conn.execute(
+            """SELECT i.id, f.path, f.raw, i.hash, i.width, i.height, i.present
+               FROM items i LEFT JOIN files f ON f.id = i.file WHERE i.id >= ? AND i.id < ? ORDER BY i.id""",
+            (lo, hi),
+        )
+        return [
+            Item(i, os.fsdecode(raw) if raw is not None else path or "", h, w, ht, bool(present))
+            for i, path, raw, h, w, ht, present in rows
+        ]
+
+    def item(self, item: int) -> Item | None:
+        """Return one item, or None."""
+        found = self.items_between(item, item + 1) if 0 <= item < 2**62 else []
+        return found[0] if found else None
+
+    def item_by_hash(self, content_hash: str) -> int | None:
+        """Return the id of the item with this content, or None."""
+        row = self.conn.execute("SELECT id FROM items WHERE hash = ?", (content_hash,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def absent(self) -> list[int]:
+        """Return the items whose files are gone, in order."""
+        return [i for (i,) in self.conn.execute("SELECT id FROM items WHERE present = 0 ORDER BY id")]
+
+    def mark_absent(self, items: Sequence[int]) -> None:
+        """Let items leave the pool, because their files can't be read any more."""
+        with transaction(self.conn) as conn:
+            conn.executemany("UPDATE items SET present = 0 WHERE id = ?", [(i,) for i in items])
+
+    def paths(self, items: Sequence[int] | None = None) -> dict[int, list[str]]:
+        """Return every path, as it is shown, of the given items (all: None); gone files only if none is left."""
+        query = "SELECT item, path, state FROM files WHERE item IS NOT NULL"
+        rows = self.conn.execute(query + " ORDER BY item, id")
+        wanted = None if items is None else set(items)
+        there: dict[int, list[str]] = {}
+        gone: dict[int, list[str]] = {}
+        for item, path, state in rows:
+            if wanted is None or item in wanted:
+                (gone if state == "gone" else there).setdefault(item, []).append(path)
+        return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
+
+    # encoders ------------------------------------------------------------------------------
+
+    def embedded(self, key: str) -> int:
+        """Return n: the items with id below n have a vector of this encoder."""
+        row = self.conn.execute("SELECT embedded FROM encoders WHERE key = ?", (key,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def set_embedded(self, key: str, dim: int, n: int) -> None:
+        """State that the items with id below n have a vector of `dim` numbers of this encoder."""
+        with transaction(self.conn) as conn:
+            conn.execute(
+                """INSERT INTO encoders(key, dim, embedded, used_at) VALUES (?,?,?,?)
+                   ON CONFLICT(key) DO UPDATE SET embedded = excluded.embedded, dim = excluded.dim""",
+                (key, dim, n, datetime.now(UTC).isoformat()),
+            )
+
+    def use_encoder(self, key: str, dim: int) -> None:
+        """State that this encoder's vectors are the ones to learn from."""
+        with transaction(self.conn) as conn:
+            conn.execute(
+                """INSERT INTO encoders(key, dim, used_at) VALUES (?,?,?)
+                   ON CONFLICT(key) DO UPDATE SET used_at = excluded.used_at""",
+                (key, dim, datetime.now(UTC).isoformat()),
+            )
+
+    def encoder(self) -> tuple[str, int, int] | None:
+        """Return (key, dim, embedded) of the encoder in use, None before the first."""
+        row = self.conn.execute(
+            "SELECT key, dim, embedded FROM encoders ORDER BY used_at DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else (str(row[0]), int(row[1]), int(row[2]))
+
+    # checks --------------------------------------------------------------------------------
+
+    def count_files_of(self, n: int) -> int:
+        """Return how many files hold an item with id below n."""
+        row = self.conn.execute(
+            "SELECT count(*) FROM files WHERE state IN ('item', 'new') AND item < ?", (n,)
+        ).fetchone()
+        return int(row[0])
+
+    def problems(self) -> list[str]:
+        """Return what SQLite and the catalog's own rules find wrong, one line each."""
+        out = [str(line) for (line,) in self.conn.execute("PRAGMA quick_check(20)") if line != "ok"]
+        out += [
+            f"row {row[1]} of {row[0]} points to a missing {row[2]}"
+            for row in self.conn.execute("PRAGMA foreign_key_check")
+        ]
+        n, top = self.conn.execute("SELECT count(*), coalesce(max(id) + 1, 0) FROM items").fetchone()
+        if n != top:
+            out.append(f"{n} items with ids up to {top - 1}: some are missing")
+        return out

@@ -1,0 +1,1171 @@
+/**
+ * The swipe deck: one question, one image at a time, answers that never get lost.
+ *
+ * Mounted twice from this one file: alone at /swipe (in #labeler-deck), and as a Streamlit component (the default
+ * export). It talks to /api itself, so a swipe costs no script run. Text from files and people is set as text.
+ *
+ * @typedef {{card: number|null, item: number, url: string, width: number, height: number, round: number,
+ *   reason?: string}} Card  as /api/cards sends it
+ * @typedef {{id: string, session: string, card: number|null, item: number, label: string|null, ms: number|null,
+ *   at: string, order: number, shown: Card}} Answer  an event in the outbox
+ * @typedef {"right"|"left"|"up"|"down"} Way
+ * @typedef {{value: string, word: string, tone: string, icon: string, way: Way, key: string}} Choice
+ * @typedef {{info: Card, el: HTMLElement, img: HTMLImageElement, stamp: HTMLElement, decoded: boolean,
+ *   painted: boolean, arming: boolean, failures: number, shownAt: number, w: number, h: number}} Held
+ * @typedef {{base?: string, session?: number|string|null, token?: string|null, mode?: "page"|"streamlit",
+ *   theme?: string|null, onRound?: (round: number) => void}} Options
+ */
+
+const HOLD = 18; // cards held; few, so that what was learned shows soon
+const REFILL = 14; // ask for more below this: ten stay decoded while they travel
+const IN_PAGE = 3; // cards in the document
+const GROUP = 50; // answers in one request
+const GATHER_MS = 150; // answers given within this time travel together
+const BOUNCE_MS = 120; // an opposite swipe this soon is a finger bouncing
+const SLIP_MS = 150; // a button pressed again this soon is a slip
+const FIGURES_MS = 4000; // figures are asked for at most this often
+const LEASE_MS = 120_000; // cards held are claimed again after this time
+const MAX_ZOOM = 8;
+const WHY = {
+  find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
+  audit: "Drawn at random, to keep the figures honest", asked: "You asked for this one",
+};
+const ICONS = {
+  check: "M5 12.6l4.6 4.6L19.5 7", cross: "M6.5 6.5l11 11M17.5 6.5l-11 11",
+  ask: "M8.8 9.2a3.2 3.2 0 1 1 4.9 2.7c-1.1.7-1.7 1.3-1.7 2.6M12 18v.01",
+  later: "M12 7.5v5l3.2 1.9M12 20.5a8.5 8.5 0 1 0 0-17 8.5 8.5 0 0 0 0 17",
+  undo: "M8.5 6L4 10.5 8.5 15M4.5 10.5H15a4.5 4.5 0 0 1 0 9h-3",
+  right: "M4.5 12h15M13 5.5l6.5 6.5-6.5 6.5", left: "M19.5 12h-15M11 5.5L4.5 12l6.5 6.5",
+  up: "M12 19.5v-15M5.5 11L12 4.5l6.5 6.5", chart: "M4 19.5h16M5 15l4.5-5 3.5 3L19.5 6",
+  offline: "M3 3l18 18M9.5 6.3A6 6 0 0 1 17.7 11 4 4 0 0 1 20 17.5M16.5 19H7a4.5 4.5 0 0 1-.8-8.9",
+  done: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M8 12.3l2.8 2.8L16 9.5",
+  lock: "M6.5 11h11v9h-11zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
+};
+const FRAME = `
+<header class="top">
+  <div class="ask"><h1 data-part="question" dir="auto"></h1><span data-part="drawn" class="badge" hidden>Drawn images</span></div>
+  <div class="meta">
+    <button type="button" data-part="stats"><span data-part="figures"></span><span class="bar mini"><i data-part="mini" class="fill"></i></span></button>
+    <span data-part="waiting" class="badge" role="status" hidden></span>
+    <button type="button" class="round" data-part="ask" aria-label="Help and settings" title="Help (?)"></button>
+  </div>
+  <p data-part="note" role="note" hidden>This browser stores nothing here. Keep the page open until no answer is waiting.</p>
+</header>
+<div data-part="stage" role="group" aria-roledescription="swipe deck">
+  <div data-part="edges"></div><div data-part="state" role="status"></div><p data-part="why" hidden></p>
+</div>
+<div class="actions"><div data-part="answers" role="group" aria-label="Answers"></div><div data-part="tools"></div></div>
+<aside data-part="aside" aria-label="Progress"></aside>
+<div data-part="toast" role="alert" hidden></div>
+<dialog data-part="help" aria-label="How to answer"><form method="dialog"><h2>How to answer</h2></form><div data-part="helpIn"></div></dialog>
+<dialog data-part="sheet" aria-label="Progress"><form method="dialog"><h2>Progress</h2></form></dialog>
+<div class="sr" data-part="live" aria-live="polite"></div>`;
+
+// small things ----------------------------------------------------------------------------------
+
+/** Return a new element: `props` are attributes or, when functions, listeners; children are text or nodes. */
+function h(tag, props = {}, ...children) {
+  const svg = ["svg", "path", "circle"].includes(tag);
+  const el = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (typeof value === "function") el.addEventListener(name, value);
+    else if (value != null && value !== false) el.setAttribute(name, value);
+  }
+  el.append(...children.filter((c) => c != null && c !== false));
+  return el;
+}
+
+/** Return an icon by its name, or what is no name (a digit) as a badge. */
+function icon(name) {
+  if (!ICONS[name]) return h("b", { class: "digit", "aria-hidden": "true" }, name);
+  return h("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));
+}
+
+const word = (text) => h("span", { class: "word", dir: "auto" }, text);
+const fill = (share) => { const i = h("i", { class: "fill" }); i.style.transform = `scaleX(${share})`; return i; };
+const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const text = (n) => Number(n).toLocaleString("en");
+const count = (n, one, many = `${one}s`) => `${text(n)} ${n === 1 ? one : many}`;
+
+/** Small choices remembered on this device; storage may be forbidden. */
+const memory = {
+  get(name) { try { return localStorage.getItem(`labeler.${name}`); } catch { return null; } },
+  set(name, value) { try { localStorage.setItem(`labeler.${name}`, value); } catch { /* for this visit only */ } },
+};
+
+/** Return a UUID version 4; `crypto.randomUUID` is missing on plain-HTTP addresses. */
+export function uuid() {
+  const b = crypto.getRandomValues(new Uint8Array(16));
+  b[6] = (b[6] & 15) | 64;
+  b[8] = (b[8] & 63) | 128;
+  const hex = Array.from(b, (x) => x.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** What went wrong with a request; `status` 0: nothing answered. */
+class Failed extends Error {
+  constructor(status = 0, body = null) {
+    super(body?.error ?? "The server can’t be reached.");
+    this.todo = body?.do ?? "";
+    this.status = status;
+    this.denied = status === 401 || status === 403;
+    this.passing = status === 0 || status >= 500 || status === 408 || status === 429;
+  }
+}
+
+/** Return the JSON answer of one request; POST when there is a body. Raises Failed. */
+async function call(url, body = null, keepalive = false) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(), 12_000);
+  try {
+    const headers = body ? { "Content-Type": "application/json" } : {};
+    const reply = await fetch(url, { method: body ? "POST" : "GET", body: body && JSON.stringify(body), headers,
+      keepalive, signal: stop.signal, credentials: "same-origin", cache: "no-store" });
+    const data = await reply.json().catch(() => null);
+    if (!reply.ok || !data) throw new Failed(reply.ok ? 0 : reply.status, data);
+    return data;
+  } catch (e) {
+    throw e instanceof Failed ? e : new Failed();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// the outbox: answers that the server has not acknowledged ---------------------------------------
+
+/** Open the database of waiting answers that all tabs of this origin share. Raises when there is none. */
+function openDatabase() {
+  return new Promise((done, fail) => {
+    setTimeout(fail, 3000);
+    const ask = indexedDB.open("labeler-deck", 1);
+    ask.onupgradeneeded = () => ask.result.createObjectStore("outbox", { keyPath: "id" });
+    ask.onsuccess = () => done(ask.result);
+    ask.onerror = fail;
+  });
+}
+
+/** Return all(), in order, add(answer) and remove(ids); `kept` says whether they outlive the page. */
+async function openOutbox() {
+  const db = await Promise.resolve().then(openDatabase).catch(() => null);
+  if (!db) return { kept: false, all: async () => [], add: async () => {}, remove: async () => {} };
+  const run = (mode, work) => new Promise((done, fail) => {
+    const change = db.transaction("outbox", mode);
+    const ask = work(change.objectStore("outbox"));
+    change.oncomplete = () => done(ask?.result);
+    change.onerror = change.onabort = () => fail(change.error);
+  });
+  return {
+    kept: true,
+    all: async () => (await run("readonly", (t) => t.getAll())).sort((a, b) => a.order - b.order),
+    add: (answer) => run("readwrite", (t) => t.add(answer)),
+    remove: (ids) => run("readwrite", (t) => { ids.forEach((id) => t.delete(id)); }),
+  };
+}
+
+/** Sends what waits, oldest first, in small groups, again and again until it is acknowledged. */
+class Sender {
+  /** @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[]) => void,
+   *   failed: (e: Failed) => void}} on */
+  constructor(on) {
+    /** @type {Map<string, Answer>} */
+    this.waiting = new Map();
+    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, timer: 0, sending: null, kept: true });
+  }
+
+  /** Take over what an earlier visit, or another tab, left. */
+  async open() {
+    this.outbox ??= await openOutbox();
+    this.kept &&= this.outbox.kept;
+    for (const a of await this.outbox.all().catch(() => [])) if (!this.waiting.has(a.id)) this.waiting.set(a.id, a);
+    if (this.waiting.size) this.soon(0);
+    this.on.changed();
+  }
+
+  /** @param {Partial<Answer>} fields @returns {Answer} */
+  add(fields) {
+    this.order = Math.max(this.order + 1, Date.now() * 1000);
+    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, ...fields };
+    this.waiting.set(answer.id, answer);
+    this.outbox.add(answer).catch(() => { this.kept = false; this.on.changed(); });
+    if (!this.tries) this.soon(GATHER_MS);
+    this.on.changed();
+    return answer;
+  }
+
+  soon(ms) {
+    this.timer ||= setTimeout(() => this.now(), ms);
+  }
+
+  /** Send one group; only one is ever on its way. Returns whether it was settled. */
+  now() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.sending ??= this.send().finally(() => { this.sending = null; });
+    return this.sending;
+  }
+
+  /** The oldest answers that belong to one session. */
+  group() {
+    const all = [...this.waiting.values()];
+    return all.filter((a) => a.session === all[0].session).slice(0, this.limit);
+  }
+
+  async send() {
+    const group = this.group();
+    if (!group.length) return true;
+    try {
+      const { rejected } = await this.post(group);
+      this.tries = 0;
+      this.limit = GROUP;
+      this.settle(group, rejected ?? []);
+    } catch (e) {
+      return this.stumble(group, e);
+    }
+    if (this.waiting.size) this.soon(GATHER_MS);
+    return true;
+  }
+
+  post(group, keepalive = false) {
+    const events = group.map(({ id, card, item, label, ms, at }) => ({ id, card, item, label, ms, at }));
+    return call(this.on.url(group[0].session), { events }, keepalive);
+  }
+
+  settle(group, rejected) {
+    const ids = group.map((a) => a.id);
+    ids.forEach((id) => this.waiting.delete(id));
+    this.outbox.remove(ids).catch(() => {});
+    this.on.settled(rejected.map((r) => r.why));
+  }
+
+  /** A group refused as a whole is halved until the bad answer stands alone; all else waits and is tried again. */
+  stumble(group, e) {
+    if (e.passing || e.denied || e.status === 404) {
+      this.tries += 1;
+      const wait = e.passing ? Math.min(15_000, 500 * 2 ** (this.tries - 1)) : 20_000;
+      this.soon(wait * (0.75 + Math.random() / 2));
+      this.on.failed(e);
+      return false;
+    }
+    if (group.length === 1) this.settle(group, [{ why: e.message }]);
+    this.limit = Math.ceil(group.length / 2);
+    this.soon(GATHER_MS);
+    return false;
+  }
+
+  /** Return whether everything has been acknowledged; gives up at the first failure. */
+  async drain() {
+    if (this.sending) await this.sending;
+    while (this.waiting.size) if (!(await this.now())) return false;
+    return true;
+  }
+
+  /** The page may be gone in a moment: hand a group to the browser; it stays here until acknowledged. */
+  flush() {
+    const group = this.group();
+    if (group.length) this.post(group, true).then((r) => this.settle(group, r.rejected ?? []), () => {});
+  }
+}
+
+// gestures --------------------------------------------------------------------------------------
+
+/** Return which way a card leans at (dx, dy), or null: down is no answer. */
+function lean(dx, dy) {
+  if (Math.abs(dy) > Math.abs(dx) * 1.15) return dy < 0 ? "up" : null;
+  return dx > 0 ? "right" : dx < 0 ? "left" : null;
+}
+
+const farOf = (way, dx, dy) => (way === "up" ? -dy : Math.abs(dx));
+
+/** Return the answer of a released card, by distance (px) or speed (px/ms), or null: it springs back. */
+export function verdict(dx, dy, vx, vy, reach) {
+  const way = lean(dx, dy);
+  const [far, speed] = [farOf(way, dx, dy), way === "up" ? -vy : vx * Math.sign(dx)];
+  if (!way || speed < -0.3) return null; // pulled back on purpose
+  return far >= reach || (far > 28 && speed > 0.45) ? way : null;
+}
+
+/**
+ * Turns pointers into drags, pans, pinches and double taps. One finger drags, or pans while zoomed. A second one ends
+ * the drag without an answer; what is left of a pinch pans or does nothing.
+ */
+class Gestures {
+  constructor(stage, on) {
+    Object.assign(this, { stage, on, mode: "none", fingers: new Map(), path: [], tap: null });
+    for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) stage.addEventListener(name, (e) => this[name](e));
+    stage.addEventListener("lostpointercapture", (e) => this.pointercancel(e));
+    const still = (e) => { if (e.cancelable && !e.target.closest("button, a")) e.preventDefault(); };
+    for (const name of ["touchmove", "gesturestart", "contextmenu", "dragstart"]) stage.addEventListener(name, still, { passive: false });
+    const edge = (e) => { if (Math.abs(e.touches[0].clientX - innerWidth / 2) > innerWidth / 2 - 24) still(e); };
+    stage.addEventListener("touchstart", edge, { passive: false }); // Safari goes back from the edges
+  }
+
+  pointerdown(e) {
+    if ((e.pointerType === "mouse" && e.button) || e.target.closest("button, a")) return;
+    this.fingers.set(e.pointerId, { x: e.clientX, y: e.clientY });
+    try { this.stage.setPointerCapture(e.pointerId); } catch { /* the finger is gone already */ }
+    const ready = this.on.ready();
+    if (this.fingers.size === 1) {
+      this.mode = !ready ? "dead" : this.on.zoomed() ? "pan" : "drag";
+      this.path = [{ x: e.clientX, y: e.clientY, at: e.timeStamp }];
+      this.from = this.path[0];
+      this.moved = 0;
+    } else if (this.fingers.size === 2) {
+      if (this.mode === "drag") this.on.cancel();
+      this.mode = ready ? "pinch" : "dead";
+      this.tap = null;
+      this.last = this.spread();
+    }
+  }
+
+  /** The middle of the first two fingers and how far they are apart. */
+  spread() {
+    const [a, b] = [...this.fingers.values()];
+    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, far: Math.max(1, Math.hypot(a.x - b.x, a.y - b.y)) };
+  }
+
+  pointermove(e) {
+    const finger = this.fingers.get(e.pointerId);
+    if (!finger) return;
+    const [mx, my] = [e.clientX - finger.x, e.clientY - finger.y];
+    Object.assign(finger, { x: e.clientX, y: e.clientY });
+    if (this.mode === "pinch") {
+      const now = this.spread();
+      this.on.zoom(now.x, now.y, now.far / this.last.far, now.x - this.last.x, now.y - this.last.y);
+      this.last = now;
+    } else if (this.mode === "drag" || this.mode === "pan") {
+      this.path.push({ x: e.clientX, y: e.clientY, at: e.timeStamp });
+      const [dx, dy] = [e.clientX - this.from.x, e.clientY - this.from.y];
+      this.moved = Math.max(this.moved, Math.hypot(dx, dy));
+      if (this.mode === "drag") this.on.drag(dx, dy);
+      else this.on.pan(mx, my);
+    }
+  }
+
+  pointerup(e) {
+    this.pointermove(e);
+    if (!this.fingers.delete(e.pointerId)) return;
+    const was = this.mode;
+    if (was === "pinch") this.on.pinched();
+    this.mode = !this.fingers.size ? "none" : was === "pinch" && this.on.zoomed() ? "pan" : "dead";
+    if (this.mode === "none" && (was === "drag" || was === "pan")) this.finish(e, was === "drag");
+  }
+
+  finish(e, dragged) {
+    const tapped = this.moved < 10 && e.timeStamp - this.from.at < 300;
+    const twice = tapped && this.tap && e.timeStamp - this.tap.at < 320 && Math.hypot(e.clientX - this.tap.x, e.clientY - this.tap.y) < 40;
+    this.tap = tapped && !twice ? { x: e.clientX, y: e.clientY, at: e.timeStamp } : null;
+    if (dragged && tapped) this.on.cancel();
+    if (twice) this.on.doubleTap(e.clientX, e.clientY);
+    if (dragged && !tapped) this.on.drop(e.clientX - this.from.x, e.clientY - this.from.y, ...this.speed(e));
+  }
+
+  /** Speed in px/ms over the last tenth of a second: long enough that a bounce at the end does not count. */
+  speed(e) {
+    const first = this.path.find((p) => e.timeStamp - p.at <= 100);
+    const ms = first ? e.timeStamp - first.at : 0;
+    return ms < 4 ? [0, 0] : [(e.clientX - first.x) / ms, (e.clientY - first.y) / ms];
+  }
+
+  pointercancel(e) {
+    if (!this.fingers.delete(e.pointerId)) return;
+    if (this.mode === "drag") this.on.cancel();
+    if (this.mode === "pinch") this.on.pinched();
+    this.mode = this.fingers.size ? "dead" : "none";
+  }
+
+  /** The card under the finger is gone: whatever the finger still does means nothing. */
+  kill() { if (this.mode !== "none") this.mode = "dead"; }
+
+  /** The page lost sight of its fingers. */
+  reset() {
+    if (this.mode === "drag") this.on.cancel();
+    this.fingers.clear();
+    this.mode = "none";
+  }
+}
+
+// the screen: everything that is drawn, nothing that is decided ------------------------------------
+
+/** @param {string[]} labels @returns {Choice[]} every answer there is: the labels, unsure, later */
+export function choicesFor(labels) {
+  const two = labels.length === 2;
+  const yesNo = two && (/^yes$/i.test(labels[0]) || /^(no|not|none)\b/i.test(labels[1]));
+  const choices = labels.map((name, i) => ({
+    value: name, word: name, tone: String(i), way: ["right", "left"][i] ?? "down", key: two ? "→←"[i] : String(i + 1),
+    icon: !two ? String(i + 1) : yesNo ? ["check", "cross"][i] : ["right", "left"][i],
+  }));
+  return [...choices, { value: "unsure", word: "Can’t tell", tone: "unsure", icon: "ask", way: "up", key: "↑" },
+    { value: "skip", word: "Later", tone: "unsure", icon: "later", way: "down", key: "L" }];
+}
+
+/** Return a line chart as SVG, null for fewer than two numbers. @param {number[]} found */
+function chart(found) {
+  const last = found.length - 1;
+  if (last < 1) return null;
+  const at = (n, i) => `${(4 + (i * 252) / last).toFixed(1)} ${(76 - (n * 66) / Math.max(...found, 1)).toFixed(1)}`;
+  const line = `M${found.map(at).join("L")}`;
+  const [cx, cy] = at(found[last], last).split(" ");
+  return h("svg", { class: "chart", viewBox: "0 0 260 80", role: "img", "aria-label": `Found in each round: ${found.join(", ")}.` },
+    h("path", { class: "area", d: `${line}V80H4Z` }), h("path", { class: "line", d: line }), h("circle", { class: "dot", cx, cy, r: 4 }));
+}
+
+class Screen {
+  /** @param {ParentNode & Node} root @param {string} mode @param {any} on  answer, undo, tryNow, why */
+  constructor(root, mode, on) {
+    this.on = on;
+    this.deck = h("div", { class: "deck", "data-mode": mode, "data-hand": memory.get("hand") ?? "right" });
+    this.deck.innerHTML = FRAME; // a constant
+    for (const el of this.deck.querySelectorAll("[data-part]")) { this[el.dataset.part] = el; el.classList.add(el.dataset.part); }
+    this.stats.prepend(icon("chart"));
+    this.ask.append(icon("?"));
+    this.panel = h("div", { class: "panel" });
+    for (const box of [this.help, this.sheet]) {
+      box.firstElementChild.append(h("button", { class: "round", "aria-label": "Close" }, icon("cross")));
+      box.addEventListener("click", (e) => { if (e.target === box) box.close(); });
+    }
+    this.stats.addEventListener("click", () => { this.sheet.append(this.panel); this.open(this.sheet); });
+    this.ask.addEventListener("click", () => this.open(this.help));
+    root.append(this.deck);
+  }
+
+  get isOpen() { return this.help.open || this.sheet.open; }
+
+  open(box) {
+    this.on.opening();
+    if (!box.open) box.showModal();
+  }
+
+  /** Draw the question, its buttons and its help. */
+  showQuestion(session, choices) {
+    this.choices = choices;
+    this.question.textContent = session.question;
+    this.question.classList.toggle("long", session.question.length > 50);
+    this.drawn.hidden = !session.drawn;
+    this.stage.setAttribute("aria-label", session.question);
+    const two = session.labels.length === 2;
+    const labels = choices.slice(0, -2).map((c) => this.button(c, two ? "big" : "chip"));
+    this.deck.dataset.labels = two ? "two" : "many";
+    this.answers.replaceChildren(...(two ? labels.reverse() : labels));
+    this.undo = this.button({ value: "undo", word: "Undo", icon: "undo", key: "Z" }, "small");
+    this.tools.replaceChildren(this.undo, ...choices.slice(-2).map((c) => this.button(c, "small")));
+    this.showHelp(session, choices);
+  }
+
+  button(choice, kind) {
+    const press = () => (choice.value === "undo" && kind === "small" && !choice.way ? this.on.undo() : this.on.press(choice));
+    return h("button", { type: "button", class: `btn ${kind}`, "data-value": choice.value, "data-tone": choice.tone, click: press },
+      icon(choice.icon), word(choice.word), h("kbd", { "aria-hidden": "true" }, choice.key));
+  }
+
+  showHelp({ labels, owner }, [first, second]) {
+    const rows = [["→", first.word], ["←", second.word], ["↑", "Can’t tell: you looked, and it is not clear"], ["L", "Later: not now, it may come back"],
+      [`1 – ${labels.length}`, "The answers, by number"], ["Z ⌫", "Undo, as many steps as you like"], ["Space", "Zoom in and out"], ["?", "This help"]];
+    const set = (name, on) => { memory.set(name, on); this.deck.dataset.hand = memory.get("hand") ?? "right"; this.on.why(); };
+    const toggle = (label, on, change) => {
+      const box = h("input", { type: "checkbox", role: "switch", change: () => change(box.checked) });
+      box.checked = on;
+      return h("label", { class: "switch" }, label, box);
+    };
+    this.helpIn.replaceChildren(
+      h("p", {}, "Swipe right, left or up, press a button, or use the keys. Pinch or tap twice to look closer."),
+      h("table", {}, h("tbody", {}, ...rows.map(([keys, what]) => h("tr", {},
+        h("th", { scope: "row" }, ...keys.split(" ").map((k) => (k === "–" ? " – " : h("kbd", {}, k)))), h("td", { dir: "auto" }, what))))),
+      toggle("Left hand: buttons on the other side", memory.get("hand") === "left", (on) => { set("hand", on ? "left" : "right"); this.deck.dataset.hand = on ? "left" : "right"; }),
+      owner && toggle("Say why each image was chosen", memory.get("why") === "1", (on) => set("why", on ? "1" : "")) || "");
+  }
+
+  /** Draw how far it is. @param {any} session @param {{found: number, answered: number, done: number, batch: number}} f */
+  showProgress(session, f) {
+    this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
+    this.mini.style.transform = `scaleX(${f.done / f.batch})`;
+    this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round`);
+    this.undo.disabled = !f.undo;
+    const rounds = (session.rounds ?? []).slice(-60);
+    const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
+    const e = session.estimate;
+    const [share, low, high] = [e?.share, e?.low, e?.high].map((x) => `${Math.round(x * 100)} %`);
+    const figure = (n, what) => h("div", { class: "figure" }, h("b", {}, text(n)), h("span", { dir: "auto" }, what));
+    this.panel.replaceChildren(
+      h("div", { class: "numbers" }, figure(f.found, `found: ${session.labels[0]}`), figure(f.answered, "answered"), figure(session.per_minute ?? 0, "per minute")),
+      h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
+      e ? h("p", {}, h("b", {}, share), ` of all found, likely ${low} to ${high}`) : "",
+      h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
+  }
+
+  showWaiting(n, down, kept) {
+    this.note.hidden = kept;
+    this.waiting.hidden = !n && !down;
+    const words = n ? `${text(n)} waiting` : "Offline";
+    this.waiting.classList.toggle("down", down);
+    if (this.waiting.textContent !== words) this.waiting.replaceChildren(icon("offline"), words);
+  }
+
+  /** Say why there is no card; null: there is one. */
+  showState(facts) {
+    const key = JSON.stringify(facts);
+    if (key === this.shown) return;
+    this.shown = key;
+    this.deck.dataset.state = facts ? facts.icon ?? "loading" : "card";
+    this.state.replaceChildren(...(facts ? [
+      facts.icon ? h("div", { class: "medal" }, icon(facts.icon)) : h("div", { class: "skeleton" }),
+      facts.title ? h("h2", {}, facts.title) : "", h("p", {}, facts.text),
+      facts.share != null ? h("span", { class: "bar" }, fill(facts.share)) : "",
+      facts.again ? h("button", { type: "button", class: "btn", click: this.on.tryNow }, "Try now") : "",
+    ] : []));
+  }
+
+  say(words) {
+    this.toast.textContent = words;
+    this.toast.hidden = false;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { this.toast.hidden = true; }, 5000);
+  }
+
+  showWhy(reason) {
+    this.why.hidden = !reason || memory.get("why") !== "1";
+    this.why.textContent = WHY[reason] ?? reason ?? "";
+  }
+
+  /** Show the three gestures once, over the card but not in the way: swiping goes on underneath. */
+  showHint() {
+    if (this.hint || memory.get("hint")) return;
+    const [first, second] = this.choices;
+    const gesture = (way, c) => h("div", { class: `gesture ${way}`, "data-tone": c.tone }, icon(way), word(c.word));
+    this.hint = h("div", { class: "hint", role: "note" }, h("p", {}, "Swipe the image"), gesture("left", second), gesture("right", first),
+      gesture("up", this.choices.at(-2)), h("button", { type: "button", class: "btn", click: () => this.endHint() }, "Got it"));
+    this.stage.append(this.hint);
+  }
+
+  endHint() {
+    if (!this.hint?.isConnected) return;
+    memory.set("hint", "seen");
+    this.hint.remove();
+  }
+
+  /** Lay out by the deck's own size: it may share the window with something else. */
+  layout() {
+    const { clientWidth: w, clientHeight: height } = this.deck;
+    const layout = height < 520 && w > height ? "side" : w >= 960 ? "wide" : "tall";
+    if (this.deck.dataset.layout === layout) return;
+    this.deck.dataset.layout = layout;
+    if (layout === "wide") { this.sheet.close(); this.aside.append(this.panel); }
+  }
+}
+
+// the top card: what moves under the finger ----------------------------------------------------------
+
+/** Moves the top card of a queue of cards: leaning, flying, zooming. */
+class Mover {
+  /** @param {Screen} screen @param {Held[]} queue */
+  constructor(screen, queue) {
+    Object.assign(this, { screen, queue, zoom: { s: 1, x: 0, y: 0 }, calm: matchMedia("(prefers-reduced-motion: reduce)") });
+  }
+
+  get reach() { return clamp(this.screen.stage.clientWidth * 0.25, 72, 150); }
+
+  drag(dx, dy) {
+    this.at = [dx, dy];
+    this.frame ??= requestAnimationFrame(() => { this.frame = null; if (this.at) this.paint(...this.at); });
+  }
+
+  paint(dx, dy) {
+    const [top, next] = this.queue;
+    if (!top) return;
+    const way = lean(dx, dy);
+    const strength = way ? clamp((farOf(way, dx, dy) - 8) / this.reach, 0, 1) : 0;
+    top.el.classList.add("held");
+    top.el.style.transform = `translate(${dx}px, ${dy}px) rotate(${this.calm.matches ? 0 : clamp(dx * 0.05, -14, 14)}deg)`;
+    this.mark(top, this.screen.choices.find((c) => c.way === way), strength);
+    if (next) next.el.style.opacity = Math.max(0.01, strength);
+    if (strength === 1 && this.ticked !== way) buzz(8);
+    this.ticked = strength === 1 ? way : null;
+  }
+
+  /** Show which answer the card leans to: word, icon and colour. */
+  mark(held, choice, strength) {
+    const { stamp } = held;
+    const { edges } = this.screen;
+    if (choice && stamp.dataset.value !== choice.value) {
+      Object.assign(stamp.dataset, { value: choice.value, tone: choice.tone, way: choice.way });
+      stamp.replaceChildren(icon(choice.icon), word(choice.word));
+    }
+    if (choice) Object.assign(edges.dataset, { tone: choice.tone, way: choice.way });
+    stamp.style.opacity = edges.style.opacity = choice ? strength : 0;
+  }
+
+  /** Let the top card go back to its place. */
+  spring() {
+    this.at = null;
+    this.zoom = { s: 1, x: 0, y: 0 };
+    this.screen.stage.classList.remove("zoomed");
+    const [top, next] = this.queue;
+    if (top) { top.el.classList.remove("held"); top.el.style.transform = ""; this.mark(top, null, 0); }
+    if (next) next.el.style.opacity = "";
+  }
+
+  /** Send a card off the screen; it can't be touched any more. */
+  fly(held, choice, [dx, dy, speed]) {
+    const { el } = held;
+    const { clientWidth: w, clientHeight: height } = this.screen.stage;
+    const [x, y] = { right: [w * 1.2, dy * 1.6], left: [-w * 1.2, dy * 1.6], up: [dx * 1.4, -height * 1.25], down: [0, height * 0.6] }[choice.way];
+    const from = el.style.transform || "none";
+    const down = choice.way === "down";
+    this.mark(held, choice, 1);
+    this.screen.edges.style.opacity = 0;
+    el.classList.add("gone");
+    delete el.dataset.ready;
+    delete el.dataset.place;
+    const to = this.calm.matches ? from : `translate(${x}px, ${y}px) ${down ? "scale(.55)" : `rotate(${clamp(dx * 0.05 || x * 0.03, -18, 18)}deg)`}`;
+    const duration = this.calm.matches ? 90 : clamp(420 - speed * 120, 220, 380);
+    el.animate([{ transform: from, opacity: 1 }, { transform: to, opacity: down || this.calm.matches ? 0 : 1 }], { duration, easing: "cubic-bezier(.2,.55,.45,1)", fill: "forwards" });
+    setTimeout(() => el.remove(), duration);
+  }
+
+  /** A card that was taken back comes from where it went. */
+  comeBack(held, way = "down") {
+    if (this.calm.matches) return;
+    const from = { right: "translateX(110%) rotate(14deg)", left: "translateX(-110%) rotate(-14deg)", up: "translateY(-110%)", down: "translateY(60%) scale(.55)" }[way];
+    held.el.animate([{ transform: from }, { transform: "none" }], { duration: 240, easing: "cubic-bezier(.2,.8,.3,1)" });
+  }
+
+  get zoomed() { return this.zoom.s > 1; }
+
+  /** Zoom by a factor around a point of the window, moving by (mx, my) as well. */
+  zoomAt(cx, cy, factor, mx = 0, my = 0, smooth = false) {
+    const [top] = this.queue;
+    if (!top?.painted) return;
+    const box = this.screen.stage.getBoundingClientRect();
+    const s = clamp(this.zoom.s * factor, 0.9, MAX_ZOOM);
+    const k = s / this.zoom.s;
+    const [ox, oy] = [cx - box.left - top.el.offsetLeft - top.w / 2, cy - box.top - top.el.offsetTop - top.h / 2];
+    this.moveTo(s, ox - (ox - mx - this.zoom.x) * k, oy - (oy - my - this.zoom.y) * k, smooth);
+    if (s > 1.3) this.sharpen(top);
+  }
+
+  pan(mx, my) { this.moveTo(this.zoom.s, this.zoom.x + mx, this.zoom.y + my); }
+
+  moveTo(s, x, y, smooth = false) {
+    const [top] = this.queue;
+    const { stage } = this.screen;
+    const slack = (size, room) => Math.max((size * s - room) / 2, 0) + (s > 1 ? 40 : 0);
+    const [sx, sy] = [slack(top.w, stage.clientWidth), slack(top.h, stage.clientHeight)];
+    this.zoom = { s, x: clamp(x, -sx, sx), y: clamp(y, -sy, sy) };
+    stage.classList.toggle("zoomed", s > 1);
+    top.el.classList.toggle("held", !smooth);
+    top.el.style.transform = `translate(${this.zoom.x}px, ${this.zoom.y}px) scale(${s})`;
+  }
+
+  /** Zoom in at a point (the middle when there is none), or out. */
+  toggleZoom(x, y) {
+    const box = this.screen.stage.getBoundingClientRect();
+    if (this.zoomed) this.spring();
+    else this.zoomAt(x ?? box.left + box.width / 2, y ?? box.top + box.height / 2, 2.5, 0, 0, true);
+  }
+
+  /** Somebody looks closely: put a larger picture in, when there is one. */
+  async sharpen(held) {
+    if (held.sharp || Math.max(held.info.width, held.info.height) <= 512) return;
+    held.sharp = true;
+    const img = h("img", { alt: held.img.alt, draggable: "false", src: held.img.src.replace(/\bw=\d+/, "w=1024") });
+    await img.decode().then(() => { held.img.replaceWith(img); held.img = img; }, () => {});
+  }
+}
+
+function buzz(ms) { try { navigator.vibrate?.(ms); } catch { /* no motor */ } }
+
+// the deck: what happens ---------------------------------------------------------------------------
+
+class Deck {
+  /** @param {ParentNode & Node} root @param {Options} options */
+  constructor(root, options) {
+    this.options = { base: "", session: null, mode: "page", ...options };
+    /** @type {Held[]} */
+    this.queue = [];
+    /** @type {Answer[]} */
+    this.history = []; // answers that can be taken back without asking the server
+    this.done = new Set(); // cards answered or given up here: never shown again
+    this.local = []; // what the server's figures don't contain yet
+    this.last = { at: -1e9, way: null };
+    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9 });
+    this.screen = new Screen(root, this.options.mode, {
+      press: (c) => { if (performance.now() - this.last.at > SLIP_MS) this.answer(c); },
+      undo: () => this.undo(), tryNow: () => this.tryNow(), why: () => this.screen.showWhy(this.queue[0]?.info.reason),
+      opening: () => this.gestures.reset(),
+    });
+    this.mover = new Mover(this.screen, this.queue);
+    this.sender = new Sender({
+      url: (session) => this.url("labels", {}, session), changed: () => this.showWaiting(),
+      settled: (why) => this.onSettled(why), failed: (e) => this.stumble(e),
+    });
+    this.gestures = new Gestures(this.screen.stage, {
+      ready: () => this.screen.deck.dataset.state === "card", zoomed: () => this.mover.zoomed,
+      drag: (...at) => this.mover.drag(...at), drop: (...at) => this.drop(...at), cancel: () => this.mover.spring(),
+      pan: (...by) => this.mover.pan(...by), zoom: (...how) => this.mover.zoomAt(...how),
+      pinched: () => { if (this.mover.zoom.s < 1.08) this.mover.spring(); }, doubleTap: (x, y) => this.mover.toggleZoom(x, y),
+    });
+    this.listen();
+    this.showState();
+    this.start();
+  }
+
+  url(path, query = {}, session = this.options.session) {
+    const params = new URLSearchParams(query);
+    if (session) params.set("session", session);
+    if (this.options.token) params.set("token", this.options.token);
+    return `${this.options.base}/api/${path}?${params}`;
+  }
+
+  async start() {
+    await this.sender.open();
+    await this.loadSession();
+    this.takeOver();
+    while (!this.gone) {
+      const wait = await this.upkeep();
+      await Promise.race([sleep(wait), new Promise((wake) => { this.wake = wake; })]);
+    }
+  }
+
+  /** What an earlier visit left unsent is not asked again, counts, and can be undone, even without network. */
+  takeOver() {
+    for (const a of this.sender.waiting.values()) {
+      if (this.session && a.session !== String(this.session.id)) continue;
+      if (a.label === null) this.history = this.history.filter((b) => b.item !== a.item);
+      else this.history.push(a);
+      this.done.add(a.card);
+      this.local.push(this.weigh(a));
+    }
+    this.showProgress();
+  }
+
+  /** Do what is due: figures, more cards, leases. Returns for how many ms nothing is. */
+  async upkeep() {
+    const idle = !this.queue.length;
+    const since = performance.now() - this.figuresAt;
+    if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
+    if (this.session && !this.trouble) {
+      const old = !document.hidden && performance.now() - this.askedAt > LEASE_MS;
+      if (this.queue.length < REFILL || old) await this.refill(Math.max(1, HOLD - this.queue.length));
+    }
+    if (this.trouble) return this.trouble.passing ? Math.min(10_000, 700 * 1.5 ** (this.attempts += 1)) : 4000;
+    return this.queue.length < REFILL ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 15_000;
+  }
+
+  /** Something failed: say so, go on trying. @param {Failed} e */
+  stumble(e) {
+    this.trouble = e;
+    this.showState();
+    this.showWaiting();
+  }
+
+  recover() {
+    if (!this.trouble) return;
+    Object.assign(this, { trouble: null, attempts: 0, empty: 0 });
+    this.sender.now();
+    for (const held of this.queue) if (held.failures) { held.failures = 0; this.load(held); }
+    this.showWaiting();
+  }
+
+  tryNow() {
+    this.attempts = 0;
+    this.sender.now();
+    this.wake?.();
+  }
+
+  async loadSession() {
+    const known = this.local.filter((l) => !this.sender.waiting.has(l.id));
+    this.figuresAt = performance.now();
+    this.stale = false;
+    try {
+      const session = await call(this.url("session"));
+      this.options.token = null;
+      this.local = this.local.filter((l) => !known.includes(l));
+      this.setSession(session);
+      this.recover();
+    } catch (e) {
+      this.stumble(e);
+    }
+    this.showProgress();
+    this.showState();
+  }
+
+  setSession(session) {
+    const asked = JSON.stringify([session.question, session.labels, session.owner]);
+    this.session = session;
+    this.options.session ??= session.id;
+    if (asked !== this.asked) {
+      this.asked = asked;
+      this.choices = choicesFor(session.labels);
+      this.screen.showQuestion(session, this.choices);
+      if (this.options.mode === "page") document.title = session.question;
+    }
+    this.noteRound(session.round);
+  }
+
+  /** A new round has been learned: tell the page around, once. */
+  noteRound(round = 0) {
+    if (round <= this.round) return;
+    if (this.round) this.options.onRound?.(round);
+    this.round = round;
+    this.stale = true;
+  }
+
+  // cards ahead
+
+  async refill(n) {
+    const have = [...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)];
+    const query = this.askedAt ? { n, have: have.filter((c) => c != null).join() } : { n }; // the first time, its own come back
+    this.askedAt = performance.now();
+    try {
+      const { cards } = await call(this.url("cards", query));
+      const fresh = cards.filter((c) => !this.done.has(c.card) && !this.queue.some((q) => q.info.item === c.item));
+      this.empty = fresh.length ? 0 : this.empty + 1;
+      fresh.forEach((c) => { this.queue.push(this.hold(c)); this.noteRound(c.round); });
+    } catch (e) {
+      this.stumble(e);
+    }
+    this.show();
+  }
+
+  /** Return a card with its image on the way. @param {Card} info @returns {Held} */
+  hold(info) {
+    const img = h("img", { alt: `Image ${info.item}`, draggable: "false", decoding: "async", fetchpriority: this.queue.length > 3 ? "low" : "high" });
+    const stamp = h("div", { class: "stamp" });
+    const el = h("div", { class: "card", "data-card": info.card, "aria-hidden": "true" }, img, stamp);
+    const held = { info, el, img, stamp, decoded: false, painted: false, arming: false, failures: 0, shownAt: 0, w: 0, h: 0 };
+    this.load(held);
+    return held;
+  }
+
+  async load(held) {
+    held.img.src = this.options.base + held.info.url;
+    await held.img.decode().catch(() => {});
+    if (!held.img.naturalWidth) return this.imageFailed(held);
+    held.decoded = true;
+    this.show();
+  }
+
+  /** An image did not come: try again; give the card up when it is the image and not the network. */
+  async imageFailed(held) {
+    held.failures += 1;
+    await sleep(500 * held.failures);
+    if (this.gone || this.trouble || !this.queue.includes(held)) return; // recover() tries again
+    if (held.failures < 4) { held.img.removeAttribute("src"); this.load(held); return; }
+    this.queue.splice(this.queue.indexOf(held), 1);
+    held.el.remove();
+    this.done.add(held.info.card);
+    this.screen.say("One image could not be shown. It was left out.");
+    this.show();
+    this.wake?.();
+  }
+
+  /** Bring the page in line with the queue: the top card, the next one under it, one more. */
+  show() {
+    this.queue.forEach((held, place) => {
+      if (place >= IN_PAGE) { held.el.remove(); return; }
+      held.el.dataset.place = place;
+      if (!held.el.isConnected) { this.fit(held); this.screen.stage.append(held.el); }
+      if (place) this.cover(held);
+    });
+    const [top] = this.queue;
+    if (top?.decoded && !top.painted && !top.arming) this.arm(top);
+    this.showState();
+  }
+
+  cover(held) {
+    held.painted = false;
+    delete held.el.dataset.ready;
+    held.el.setAttribute("aria-hidden", "true");
+  }
+
+  /** The card can be answered once a frame with its image has gone to the screen. */
+  arm(held) {
+    held.arming = true;
+    held.el.style.opacity = "";
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      held.arming = false;
+      if (this.queue[0] !== held) return;
+      held.painted = true;
+      held.shownAt = performance.now();
+      held.el.dataset.ready = "1";
+      held.el.removeAttribute("aria-hidden");
+      this.screen.showWhy(held.info.reason);
+      this.screen.showHint();
+    }));
+  }
+
+  /** Make the card as large as the stage allows; a very long image still gets a card one can hold. */
+  fit(held) {
+    const { clientWidth: w, clientHeight: height } = this.screen.stage;
+    const [iw, ih, rw, rh] = [held.info.width || 1, held.info.height || 1, w - 8, height - 24];
+    const k = Math.min(rw / iw, rh / ih);
+    held.w = Math.max(iw * k, Math.min(rw, 120));
+    held.h = Math.max(ih * k, Math.min(rh, 120));
+    Object.assign(held.el.style, { width: `${held.w}px`, height: `${held.h}px`, left: `${(w - held.w) / 2}px`, top: `${(height - held.h) / 2 - 6}px` });
+  }
+
+  // answers
+
+  drop(dx, dy, vx, vy) {
+    const way = verdict(dx, dy, vx, vy, this.mover.reach);
+    const bounced = way === { right: "left", left: "right" }[this.last.way] && performance.now() - this.last.at < BOUNCE_MS;
+    const choice = way && !bounced && this.choices.find((c) => c.way === way);
+    if (!choice || !this.answer(choice, [dx, dy, Math.hypot(vx, vy)])) this.mover.spring();
+  }
+
+  /** Answer the top card; false when there is none that has been seen. @param {Choice} choice */
+  answer(choice, motion = [0, 0, 0]) {
+    const [held] = this.queue;
+    if (!held?.painted || this.busy || this.screen.deck.dataset.state !== "card") return false;
+    const now = performance.now();
+    held.painted = false;
+    this.gestures.kill();
+    this.mover.fly(held, choice, motion);
+    this.queue.shift();
+    this.mover.spring();
+    this.show();
+    this.last = { at: now, way: choice.way };
+    const { card, item } = held.info;
+    const answer = this.sender.add({ session: String(this.session.id), card, item, label: choice.value, ms: Math.round(now - held.shownAt), shown: held.info });
+    this.done.add(card);
+    this.history.push(answer);
+    this.local.push(this.weigh(answer));
+    this.stale = true;
+    buzz(12);
+    requestAnimationFrame(() => setTimeout(() => this.afterAnswer(choice))); // once the next card is on the screen
+    return true;
+  }
+
+  afterAnswer(choice) {
+    this.screen.endHint();
+    this.showProgress();
+    this.screen.live.textContent = `${choice.word}. ${count(this.figures().answered, "image")} answered.`;
+    if (this.queue.length < REFILL) this.wake?.();
+  }
+
+  /** Return what an answer adds to the figures. @param {Answer} a */
+  weigh(a, sign = 1) {
+    const counts = a.label !== null && a.label !== "skip";
+    return { id: a.id, answered: counts ? sign : 0, found: a.label === this.session?.labels[0] ? sign : 0 };
+  }
+
+  onSettled(why) {
+    if (why.length) this.screen.say(`${count(why.length, "answer was", "answers were")} not accepted: ${why[0]}`);
+    this.stale = true;
+    if (this.empty) { this.empty = 0; this.wake?.(); }
+    this.recover();
+    this.showWaiting();
+  }
+
+  /** Take the last answer back and show its card again: this device's at once, older ones through the server. */
+  async undo() {
+    if (this.busy) return;
+    this.gestures.reset();
+    const last = this.history.pop();
+    if (last) {
+      const { session, card, item, shown, label } = last;
+      const { id } = this.sender.add({ session, card, item, label: null, ms: null, shown });
+      this.local.push({ ...this.weigh(last, -1), id });
+      this.bringBack(shown, label);
+      return;
+    }
+    this.busy = true;
+    await this.undoOnServer();
+    this.busy = false;
+  }
+
+  async undoOnServer() {
+    this.undoId ??= uuid(); // the same event, should it have to be sent twice
+    try {
+      if (!(await this.sender.drain())) throw new Failed();
+      const { card, label } = await call(this.url("undo"), { id: this.undoId });
+      this.undoId = null;
+      this.bringBack(card, label);
+      this.loadSession();
+    } catch (e) {
+      if (!e.passing) this.undoId = null;
+      this.screen.say(e.passing ? "Older answers can be undone when the connection is back." : e.message);
+    }
+  }
+
+  bringBack(info, label) {
+    const choice = this.choices.find((c) => c.value === label);
+    const twin = this.queue.findIndex((q) => q.info.item === info.item);
+    if (twin >= 0) this.queue.splice(twin, 1)[0].el.remove();
+    this.done.delete(info.card);
+    this.mover.spring();
+    const held = this.hold(info);
+    this.queue.unshift(held);
+    this.show();
+    this.mover.comeBack(held, choice?.way);
+    this.screen.live.textContent = `Taken back: ${choice?.word ?? label}.`;
+    this.stale = true;
+    this.showProgress();
+  }
+
+  // what the screen says
+
+  /** The server's figures, and the answers it did not know when it sent them. */
+  figures() {
+    const { counts = {}, labels, found = 0, round_answered: done = 0, batch_size: batch = 20, can_undo: undo } = this.session;
+    const extra = (name) => this.local.reduce((sum, l) => sum + l[name], 0);
+    const answered = labels.reduce((sum, l) => sum + (counts[l] ?? 0), counts.unsure ?? 0) + extra("answered");
+    return { answered, found: found + extra("found"), batch, done: clamp(done + extra("answered"), 0, batch), undo: undo !== false || this.history.length > 0 };
+  }
+
+  showProgress() { if (this.session) this.screen.showProgress(this.session, this.figures()); }
+
+  showWaiting() { this.screen.showWaiting(this.sender.waiting.size, this.trouble?.passing === true, this.sender.kept); }
+
+  showState() { this.screen.showState(this.stateNow()); }
+
+  /** Return what to say instead of a card, or null. */
+  stateNow() {
+    const { trouble, session } = this;
+    const n = this.sender.waiting.size;
+    const safe = n ? ` ${count(n, "answer is", "answers are")} kept in this browser.` : "";
+    if (trouble?.denied) return { icon: "lock", title: trouble.message, text: (trouble.todo || "Ask for a new link.") + safe };
+    if (this.queue[0]?.decoded) return null;
+    if (trouble?.passing) return { icon: "offline", title: "The server can’t be reached.", text: `It goes on by itself when the server is back.${safe}`, again: true };
+    if (trouble) return { icon: "ask", title: trouble.message, text: trouble.todo };
+    if (!session || this.queue.length || !this.askedAt) return { text: "Getting the images…" };
+    return this.emptyState(session);
+  }
+
+  emptyState({ images = 0, embedded = 0, total, worker, stage, left_s: left, counts = {} }) {
+    const { answered, found } = this.figures();
+    const all = total ?? images;
+    if (worker === "embedding" || (stage && stage !== "done")) {
+      const ready = left ? ` Ready in about ${left < 90 ? "a minute" : count(Math.round(left / 60), "minute")}.` : "";
+      return { icon: "later", title: "Images are still being read", text: all ? `${text(embedded)} of ${text(all)}.${ready}` : "They are being counted.", share: all && clamp(embedded / all, 0, 1) };
+    }
+    if (worker === "learning" || this.sender.waiting.size || this.empty < 2) return { text: "Choosing the next images…" };
+    if (!images) return { icon: "ask", title: "There are no images here", text: "Put images into the folder and start again." };
+    const later = counts.skip ?? 0;
+    if (answered >= images) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
+    if (later && answered + later >= images) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
+    return { icon: "done", title: "Nothing to ask right now", text: "Somebody else may hold the last images. More come by themselves." };
+  }
+
+  // the page around
+
+  listen() {
+    const { stage, deck } = this.screen;
+    this.abort = new AbortController();
+    const on = (target, name, work) => target.addEventListener(name, work, { signal: this.abort.signal, passive: false });
+    on(window, "keydown", (e) => this.onKey(e));
+    on(window, "online", () => this.tryNow());
+    on(window, "blur", () => this.gestures.reset());
+    on(window, "pagehide", () => this.sender.flush());
+    on(window, "beforeunload", (e) => { if (!this.sender.kept && this.sender.waiting.size) e.preventDefault(); });
+    on(document, "visibilitychange", () => this.onVisible());
+    on(stage, "wheel", (e) => this.onWheel(e));
+    this.sizes = new ResizeObserver(() => this.onResize());
+    this.sizes.observe(deck);
+    this.sizes.observe(stage);
+    this.page = document.documentElement.style;
+    this.before = this.page.overscrollBehavior;
+    this.page.overscrollBehavior = "none";
+    this.setTheme(this.options.theme);
+  }
+
+  onVisible() {
+    this.gestures.reset();
+    if (document.hidden) { this.sender.flush(); return; }
+    if (this.queue[0]) this.queue[0].shownAt = performance.now(); // time away is no time spent looking
+    this.sender.open();
+    this.wake?.();
+  }
+
+  onWheel(e) {
+    e.preventDefault();
+    this.mover.zoomAt(e.clientX, e.clientY, Math.exp(-clamp(e.deltaY, -60, 60) * (e.ctrlKey ? 0.02 : 0.006)));
+    if (this.mover.zoom.s <= 1.02) this.mover.spring();
+  }
+
+  onResize() {
+    this.screen.layout();
+    if (this.mover.zoomed) this.mover.spring();
+    this.queue.slice(0, IN_PAGE).forEach((held) => this.fit(held));
+  }
+
+  setTheme(theme) { if (theme) this.screen.deck.dataset.theme = theme; }
+
+  onKey(e) {
+    const target = /** @type {Element} */ (e.composedPath()[0]);
+    const busy = target.matches?.("input, textarea, select, [contenteditable], [role=slider], [role=tab], [role=radio], [role=option], [role=combobox]");
+    if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || busy || !this.choices || this.screen.isOpen) return;
+    const work = this.commandOf(e.key.toLowerCase());
+    if (!work || (e.key === " " && target.matches?.("button, a, summary"))) return;
+    e.preventDefault();
+    if (!e.repeat) work();
+  }
+
+  /** @returns {(() => void)|null} what a key does */
+  commandOf(key) {
+    const way = { arrowright: "right", arrowleft: "left", arrowup: "up" }[key];
+    const named = this.choices.slice(0, -2);
+    const choice = way ? this.choices.find((c) => c.way === way) : key === "l" ? this.choices.at(-1) : named[Number(key) - 1];
+    if (choice) return () => this.answer(choice);
+    if (key === "z" || key === "backspace") return () => this.undo();
+    return { " ": () => this.mover.toggleZoom(), escape: () => this.mover.spring(), "?": () => this.screen.open(this.screen.help) }[key] ?? null;
+  }
+
+  destroy() {
+    this.gone = true;
+    this.abort.abort();
+    this.sizes.disconnect();
+    this.sender.flush();
+    clearTimeout(this.sender.timer);
+    this.wake?.();
+    this.page.overscrollBehavior = this.before;
+    this.screen.deck.remove();
+  }
+}
+
+/** Mount a deck in an element or a shadow root. @param {ParentNode & Node} root @param {Options} options */
+export function mountDeck(root, options = {}) {
+  const deck = new Deck(root, options);
+  return { destroy: () => deck.destroy(), undo: () => deck.undo(), setTheme: (theme) => deck.setTheme(theme) };
+}
+
+// Streamlit --------------------------------------------------------------------------------------
+
+const mounted = new WeakMap(); // parent → its deck: Streamlit calls again whenever data or theme change
+
+/** Return whether Streamlit's background is dark or light. */
+function themeOf(parent) {
+  const hex = /^#(..)(..)(..)/.exec(getComputedStyle(parent.host ?? parent).getPropertyValue("--st-background-color").trim());
+  return hex && (parseInt(hex[2], 16) < 128 ? "dark" : "light");
+}
+
+/** The component: `data` {session, base?, theme?}. Fires the trigger `round` once per round learned. */
+export default function component({ parentElement: parent, data, setTriggerValue }) {
+  const session = data?.session ?? null;
+  let here = mounted.get(parent);
+  if (here && here.session !== session) { here.deck.destroy(); here = null; }
+  if (!here) {
+    here = { session, calls: 0 };
+    here.deck = mountDeck(parent, { base: data?.base ?? "", session, mode: "streamlit", onRound: (round) => here.onRound("round", round) });
+    mounted.set(parent, here);
+  }
+  here.onRound = setTriggerValue;
+  here.deck.setTheme(data?.theme ?? themeOf(parent));
+  const mine = (here.calls += 1);
+  return () => { // only the latest call cleans up: the clean-up of an earlier one can run while the deck lives on
+    if (mounted.get(parent) !== here || here.calls !== mine) return;
+    mounted.delete(parent);
+    here.deck.destroy();
+  };
+}
+
+// the light page ------------------------------------------------------------------------------------
+
+const page = document.getElementById("labeler-deck");
+if (page) {
+  const address = new URL(location.href);
+  const [session, token] = ["session", "token"].map((name) => address.searchParams.get(name));
+  address.searchParams.delete("token");
+  if (token) history.replaceState(null, "", address);
+  mountDeck(page, { session, token });
+}

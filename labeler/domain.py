@@ -1,0 +1,181 @@
+"""The nouns: frozen records that check themselves and do no work."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from labeler.errors import BadInput
+
+Reason = Literal["find", "uncertain", "spread", "audit", "asked"]
+"""Why a card was chosen; docs/http.md says what each means."""
+Goal = Literal["find", "classify"]
+
+UNSURE = "unsure"
+SKIP = "skip"
+RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
+MAX_LABELS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image content. `id` is its row in every array; `path` is relative to the images folder."""
+
+    id: int
+    path: str
+    hash: str
+    width: int
+    height: int
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A question put to a pool, with its labels. `labels[0]` is the target of every estimate."""
+
+    id: int
+    question: str
+    labels: tuple[str, ...]
+    goal: Goal
+    seed: int
+    batch_size: int
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        if not self.question.strip():
+            raise BadInput("The question is empty.", 'Give one, such as --question "Is this an island?".')
+        if not 2 <= len(self.labels) <= MAX_LABELS:
+            raise BadInput(
+                f"{len(self.labels)} labels were given.", f"Give from 2 to {MAX_LABELS}, such as --labels yes,no."
+            )
+        for name in self.labels:
+            if name != name.strip() or name.lower() in RESERVED:
+                raise BadInput(f"{name!r} can't be a label.", "Use a plain word other than unsure and skip.")
+            if len(name) > 60 or not name.isprintable():
+                raise BadInput(
+                    f"The label {name[:60]!r} is too long or not printable.", "Use at most 60 plain characters."
+                )
+        if len({n.lower() for n in self.labels}) < len(self.labels):
+            raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")
+        if self.goal not in ("find", "classify"):
+            raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
+
+    @property
+    def target(self) -> str:
+        """Return the label that is searched for and estimated."""
+        return self.labels[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An item that a round wants asked: why, and with what probability it was drawn."""
+
+    item: int
+    reason: Reason
+    p_chosen: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item given to one person for a while (a lease)."""
+
+    id: int
+    item: int
+    width: int
+    height: int
+    round: int
+    reason: Reason
+    p_chosen: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvent:
+    """One answer, or one taken back. Only ever inserted.
+
+    id      the client's own UUID: a repeat of it changes nothing.
+    card    the card it answers; None for an answer given outside the deck (review, example).
+    answer  a label's name, "unsure", "skip", or None: the person's last answer is taken back.
+    at      when the person answered, by their own clock, aware UTC.
+    ms      how long the card was looked at; None when unknown.
+    """
+
+    id: str
+    item: int
+    answer: str | None
+    at: datetime
+    card: int | None = None
+    ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A LabelEvent as stored: with its place in the log, and who gave it."""
+
+    seq: int
+    id: str
+    item: int
+    answer: str | None
+    at: datetime
+    person: int
+    card: int | None
+    ms: int | None
+    reason: Reason | None
+    p_chosen: float | None
+    round: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A recorded choice of cards: everything needed to draw the same cards again.
+
+    number      from 1 up, per session.
+    pool        the items with id below this had joined the pool.
+    embedded    whether that pool was ranked by vectors (False: only decoded so far).
+    basis       items with id below this fitted the PCA; 0: rows as they are.
+    last_event  the last event (StoredEvent.seq) it has seen, 0 for none.
+    seed        of the round's own generator.
+    found       target labels at that time; shown: cards answered at that time.
+    """
+
+    session: int
+    number: int
+    pool: int
+    embedded: bool
+    basis: int
+    last_event: int
+    seed: int
+    found: int
+    shown: int
+    created_at: datetime
+    encoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far long work has come. `total` is None while it is not known yet."""
+
+    stage: Literal["scanning", "loading", "embedding", "done"]
+    done: int
+    total: int | None
+    per_s: float | None = None
+    left_s: float | None = None
+    aside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a group of answers. `rejected` pairs an event id with why."""
+
+    accepted: int
+    duplicates: int
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who answers; `role` says what they may do."""
+
+    id: int
+    name: str
+    role: Literal["own", "review", "swipe"]

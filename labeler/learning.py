@@ -1,0 +1,367 @@
+"""Rounds: from answers and vectors to the next cards. With loop.py, the only user of `active`."""
+
+import io
+import os
+import threading
+import weakref
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active.arrays import Ids, Probs, Rows
+from labeler.domain import Goal, Pick, Round, Session
+from labeler.store import Answers
+from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from active.learner import Head
+
+LEARN_DIM = 256  # the head sees at most this many numbers per image
+FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The rows that the head sees: unit vectors, turned to at most 256 dimensions by PCA.
+
+    basis  rows[:basis] fitted the PCA; 0: the vectors as they are.
+    rows   (n, d) of the items with id below n.
+    """
+
+    key: str
+    basis: int
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the newest head thinks of every item that has a vector.
+
+    probs  (n, c) calibrated, in the order of the session's labels; row = item id.
+    rough  True until cards drawn at random can check the calibration.
+    """
+
+    probs: Probs
+    rough: bool
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What a round is computed from, besides the pool; stored with the round."""
+
+    left_out: Ids
+    examples: Ids
+    n: int
+    goal: Goal
+    batch_size: int
+    audit_share: float
+    near_cos: float
+
+    def to_arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays to store."""
+        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+
+    @classmethod
+    def load(cls, path: Path) -> "_Material":
+        """Return what a round's file holds."""
+        with np.load(path, allow_pickle=False) as f:
+            return cls(
+                left_out=f["left_out"], examples=f["examples"], n=int(f["n"]), goal=cast(Goal, str(f["goal"])),
+                batch_size=int(f["batch_size"]), audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
+            )  # fmt: skip
+
+
+_spaces: "weakref.WeakKeyDictionary[Workspace, tuple[Space, object]]" = weakref.WeakKeyDictionary()
+_spaces_lock = threading.Lock()
+
+
+def basis_for(n: int, dim: int) -> int:
+    """Return how many of the first n rows fit the PCA: 512, 1024, 2048 …, at most n.
+
+    A plain function of n, so that a recorded round can be drawn again from the vectors alone.
+    Items come in random order, so the first ones stand for all.
+    """
+    if dim <= LEARN_DIM or n < FIRST_BASIS:
+        return 0
+    return int(FIRST_BASIS * 2 ** int(np.log2(n / FIRST_BASIS)))
+
+
+def space(ws: Workspace) -> Space | None:
+    """Return the rows of all items embedded so far, None before the first. Grows by what is new."""
+    used = ws.catalog.encoder()
+    if used is None or used[2] == 0:
+        return None
+    key, dim, n = used
+    stored = ws.vectors(key, dim)
+    n = min(n, len(stored))
+    with _spaces_lock:
+        old, turn = _spaces.get(ws, (None, None))
+        basis = basis_for(n, dim)
+        if old is None or old.key != key or old.basis != basis or len(old.rows) > n:
+            turn = _pca(ws, key, dim, basis)
+            old = Space(key, basis, np.empty((0, min(dim, LEARN_DIM) if basis else dim), np.float32))
+        if len(old.rows) < n:
+            new = stored.rows(len(old.rows), n)
+            old = Space(key, basis, np.concatenate([old.rows, _turned(turn, new)]))
+        _spaces[ws] = (old, turn)
+        return old
+
+
+def _turned(turn: object, rows: Rows) -> Rows:
+    """Return rows in the basis of `turn` (None: as they are)."""
+    from active.representative import Pca
+
+    return turn.apply(np.asarray(rows)) if isinstance(turn, Pca) else np.asarray(rows)
+
+
+def turned(ws: Workspace, rows: Rows) -> Rows:
+    """Return vectors of the encoder in use as the head sees them."""
+    space(ws)
+    with _spaces_lock:
+        return _turned(_spaces[ws][1], rows) if ws in _spaces else rows
+
+
+def _pca(ws: Workspace, key: str, dim: int, basis: int) -> object:
+    """Return the PCA fitted on the first `basis` rows, from the cache when it is there."""
+    if basis == 0:
+        return None
+    from active.representative import Pca, fit_pca
+
+    path = ws.folder / "cache" / f"pca-{key}-{basis}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as f:
+            return Pca(mean=f["mean"], components=f["components"])
+    except (OSError, KeyError, ValueError):
+        pass
+    made = fit_pca(np.asarray(ws.vectors(key, dim).rows(0, basis)), LEARN_DIM, np.random.default_rng(basis))
+    save_arrays(path, mean=made.mean, components=made.components)
+    return made
+
+
+def save_arrays(path: os.PathLike[str], **arrays: NDArray[np.generic]) -> None:
+    """Write arrays to one file that is either whole or not there."""
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
+    target = os.fspath(path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    half = f"{target}.{os.getpid()}.new"
+    with open(half, "wb") as f:
+        f.write(data.getvalue())
+    os.replace(half, target)
+
+
+# rounds ------------------------------------------------------------------------------------
+
+
+def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
+    """Retrain on all current labels, rank the whole pool, record the round; None while there are no items.
+
+    now  unix time: what people hold now is left out.
+    """
+    store, catalog = ws.store, ws.catalog
+    answers = store.answers(session.id)
+    sp = space(ws)
+    pool = len(sp.rows) if sp else catalog.count_items()
+    if pool == 0:
+        return None
+    held = store.held(session.id, now)
+    out = {*answers.items.tolist(), *held, *store.skipped(session.id, answers.last_event), *catalog.absent()}
+    left_out = np.array(sorted(i for i in out if i < pool), np.int64)
+    vectors = store.example_vectors(session.id, sp.key) if sp else []
+    examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
+    rounds = store.rounds(session.id, last=1)
+    number = rounds[-1].number + 1 if rounds else 1
+    made = Round(
+        session=session.id, number=number, pool=pool, embedded=sp is not None, basis=sp.basis if sp else 0,
+        last_event=answers.last_event, seed=int(np.random.SeedSequence([session.seed, number]).generate_state(1)[0]),
+        found=int((answers.labels == 0).sum()), shown=store.count_shown(session.id),
+        created_at=datetime.now(UTC), encoder=sp.key if sp else None,
+    )  # fmt: skip
+    material = _Material(
+        left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
+        ws.config.audit_share, ws.config.near_duplicate_cos,
+    )  # fmt: skip
+    picks, head = _draw(ws, session, made, material, answers)
+    save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
+    store.add_round(made, picks)
+    return made
+
+
+def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
+    """Return the picks of a recorded round, computed anew from what it recorded."""
+    material = _Material.load(ws.round_file(session.id, made.number))
+    return _draw(ws, session, made, material, ws.store.answers(session.id, made.last_event))[0]
+
+
+def _rows_then(ws: Workspace, made: Round) -> tuple[Rows, object]:
+    """Return the pool's rows as a round saw them, and the turn into its basis."""
+    sp = space(ws)
+    if sp is not None and sp.key == made.encoder and sp.basis == made.basis:
+        return sp.rows[: made.pool], _spaces[ws][1]
+    used = ws.catalog.encoder()
+    assert used is not None and made.encoder is not None
+    turn = _pca(ws, made.encoder, used[1], made.basis)
+    return _turned(turn, ws.vectors(made.encoder, used[1]).rows(0, made.pool)), turn
+
+
+def _draw(
+    ws: Workspace, session: Session, made: Round, material: _Material, answers: Answers
+) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:
+    """Return the picks of a round and its head's arrays; a pure function of what is recorded."""
+    rng = np.random.default_rng(made.seed)
+    candidates = np.setdiff1d(np.arange(made.pool, dtype=np.int64), material.left_out)
+    if not made.embedded:
+        chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
+        p = len(chosen) / max(1, len(candidates))
+        return [Pick(int(i), "spread", p, None) for i in chosen], {}
+    rows, turn = _rows_then(ws, made)
+    x, y, like = _labeled(ws, session, made, material, answers, rows, turn)
+    return _choose(ws, session, made, material, candidates, (rows, x, y, like), rng)
+
+
+def _labeled(
+    ws: Workspace, session: Session, made: Round, material: _Material, answers: Answers, rows: Rows, turn: object
+) -> tuple[Rows, NDArray[np.int64], Rows]:
+    """Return the labeled rows, their label numbers, and the target's examples, from the pool and outside."""
+    known = (answers.labels >= 0) & (answers.items < made.pool)
+    x, y = rows[answers.items[known]], answers.labels[known]
+    wanted = set(material.examples.tolist())
+    outside = [(e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted]
+    if outside:
+        x = np.concatenate([x, _turned(turn, np.stack([v for _, v in outside]))])
+        y = np.concatenate([y, np.array([label for label, _ in outside], np.int64)])
+    return x, y, x[y == 0]
+
+
+def _choose(
+    ws: Workspace, session: Session, made: Round, material: _Material, candidates: Ids,
+    labeled: tuple[Rows, Rows, NDArray[np.int64], Rows], rng: np.random.Generator,
+) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:  # fmt: skip
+    """Fit the head when there is something to fit, and let the selection choose."""
+    from active.selection import Pool, choose
+
+    rows, x, y, like = labeled
+    arrays: dict[str, NDArray[np.generic]] = {}
+    target = doubts = None
+    if 0 in y or len(np.unique(y)) > 1:
+        from active.learner import doubt, fit_head
+
+        head = fit_head(x, y, pool=rows, rng=rng)
+        probs = all_labels(head, rows, len(session.labels))
+        target, doubts = probs[:, 0], doubt(probs)
+        arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
+    pool = Pool(
+        rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
+        sample=sample_of(ws, made, rows),
+    )  # fmt: skip
+    picks = choose(
+        pool, goal=material.goal, n=material.n, batch_size=material.batch_size,
+        audit_share=material.audit_share, near_cos=material.near_cos, rng=rng,
+    )  # fmt: skip
+    return [
+        Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
+        for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)
+    ], arrays
+
+
+def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
+    """Return probabilities of every label of the session, (n, n_labels).
+
+    A label that nobody has given yet gets 0. What provisional negatives took goes to the
+    labels that are not the target, in equal parts.
+    """
+    out = np.zeros((len(rows), n_labels), np.float32)
+    for column, label in zip(head.predict(rows).T, head.labels.tolist(), strict=True):
+        if label < 0:
+            out[:, 1:] += column[:, None] / (n_labels - 1)
+        else:
+            out[:, label] += column
+    return out
+
+
+_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int], Ids]]" = weakref.WeakKeyDictionary()
+
+
+def sample_of(ws: Workspace, made: Round, rows: Rows) -> Ids:
+    """Return the items on which doubt is scored: the k-means sample that stands for the pool.
+
+    A pool smaller than the sample is its own. The sample is drawn for the pool's size rounded
+    down to a power of two, and kept, so that a growing pool does not draw it every round.
+    """
+    if len(rows) <= ws.config.sample_size:
+        return np.arange(len(rows), dtype=np.int64)
+    size = 2 ** int(np.log2(len(rows)))
+    size = size if size > ws.config.sample_size else len(rows)
+    key = (made.encoder, size)
+    held = _samples.get(ws)
+    if held is None or held[0] != key:
+        from active.representative import representative
+
+        held = (key, representative(rows[:size], ws.config.sample_size, np.random.default_rng(size))[0])
+        _samples[ws] = held
+    return held[1]
+
+
+def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: int) -> bool:
+    """Return whether a new round would know more, or the deck would run short without one.
+
+    examples_seen  how many reference vectors the last round had.
+    """
+    store = ws.store
+    rounds = store.rounds(session.id, last=1)
+    used = ws.catalog.encoder()
+    embedded = used[2] if used else 0
+    if not rounds:
+        return embedded > 0 or ws.catalog.count_items() > 0
+    last = rounds[-1]
+    if not last.embedded and embedded > 0:
+        return True
+    pool = embedded if last.embedded else ws.catalog.count_items()
+    if used and last.embedded and last.encoder == used[0] and pool >= last.pool * 1.5:
+        return True
+    fresh = store.count_after(session.id, last.last_event)
+    if fresh >= session.batch_size or (used and count_example_vectors(ws, session, used[0]) > examples_seen):
+        return True
+    waiting = store.count_waiting(session.id, now)
+    return waiting < session.batch_size and (fresh > 0 or pool > last.pool)
+
+
+def count_example_vectors(ws: Workspace, session: Session, key: str) -> int:
+    """Return how many reference pictures outside the pool this encoder has seen."""
+    return sum(e.item is None for e, _ in ws.store.example_vectors(session.id, key))
+
+
+def predict(ws: Workspace, session: Session) -> Predictions | None:
+    """Return the newest head's probabilities for every embedded item; None before the first head."""
+    from active.learner import Head
+
+    sp = space(ws)
+    for made in reversed(ws.store.rounds(session.id, last=20)):
+        if sp is None or made.encoder != sp.key:
+            continue
+        try:
+            with np.load(ws.round_file(session.id, made.number), allow_pickle=False) as f:
+                arrays = {k[5:]: f[k] for k in f.files if k.startswith("head_")}
+        except OSError:
+            continue
+        if arrays:
+            rows = sp.rows if made.basis == sp.basis else _rows_then(ws, made)[0]
+            head = Head.from_arrays(arrays)
+            probs = all_labels(head, rows, len(session.labels))
+            return Predictions(probs, head.rough or _is_rough(ws, session), made.number)
+    return None
+
+
+AUDITS_FOR_TRUST = 30
+
+
+def _is_rough(ws: Workspace, session: Session) -> bool:
+    """Return True until at least 30 cards drawn uniformly at random have been answered."""
+    return ws.store.count_reason(session.id, "audit") < AUDITS_FOR_TRUST
+
+

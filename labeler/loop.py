@@ -1,0 +1,400 @@
+"""The use cases: what a person, a page, a command or a route can ask for."""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from active.arrays import Rows
+from labeler import images, learning
+from labeler.domain import UNSURE, Card, Goal, Item, LabelEvent, Progress, Recorded, Round, Session, StoredEvent
+from labeler.errors import BadInput, Missing, NotReady
+from labeler.results import Grid, GridItem, export, export_counts, labels_grid
+from labeler.store import Example, Undone
+from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from active.embedding import Encoder
+
+__all__ = ["Grid", "GridItem", "export", "export_counts", "labels_grid"]  # from results, beside all below
+
+EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
+QUESTION = "Is this what you are looking for?"
+LABELS = ("yes", "no")
+DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
+
+# sessions ----------------------------------------------------------------------------------
+
+
+def sessions(ws: Workspace) -> list[Session]:
+    """Return every session, newest first."""
+    return ws.store.sessions()
+
+
+def get_session(ws: Workspace, number: int | None = None) -> Session:
+    """Return a session, the newest for None. Raises Missing."""
+    return ws.store.session(number)
+
+
+def newest_session(ws: Workspace) -> Session:
+    """Return the newest session. Raises Missing before the first."""
+    return ws.store.session(None)
+
+
+def start_session(
+    ws: Workspace,
+    question: str | None = None,
+    labels: Sequence[str] | None = None,
+    goal: Goal | None = None,
+) -> Session:
+    """Return the session to go on with: the newest that has this question and these labels, else a new one.
+
+    None means "whatever it was": without any of them the newest session goes on.
+    """
+    for old in ws.store.sessions():
+        same = (question is None or old.question == question.strip()) and (
+            labels is None or old.labels == tuple(labels)
+        )
+        if same and (goal is None or old.goal == goal):
+            return old
+    return new_session(ws, question or QUESTION, labels or LABELS, goal or "find")
+
+
+def new_session(ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find") -> Session:
+    """Create a session and return it."""
+    return ws.store.add_session(question, labels, goal, ws.config)
+
+
+def add_label(ws: Workspace, session: Session, name: str) -> Session:
+    """Add a label to a session and return the session."""
+    return ws.store.name_label(session, len(session.labels), name.strip())
+
+
+def rename_label(ws: Workspace, session: Session, old: str, new: str) -> Session:
+    """Rename a label; answers given under the old name count for the new one."""
+    if old not in session.labels:
+        raise Missing(f"There is no label {old!r}.", f"Use one of {', '.join(session.labels)}.")
+    return ws.store.name_label(session, session.labels.index(old), new.strip())
+
+
+def set_goal(ws: Workspace, session: Session, goal: Goal) -> Session:
+    """Change the goal from the next round on, and return the session. Answers stay."""
+    if goal not in ("find", "classify"):
+        raise BadInput(f"The goal {goal!r} is unknown.", "Use find or classify.")
+    return ws.store.set_goal(session, goal)
+
+
+def is_drawn(ws: Workspace) -> bool:
+    """Return whether the images were drawn by the program (the demonstration set)."""
+    return ws.store.fact(DRAWN) == "1"
+
+
+def mark_drawn(ws: Workspace) -> None:
+    """State that the images were drawn by the program."""
+    ws.store.set_fact(DRAWN, "1")
+
+
+def owner(ws: Workspace) -> int:
+    """Return the person number that the command line and the pages answer as."""
+    return ws.store.owner().id
+
+
+# examples ----------------------------------------------------------------------------------
+
+
+def add_example(ws: Workspace, session: Session, name: str, data: bytes, label: str | None = None) -> int | None:
+    """Take a reference picture; return its item when it is in the pool, else None.
+
+    In the pool it becomes an answer on a card of its own. Outside it is kept in the workspace
+    and stands as one more example of `label` (None: the target). Given twice, it counts once.
+    Raises BadInput for a picture that can't be read.
+    """
+    label = session.target if label is None else label
+    numbers = ws.store.label_numbers(session.id)
+    if label not in numbers:
+        raise Missing(f"There is no label {label!r}.", f"Use one of {', '.join(session.labels)}.")
+    open_picture(ws, data, name=Path(name).name[:200])
+    content_hash = images.content_hash(data)
+    path = ws.example_file(content_hash)
+    if not path.exists():
+        half = path.with_name(f"{path.name}.{os.getpid()}.new")
+        half.write_bytes(data)
+        os.replace(half, path)
+    ws.store.add_example(session.id, content_hash, Path(name).name[:200], numbers[label])
+    link_examples(ws, session)
+    return ws.catalog.item_by_hash(content_hash)
+
+
+def open_picture(ws: Workspace, data: bytes, *, name: str = "the picture") -> "Image":
+    """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
+    try:
+        return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
+    except images.Unreadable as e:
+        raise BadInput(f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG.") from e
+
+
+def examples(ws: Workspace, session: Session) -> list[Example]:
+    """Return the reference pictures of a session, in order of arrival."""
+    return ws.store.examples(session.id)
+
+
+def link_examples(ws: Workspace, session: Session) -> int:
+    """Turn reference pictures that have appeared in the pool into answers; return how many."""
+    linked = 0
+    for example in ws.store.examples(session.id):
+        item = ws.catalog.item_by_hash(example.hash) if example.item is None else None
+        if item is None:
+            continue
+        person = owner(ws)
+        card = ws.store.add_card(session.id, item, person, "asked", time.time())
+        event = LabelEvent(
+            id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
+            item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
+        )  # fmt: skip
+        ws.store.add_events(session, person, [event])
+        ws.store.link_example(example.id, item)
+        linked += 1
+    return linked
+
+
+def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
+    """Give every reference picture a vector of this encoder; return how many were new."""
+    waiting = ws.store.unembedded_examples(encoder.key)
+    done = 0
+    for example in waiting:
+        try:
+            data = ws.example_file(example.hash).read_bytes()
+            picture = open_picture(ws, data, name=example.name)
+        except (OSError, BadInput):
+            continue  # its file is gone or broken; it was whole when it was given
+        ws.store.set_example_vector(example.id, encoder.key, encoder.encode([picture])[0])
+        done += 1
+    return done
+
+
+# taking images in --------------------------------------------------------------------------
+
+
+def load_encoder(ws: Workspace) -> "Encoder":
+    """Return the encoder that the workspace is set to, noted as the one in use.
+
+    Reference pictures get their vectors at once. Raises BadInput when it can't be loaded.
+    """
+    from active.embedding import load_encoder as load
+
+    try:
+        encoder = load(ws.config.encoder)
+    except ValueError as e:
+        raise BadInput(f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder.") from e
+    ws.catalog.use_encoder(encoder.key, encoder.dim)
+    embed_examples(ws, encoder)
+    return encoder
+
+
+def prepare(
+    ws: Workspace,
+    *,
+    report: Callable[[Progress], None],
+    stop: Event | None = None,
+    load: "Callable[[], Encoder] | None" = None,
+) -> None:
+    """Take in what is new in the folder of images and embed it. Goes on where it was stopped.
+
+    load  called at most once, in a thread of its own; None: `load_encoder`.
+    """
+    from labeler import ingest
+
+    with ws.lock("index"):
+        ingest.run(ws, load=load or (lambda: load_encoder(ws)), report=report, stop=stop or Event())
+
+
+# the deck ----------------------------------------------------------------------------------
+
+
+def next_cards(
+    ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
+) -> list[Card]:
+    """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
+    return ws.store.lease_cards(
+        session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s
+    )
+
+
+def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
+    """Store answers; each event id counts once."""
+    return ws.store.add_events(session, person, events)
+
+
+def undo(ws: Workspace, session: Session, person: int, event_id: str) -> Undone:
+    """Take back the person's last answer. Raises Conflict when there is none."""
+    return ws.store.undo(session, person, event_id, time.time(), ws.config.lease_s)
+
+
+def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:
+    """Put items at the front of the deck; return how many were not answered or waiting there."""
+    n = ws.catalog.count_items()
+    for item in items:
+        if not 0 <= item < n:
+            raise Missing(f"There is no item {item}.", f"Items go from 0 to {n - 1}.")
+    return ws.store.ask(session.id, items)
+
+
+def correct(ws: Workspace, session: Session, person: int, item: int, label: str | None) -> None:
+    """Answer an item outside the deck: a label, "unsure", or None to take everybody's answers to it back."""
+    event = LabelEvent(str(uuid.uuid4()), item, label, datetime.now(UTC))
+    get_item(ws, item)
+    if label is None:
+        ws.store.take_back(session.id, person, [item])
+        return
+    for _, why in ws.store.add_events(session, person, [event]).rejected:
+        raise Missing(why, "Choose another one.")
+
+
+def learn(ws: Workspace, session: Session) -> Round | None:
+    """Retrain and choose the next cards; None while there are no items."""
+    link_examples(ws, session)
+    return learning.learn(ws, session, now=time.time())
+
+
+# looking -----------------------------------------------------------------------------------
+
+
+def get_item(ws: Workspace, item: int) -> Item:
+    """Return one item. Raises Missing."""
+    found = ws.catalog.item(item)
+    if found is None:
+        raise Missing(f"There is no item {item}.", f"Items go from 0 to {ws.catalog.count_items() - 1}.")
+    return found
+
+
+def item_events(ws: Workspace, session: Session, item: int) -> list[StoredEvent]:
+    """Return everything that was said about an item, oldest first."""
+    return ws.store.log(session, item)
+
+
+def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
+    """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
+    used = ws.catalog.encoder()
+    for item in items:
+        get_item(ws, item)
+        if used is None or item >= used[2]:
+            raise NotReady(f"Item {item} is not embedded yet.", "Try again in a moment.")
+    if used is None:
+        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+    return np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
+
+
+def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50) -> list[tuple[int, float]]:
+    """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
+
+    like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
+    Raises NotReady before anything is embedded, BadInput for vectors of another size.
+    """
+    from active.arrays import unit_rows
+    from active.search import Exact, combine
+
+    used = ws.catalog.encoder()
+    if used is None or used[2] == 0:
+        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+    key, dim, n = used
+    for rows in (like, unlike):
+        if rows is not None and (rows.ndim != 2 or rows.shape[1] != dim):
+            raise BadInput(f"A vector has {rows.shape[-1]} numbers; this pool's have {dim}.", f"Give {dim} numbers.")
+    try:
+        query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
+    except ValueError as e:
+        raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
+    gone = set(ws.catalog.absent())
+    ids, cos = Exact(ws.vectors(key, dim).rows(0, n)).search(query, min(n, max(0, k) + len(gone)))
+    found = [(int(i), float(c)) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
+    return found[: max(0, k)]
+
+
+def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: JSON
+    """Return the `session` object of `status`, and what the deck shows of progress."""
+    store = ws.store
+    rounds = store.rounds(session.id)
+    counts = store.counts(session)
+    last = rounds[-1] if rounds else None
+    fresh = store.count_after(session.id, last.last_event) if last else store.count_events(session.id)
+    return {
+        "id": session.id,
+        "question": session.question,
+        "labels": list(session.labels),
+        "goal": session.goal,
+        "round": last.number if last else 0,
+        "events": store.count_events(session.id),
+        "cards_shown": store.count_shown(session.id),
+        "counts": counts,
+        "found": counts[session.target],
+        "estimate": None,
+        "batch_size": session.batch_size,
+        "round_answered": min(fresh, session.batch_size),
+        "per_minute": store.count_since(session.id, 60),
+        "rounds": [{"round": r.number, "shown": r.shown, "found": r.found} for r in rounds],
+    }
+
+
+def pool_status(ws: Workspace) -> dict[str, Any]:  # Any: JSON
+    """Return how far the pool has come; cheap enough to ask every second."""
+    catalog = ws.catalog
+    used = catalog.encoder()
+    return {
+        "workspace": str(ws.folder),
+        "images": catalog.count_files(),
+        "embedded": count_embedded_files(ws),
+        "set_aside": [{"path": p, "reason": r} for p, r in catalog.set_aside()],
+        "duplicates": catalog.count_duplicates(),
+        "encoder": used[0] if used else None,
+        "drawn": is_drawn(ws),
+    }
+
+
+def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # Any: JSON
+    """Return where a workspace stands, as `labeler status --json` prints it."""
+    if session is None:
+        with contextlib.suppress(Missing):
+            session = newest_session(ws)
+    problems = check(ws)
+    return pool_status(ws) | {
+        "session": session_status(ws, session) if session else None,
+        "integrity": problems or "ok",
+    }
+
+
+def count_embedded_files(ws: Workspace) -> int:
+    """Return how many image files have a vector: byte-identical ones share theirs."""
+    used = ws.catalog.encoder()
+    return ws.catalog.count_files_of(used[2]) if used else 0
+
+
+def check(ws: Workspace) -> list[str]:
+    """Return what is wrong with a workspace, one sentence each; empty when it is whole."""
+    problems = [f"The database says: {line}" for line in ws.catalog.problems()]
+    used = ws.catalog.encoder()
+    if used is None:
+        return problems
+    key, dim, n = used
+    stored = ws.vectors(key, dim)
+    if len(stored) < n:
+        problems.append(f"{stored.path.name} holds {len(stored)} vectors where {n} are noted. Run: labeler index.")
+    if n > ws.catalog.count_items():
+        problems.append(f"{n} vectors are noted for {ws.catalog.count_items()} items.")
+    sample = stored.rows(0, n)[:: max(1, n // 1000)]
+    if len(sample) and not np.allclose(np.linalg.norm(sample, axis=1), 1, atol=1e-3):
+        problems.append(f"{stored.path.name} holds vectors that are not of length 1.")
+    return problems
+
+
+def unsure_or(session: Session, label: int) -> str:
+    """Return the name of a label number; -1 is unsure."""
+    return UNSURE if label < 0 else session.labels[label]

@@ -1,0 +1,256 @@
+"""Where things are: the workspace that a command means, its folder of images, a free port, the site."""
+
+import errno
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+
+from labeler.config import Config, load_config
+from labeler.errors import BadInput, NotReady
+from labeler.workspace import Workspace
+
+DATA = Path("data")  # workspaces land here, relative to where the command runs
+DEMO = "demo"
+DATABASE, SETTINGS = "labeler.db", "labeler.toml"
+LOW_DISK_BYTES = 1 << 30
+PORTS_TRIED = 100
+BROWSER_TRIES = 150
+
+
+# the images --------------------------------------------------------------------------------
+
+
+def check_images(folder: Path) -> Path:
+    """Return the absolute path of a folder of images. Raises BadInput for what can't be one."""
+    images = Path(os.path.abspath(folder))
+    if not images.exists():
+        raise BadInput(f"There is no folder {images}.", "Check the name given to --images.")
+    if not images.is_dir():
+        raise BadInput(f"{images} is a file.", "Give the folder that holds it to --images.")
+    try:
+        next(os.scandir(images), None)
+    except PermissionError as e:
+        raise BadInput(f"The folder {images} may not be read.", "Change its permissions, or copy it.") from e
+    except OSError as e:
+        raise BadInput(f"The folder {images} can't be read: {e.strerror}.", "Check the disk.") from e
+    return images
+
+
+def has_images(folder: Path, is_image: Callable[[str], bool]) -> bool:
+    """Return whether a folder or one below it holds a file whose name is an image's."""
+    return any(is_image(f) for _, _, files in os.walk(folder) for f in files)
+
+
+# the workspace -----------------------------------------------------------------------------
+
+
+def default_workspace(images: Path) -> Path:
+    """Return `data/<name of the folder>`, with a short hash of its path where that name is taken.
+
+    images  absolute. A name is taken by a workspace of other images and by any folder that is no
+    workspace. A workspace whose images were moved here keeps its name.
+    """
+    name = images.name or "images"
+    folder = DATA / name
+    if _fits(folder, images):
+        return folder
+    return DATA / f"{name}-{blake2b(os.fsencode(images), digest_size=3).hexdigest()}"
+
+
+def _fits(folder: Path, images: Path) -> bool:
+    if not folder.exists():
+        return True
+    if folder.is_dir() and not any(folder.iterdir()):
+        return not same_place(folder, images)
+    if not is_workspace(folder):
+        return False
+    before = load_config(folder / SETTINGS).images
+    if before is None or same_place(Path(before), images):
+        return before is not None
+    return not Path(before).exists() and _were_moved(folder, images)
+
+
+def _were_moved(folder: Path, images: Path) -> bool:
+    """Return whether most of the first files that a workspace knows are found in `images`."""
+    ws = Workspace.open(folder)
+    paths = [i.path for i in ws.catalog.items_between(0, 20) if i.path]
+    ws.close()
+    return sum((images / p).is_file() for p in paths) * 2 > len(paths)
+
+
+def is_workspace(folder: Path) -> bool:
+    """Return whether a folder is a workspace."""
+    return (folder / DATABASE).is_file()
+
+
+def same_place(a: Path, b: Path) -> bool:
+    """Return whether two paths lead to the same place."""
+    return os.path.realpath(a) == os.path.realpath(b)
+
+
+def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_size: int | None) -> Workspace:
+    """Return the workspace in `folder`, opened for these images; it is created when it is not there.
+
+    None keeps what the workspace is set to. Raises BadInput when the folder holds something else.
+    """
+    _check_apart(folder, images)
+    if folder.is_dir() and not is_workspace(folder) and any(p.name != "images" for p in folder.iterdir()):
+        raise BadInput(
+            f"{folder} holds other things and is no workspace.", "Give a new folder to --workspace."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file.", "Give a folder to --workspace.")
+    before = load_config(folder / SETTINGS).images
+    if before is not None and not same_place(Path(before), images) and Path(before).exists():
+        raise BadInput(f"{folder} belongs to other images, those in {before}.", "Give another --workspace.")
+    config = load_config(
+        folder / SETTINGS, images=str(images), encoder=_encoder(encoder), batch_size=batch_size
+    )
+    return Workspace.open(folder, config)
+
+
+def _check_apart(folder: Path, images: Path) -> None:
+    """Raise BadInput for a workspace inside the images: nothing is ever written there."""
+    inside, outside = Path(os.path.realpath(folder)), Path(os.path.realpath(images))
+    if inside == outside or outside in inside.parents:
+        raise BadInput(
+            f"The workspace {folder} would lie inside the images, where nothing is written.",
+            "Give another place with --workspace, or start from another folder.",
+        )
+
+
+def _encoder(name: str | None) -> str | None:
+    """Return an encoder as it is stored: "builtin" or the absolute path of a folder that looks like one."""
+    if name is None or name == Config().encoder:
+        return name
+    folder = Path(os.path.abspath(name))
+    if not (folder / "config.json").is_file():
+        raise BadInput(
+            f"{folder} holds no image model (no config.json).",
+            "Give builtin, or a folder saved by transformers, to --encoder.",
+        )
+    return str(folder)
+
+
+def find_workspace(folder: Path | None) -> Workspace:
+    """Return the workspace in `folder`, for None the one under `data` that was used last.
+
+    Raises NotReady when there is none: looking never creates one.
+    """
+    if folder is None:
+        found = workspaces()
+        if not found:
+            raise NotReady(
+                "There is no workspace under data.", "Run labeler start first, or give --workspace."
+            )
+        folder = found[0]
+    if not is_workspace(folder):
+        raise NotReady(f"{folder} is no workspace.", "Run labeler start first, or give another --workspace.")
+    return Workspace.open(folder)
+
+
+def workspaces() -> list[Path]:
+    """Return the workspaces under `data`, the one used last first."""
+    found = [p.parent for p in DATA.glob(f"*/{DATABASE}")]
+    return sorted(found, key=_used, reverse=True)
+
+
+def _used(folder: Path) -> float:
+    files = (folder / DATABASE, folder / f"{DATABASE}-wal")
+    return max(f.stat().st_mtime for f in files if f.exists())
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder, or of the first one above it that is there."""
+    place = Path(os.path.abspath(folder))
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+# the server --------------------------------------------------------------------------------
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a server could listen there. Raises BadInput for a host that is not this machine's."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as s:
+            if os.name == "posix":
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(address)
+    except OSError as e:
+        if e.errno in (errno.EADDRINUSE, errno.EACCES):
+            return False
+        raise BadInput(
+            f"{host} is not an address of this machine.", "Give 127.0.0.1 or 0.0.0.0 to --host."
+        ) from e
+    return True
+
+
+def free_port(host: str, port: int) -> int:
+    """Return `port`, or the next free one after it. Raises BadInput when there is none near."""
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
+        if is_free(host, candidate):
+            return candidate
+    raise BadInput(f"No port from {port} on is free.", "Give another one with --port.")
+
+
+def reachable(host: str) -> str:
+    """Return what other devices, or this one's browser, call a server that listens on `host`."""
+    if host in ("127.0.0.1", "::1", "localhost"):
+        return "localhost"
+    if host not in ("0.0.0.0", "::", ""):
+        return f"[{host}]" if ":" in host else host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))  # sends nothing; tells which address would be used
+            return str(s.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
+
+
+def open_browser(url: str, host: str, port: int) -> None:
+    """Open a browser, from a thread, once the server answers; does nothing where there is no screen."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return
+
+    def wait() -> None:
+        import webbrowser
+
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        for _ in range(BROWSER_TRIES):
+            try:
+                socket.create_connection((here, port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                webbrowser.open(url)
+                return
+
+    threading.Thread(target=wait, name="browser", daemon=True).start()
+
+
+def load_site() -> ModuleType:
+    """Return app.py as a module: beside `labeler` in a checkout, in `labeler/site` in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "site", here.parent):
+        path = folder / "app.py"
+        if path.is_file():
+            spec = importlib.util.spec_from_file_location("app", path)
+            assert spec is not None  # it is a .py file
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    raise NotReady("The pages are missing from this installation.", "Install labeler again.")

@@ -1,0 +1,1 @@
+"""What answers HTTP requests; labeler/api.py puts it together."""

@@ -1,0 +1,39 @@
+"""What routes are given: the desk, who asks, which session."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Query, Request
+
+from labeler.people import Visitor
+from labeler.server.desk import Desk
+from labeler.server.guard import Refusal
+from labeler.server.wire import HIGHEST
+
+
+async def _desk(request: Request) -> Desk:
+    return cast(Desk, request.app.state.desk)  # app.state holds anything
+
+
+async def _visitor(request: Request) -> Visitor:
+    return cast(Visitor, request.scope["labeler.visitor"])  # put there by the guard
+
+
+async def _owner(request: Request) -> Visitor:
+    visitor = await _visitor(request)
+    if not visitor.owner:
+        raise Refusal(403, "Only the owner may do this.", "Ask whoever gave you the link.")
+    return visitor
+
+
+async def _session(
+    session: Annotated[
+        int | None, Query(ge=1, le=HIGHEST, description="Which session; the newest when left out.")
+    ] = None,
+) -> int | None:
+    return session
+
+
+DeskDep = Annotated[Desk, Depends(_desk)]
+VisitorDep = Annotated[Visitor, Depends(_visitor)]
+OwnerDep = Annotated[Visitor, Depends(_owner)]
+SessionDep = Annotated[int | None, Depends(_session)]

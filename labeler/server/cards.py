@@ -1,0 +1,124 @@
+"""The routes of the deck: where the session stands, cards, answers, undo."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse
+
+from labeler import loop
+from labeler.domain import LabelEvent, Recorded
+from labeler.errors import BadInput
+from labeler.server.asking import DeskDep, SessionDep, VisitorDep
+from labeler.server.desk import Desk
+from labeler.server.wire import Events, Undo, card_json, event_id, read_event
+from labeler.workspace import Workspace
+
+ROUND_WAIT_S = 0.25  # how long a request for cards waits for a round that is being learned
+POLL_S = 0.01
+MOST_HAVE = 1000
+
+router = APIRouter()
+
+
+@router.get("/session")
+async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
+    """Where a session stands: its question and labels, what was answered and found, what the worker does."""
+
+    def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
+        asked = loop.get_session(ws, session)
+        person = visitor.person or ws.store.person_by_token(visitor.key)
+        return loop.session_status(ws, asked) | {
+            "embedded": loop.count_embedded_files(ws),
+            "images": ws.catalog.count_files(),
+            "drawn": loop.is_drawn(ws),
+            "can_undo": person is not None and ws.store.can_undo(asked.id, person.id),
+        }
+
+    found = await desk.read(look)
+    progress = desk.worker.progress()
+    return JSONResponse(
+        found
+        | {
+            "worker": desk.worker.state(),
+            "owner": visitor.owner,
+            "stage": progress.stage if progress else None,
+            "total": progress.total if progress else None,
+            "left_s": progress.left_s if progress else None,
+        }
+    )
+
+
+@router.get("/cards")
+async def get_cards(
+    desk: DeskDep,
+    visitor: VisitorDep,
+    session: SessionDep,
+    n: Annotated[int, Query(ge=1, le=200, description="How many cards at most.")] = 20,
+    have: Annotated[
+        str | None,
+        Query(
+            max_length=20_000,
+            pattern=r"^(\d{1,15}(,\d{1,15})*)?$",
+            description="Cards that the deck still holds, such as 4,5,9: kept for it, not sent again."
+            " Left out or empty: its own unanswered cards come first.",
+        ),
+    ] = None,
+) -> JSONResponse:
+    """The next cards, held for this client for five minutes. None at all when nothing is left to ask."""
+    held = [int(part) for part in have.split(",")] if have else None
+    if held and len(held) > MOST_HAVE:
+        raise BadInput(f"The deck says that it holds {len(held)} cards.", f"Name at most {MOST_HAVE}.")
+    await _round(desk, session)
+    person = await desk.enter(visitor)
+    cards = await desk.write(
+        lambda ws: loop.next_cards(ws, loop.get_session(ws, session), person.id, n, have=held)
+    )
+    return JSONResponse({"cards": [card_json(card, desk.stamp, owner=visitor.owner) for card in cards]})
+
+
+async def _round(desk: Desk, session: int | None) -> None:
+    """Wait a moment for a round that is being learned: its cards are better than those left over."""
+    number = session or (await desk.read(loop.newest_session)).id
+    for _ in range(round(ROUND_WAIT_S / POLL_S)):
+        if not desk.worker.is_busy(number):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+@router.post("/labels")
+async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
+    """Store answers. "Accepted" is said when they are on disk; a repeated event id changes nothing."""
+    events: list[LabelEvent] = []
+    rejected: list[dict[str, str | None]] = []
+    sent: dict[str, str] = {}
+    for raw in body.events:
+        try:
+            event = read_event(raw)
+        except ValueError as e:
+            rejected.append({"id": event_id(raw), "why": str(e)})
+        else:
+            events.append(event)
+            sent[event.id] = raw["id"]
+    person = await desk.enter(visitor)
+
+    def record(ws: Workspace) -> tuple[int, Recorded]:
+        asked = loop.get_session(ws, session)
+        return asked.id, loop.record(ws, asked, person.id, events)
+
+    number, done = await desk.write(record)
+    if done.accepted:
+        desk.worker.poke(number)
+    rejected += [{"id": sent[uid], "why": why} for uid, why in done.rejected]
+    return JSONResponse({"accepted": done.accepted, "duplicates": done.duplicates, "rejected": rejected})
+
+
+@router.post("/undo")
+async def post_undo(body: Undo, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
+    """Take this client's last answer back and give its card again. 409 when there is nothing to undo."""
+    person = await desk.enter(visitor)
+    undone = await desk.write(
+        lambda ws: loop.undo(ws, loop.get_session(ws, session), person.id, body.id.lower())
+    )
+    card = card_json(undone.card, desk.stamp, owner=visitor.owner)
+    return JSONResponse({"item": undone.item, "label": undone.label, "card": card})

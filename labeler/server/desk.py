@@ -1,0 +1,80 @@
+"""What the server holds open while it runs: the workspace, its writer, its readers, its worker."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from labeler.domain import Person
+from labeler.people import Door, Visitor
+from labeler.worker import Worker
+from labeler.workspace import Workspace
+from labeler.writer import Writer
+
+T = TypeVar("T")
+READERS = 4  # threads, each with its own connection
+
+
+class Desk:
+    """The parts that all routes share; they are there once `serving` has been entered."""
+
+    ws: Workspace
+    door: Door
+    writer: Writer
+    worker: Worker
+    stamp: str
+    """Short random word of this workspace, in tile addresses: a browser keeps tiles for good, and the
+    next workspace on the same port has other ones."""
+    is_locked = False  # whether somebody else holds the lock that keeps a second server away
+
+    @asynccontextmanager
+    async def serving(self, ws: Workspace, *, shared: bool) -> AsyncIterator[None]:
+        """Open everything, and close it within two seconds.
+
+        shared  the server listens to other machines too, so that nobody comes in without the link.
+        """
+        self.ws = ws
+        self._readers = ThreadPoolExecutor(READERS, "reader")
+        self.writer = Writer(ws)
+        self.writer.start()
+        try:
+            self.door = await self.read(lambda ws: Door(ws, shared=shared))
+            self.stamp = await self.writer.run(_stamp)
+            self.worker = Worker(ws)
+            self.worker.start()
+            gc.collect()
+            gc.freeze()  # else every full collection walks all that was imported (146 ms of 150)
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(self.worker.stop)
+        finally:
+            await asyncio.to_thread(self.writer.stop)
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def read(self, fn: Callable[[Workspace], T]) -> T:
+        """Return what fn(workspace) returns, run in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, fn, self.ws)
+
+    async def write(self, fn: Callable[[Workspace], T]) -> T:
+        """Return what fn(workspace) returns, once it is on disk."""
+        # shielded: a caller who hangs up must not pull the job from under the writer
+        return await asyncio.shield(self.writer.run(fn))
+
+    async def enter(self, visitor: Visitor) -> Person:
+        """Return the person of a visitor, stored now if they did nothing before."""
+        if visitor.person is not None:
+            return visitor.person
+        return await self.write(lambda ws: self.door.enter(ws, visitor))
+
+
+def _stamp(ws: Workspace) -> str:
+    import secrets
+
+    stamp = ws.store.fact("stamp")
+    if stamp is None:
+        stamp = secrets.token_hex(4)
+        ws.store.set_fact("stamp", stamp)
+    return stamp

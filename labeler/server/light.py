@@ -1,0 +1,113 @@
+"""The light page at /swipe, the files of the deck, and the description of the interface."""
+
+import hashlib
+import html
+import json
+from base64 import b64encode
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+FOLDER = Path(__file__).parent.parent / "deck"
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
+    "pre{overflow:auto;padding:.7rem;background:#8882}h2{margin-top:2.5rem;font-size:1.1rem}"
+    ":root{color-scheme:light dark}"
+)
+
+
+@cache
+def _assets() -> dict[str, tuple[bytes, str]]:
+    """Return {name: (bytes, version)} of what may be fetched under /deck/; read once."""
+    out = {}
+    for path in sorted(FOLDER.iterdir()):
+        if path.suffix in TYPES:
+            data = path.read_bytes()
+            out[path.name] = (data, hashlib.sha256(data).hexdigest()[:12])
+    return out
+
+
+@cache
+def _page() -> str:
+    """Return the light page, the version of each of its files in its address."""
+    text = (FOLDER / "deck.html").read_text("utf-8")
+    for name, (_, version) in _assets().items():
+        text = text.replace(f'"/deck/{name}"', f'"/deck/{name}?v={version}"')
+    return text
+
+
+async def swipe_page(request: "Request") -> "Response":
+    """Return the light page."""
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(_page(), headers={"Cache-Control": "no-cache"})
+
+
+async def deck_file(request: "Request") -> "Response":
+    """Return a file of the deck: kept for good when asked for by its version."""
+    from starlette.responses import JSONResponse, Response
+
+    name = request.path_params["name"]
+    found = _assets().get(name)
+    if found is None:
+        return JSONResponse({"error": "There is no such file.", "do": "Open /swipe."}, 404)
+    data, version = found
+    keep = request.query_params.get("v") == version
+    headers = {
+        "ETag": f'"{version}"',
+        "Cache-Control": "private, max-age=31536000, immutable" if keep else "no-cache",
+    }
+    if f'"{version}"' in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=TYPES[Path(name).suffix], headers=headers)
+
+
+def docs_page(openapi: dict[str, Any]) -> "Response":  # Any: an OpenAPI document
+    """Return the OpenAPI description as a page that needs no script and no network."""
+    from starlette.responses import HTMLResponse
+
+    info = openapi["info"]
+    parts = [f"<h1>{html.escape(info['title'])}</h1><p>{html.escape(info['description'])}"]
+    parts.append('<p>The same for machines: <a href="/api/openapi.json">openapi.json</a>.')
+    for path, methods in openapi["paths"].items():
+        for method, operation in methods.items():
+            parts.append(_operation(f"{method.upper()} /api{path}", operation))
+    schemas = openapi.get("components", {}).get("schemas", {})
+    for name, schema in schemas.items():
+        parts.append(f'<h2 id="{html.escape(name)}">{html.escape(name)}</h2>{_pre(schema)}')
+    style = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    body = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>labeler: the interface</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>{"".join(parts)}'
+    )
+    policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; frame-ancestors 'none'"
+    return HTMLResponse(body, headers={"Content-Security-Policy": policy})
+
+
+def _operation(title: str, operation: dict[str, Any]) -> str:  # Any: part of an OpenAPI document
+    text = f"<h2>{html.escape(title)}</h2><p>{html.escape(operation.get('description', ''))}"
+    for p in operation.get("parameters", []):
+        about = p.get("description", "") + (" Required." if p.get("required") else "")
+        text += f"<p><code>{html.escape(p['in'])} {html.escape(p['name'])}</code> {html.escape(about)}"
+    if "requestBody" in operation:
+        text += "<p>Body" + _pre(operation["requestBody"]["content"])
+    for status, answer in operation.get("responses", {}).items():
+        text += f"<p>{html.escape(status)} {html.escape(answer.get('description', ''))}"
+        if status < "300" and "content" in answer:
+            text += _pre(answer["content"])
+    return text
+
+
+def _pre(value: object) -> str:
+    return f"<pre>{html.escape(json.dumps(value, indent=1))}</pre>"

@@ -1,0 +1,225 @@
+"""The routes on the pool: items, search, what to ask about, examples, sessions and their labels."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import JSONResponse
+
+from active.arrays import Rows
+from labeler import learning, loop
+from labeler.domain import Goal, Session
+from labeler.errors import BadInput
+from labeler.server.asking import DeskDep, OwnerDep, SessionDep, VisitorDep
+from labeler.server.desk import Desk
+from labeler.server.tiles import tile_url
+from labeler.server.wire import HIGHEST, Ask, LabelChange, NewSession, Search, finite, item_json
+from labeler.workspace import Workspace
+
+MOST_PICTURES = 20
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+PICTURES = {
+    "type": "object",
+    "properties": {"image": FILES, "unlike_image": FILES, "k": {"type": "integer"}},
+}
+
+router = APIRouter()
+
+
+@router.get("/items/{item}")
+async def get_item(
+    item: Annotated[int, Path(ge=0, le=HIGHEST)], desk: DeskDep, owner: OwnerDep, session: SessionDep
+) -> JSONResponse:
+    """One item: its file, its size, every answer to it, and how likely the target is. For the owner."""
+
+    def look(ws: Workspace) -> dict[str, object]:
+        found = loop.get_item(ws, item)
+        asked = loop.get_session(ws, session)
+        guessed = learning.predict(ws, asked)
+        score = float(guessed.probs[item, 0]) if guessed and item < len(guessed.probs) else None
+        return item_json(found, loop.item_events(ws, asked, item), score)
+
+    return JSONResponse(await desk.read(look))
+
+
+@router.get("/search")
+async def get_search(
+    desk: DeskDep,
+    visitor: VisitorDep,
+    item: Annotated[int, Query(ge=0, le=HIGHEST, description="The item to find others like.")],
+    k: Annotated[int, Query(ge=1, le=10_000)] = 50,
+) -> JSONResponse:
+    """The items most like one item, best first."""
+    return await _found(desk, Search(like=[item], k=k), [], [])
+
+
+@router.post(
+    "/search",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": Search.model_json_schema()},
+                "multipart/form-data": {"schema": PICTURES},
+            },
+        }
+    },
+)
+async def post_search(request: Request, desk: DeskDep, visitor: VisitorDep) -> JSONResponse:
+    """The items most like some items, pictures or a vector, and unlike others, best first."""
+    if _is_form(request):
+        async with request.form(max_files=MOST_PICTURES, max_fields=100) as form:
+            return await _found(desk, _form_search(form), await _pictures(form, "image"),
+                                await _pictures(form, "unlike_image"))  # fmt: skip
+    try:
+        body = Search.model_validate_json(await request.body())
+    except ValidationError as e:
+        raise _malformed(e) from e
+    return await _found(desk, body, [], [])
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
+def _form_search(form: FormData) -> Search:
+    """Return the plain fields of a form as a search; numbers come as text there."""
+    try:
+        return Search.model_validate(
+            {
+                "like": [v for v in form.getlist("like") if isinstance(v, str)],
+                "unlike": [v for v in form.getlist("unlike") if isinstance(v, str)],
+                "k": form.get("k", "50"),
+            },
+            strict=False,
+        )
+    except ValidationError as e:
+        raise _malformed(e) from e
+
+
+def _malformed(e: ValidationError) -> BadInput:
+    first = e.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "The body"
+    return BadInput(f"{where[:80]}: {first['msg']}.", "See /api/docs.")
+
+
+async def _pictures(form: FormData, name: str) -> list[bytes]:
+    return [await f.read() for f in form.getlist(name) if isinstance(f, UploadFile)]
+
+
+async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Sequence[bytes]) -> JSONResponse:
+    """Return the answer of a search, the pictures embedded first."""
+    if not (asked.like or like or asked.embedding is not None):
+        raise BadInput("There is nothing to search for.", "Give an item, a picture or an embedding.")
+    more = [await asyncio.to_thread(desk.worker.embed, data) for data in like]
+    less = [await asyncio.to_thread(desk.worker.embed, data) for data in unlike]
+    if asked.embedding is not None:
+        with np.errstate(over="ignore"):
+            row = np.asarray([asked.embedding], np.float32)
+        if not np.isfinite(row).all() or not row.any():
+            raise BadInput("The embedding has no direction.", "Give finite numbers, not all of them zero.")
+        more.append(row)
+
+    def look(ws: Workspace) -> list[tuple[int, float]]:
+        near = _stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
+        far = _stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
+        assert near is not None
+        return loop.neighbours(ws, near, far, asked.k)
+
+    found = await desk.read(look)
+    results = [{"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found]
+    return JSONResponse({"results": results})
+
+
+def _stacked(rows: Sequence[Rows]) -> Rows | None:
+    """Return rows under each other, None for none. Raises BadInput when they differ in length."""
+    if len({r.shape[1] for r in rows}) > 1:
+        raise BadInput("The vectors differ in length.", "Give an embedding made by the encoder in use.")
+    return np.concatenate(rows) if rows else None
+
+
+@router.post("/ask")
+async def post_ask(body: Ask, desk: DeskDep, owner: OwnerDep, session: SessionDep) -> JSONResponse:
+    """Put items at the front of the deck. For the owner."""
+    added = await desk.write(lambda ws: loop.ask_about(ws, loop.get_session(ws, session), body.items))
+    return JSONResponse({"asked": added})
+
+
+@router.post("/sessions")
+async def post_session(body: NewSession, desk: DeskDep, owner: OwnerDep) -> JSONResponse:
+    """Start a session, or go on with the one of this question, these labels and this goal. For the owner."""
+    goal = cast(Goal, body.goal)  # the pattern allows nothing else
+    made = await desk.write(lambda ws: loop.new_session(ws, body.question, body.labels, goal))
+    desk.worker.poke(made.id)
+    return await _session_json(desk, made)
+
+
+async def _session_json(desk: Desk, session: Session) -> JSONResponse:
+    return JSONResponse(await desk.read(lambda ws: loop.session_status(ws, session)))
+
+
+@router.post("/session/labels")
+async def post_session_labels(
+    body: LabelChange, desk: DeskDep, owner: OwnerDep, session: SessionDep
+) -> JSONResponse:
+    """Add a label to a session, or rename one; answers keep counting. For the owner."""
+
+    def change(ws: Workspace) -> Session:
+        asked = loop.get_session(ws, session)
+        if body.add is not None and body.rename is None:
+            return loop.add_label(ws, asked, body.add)
+        if body.rename is not None and body.to is not None and body.add is None:
+            return loop.rename_label(ws, asked, body.rename, body.to)
+        raise BadInput("It is not clear what to change.", 'Send {"add": name} or {"rename": old, "to": new}.')
+
+    return await _session_json(desk, await desk.write(change))
+
+
+@router.post(
+    "/examples",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["image"],
+                        "properties": {
+                            "image": FILES,
+                            "label": {"type": "string", "description": "The target when left out."},
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+async def post_examples(
+    request: Request, desk: DeskDep, owner: OwnerDep, session: SessionDep
+) -> JSONResponse:
+    """Take reference pictures. One that is in the pool becomes an answer, others teach. For the owner."""
+    files: list[tuple[str, bytes]] = []
+    if _is_form(request):
+        async with request.form(max_files=MOST_PICTURES, max_fields=10) as form:
+            sent = [f for f in form.getlist("image") if isinstance(f, UploadFile)]
+            files = [(f.filename or "picture", await f.read()) for f in sent]
+            label = form.get("label")
+    if not files:
+        raise BadInput(
+            "The pictures are missing.", "Send multipart/form-data, in fields named image."
+        )
+    name = label if isinstance(label, str) else None
+
+    def take(ws: Workspace) -> tuple[int, list[int | None]]:
+        asked = loop.get_session(ws, session)
+        return asked.id, [loop.add_example(ws, asked, path, data, name) for path, data in files]
+
+    # in a reader's thread: decoding a large picture would hold up the writer, and everybody's answers
+    number, items = await desk.read(take)
+    desk.worker.poke(number)
+    return JSONResponse({"items": items})

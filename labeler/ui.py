@@ -1,0 +1,379 @@
+"""The only Streamlit helpers: the frame of a page, the deck, the grid of tiles, how errors are shown."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from streamlit import config
+
+from labeler import learning, loop, people, places, worker, workspace
+from labeler.domain import SKIP, UNSURE, Progress, Session
+from labeler.errors import LabelerError, NotReady
+from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+    from active.arrays import Rows
+
+HERE = Path(__file__).parent / "deck"
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~:$<&^=])")
+WORDS = {UNSURE: "can't tell", SKIP: "later"}
+
+# the frame ---------------------------------------------------------------------------------
+
+
+def frame() -> None:
+    """Set what all pages share: title, width, style."""
+    st.set_page_config(page_title="labeler", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(HERE / "pages.css")
+
+
+def full_height() -> None:
+    """Give the whole window below the bar to the deck, and let nothing scroll under it."""
+    st.html(HERE / "full.css")
+
+
+def plain(text: object) -> str:
+    """Return text from files or people so that Markdown shows it as it is."""
+    return MARKDOWN.sub(r"\\\1", str(text)).replace("\n", " ")
+
+
+def card(name: str) -> Any:  # Any: Streamlit's container, which has no public type
+    """Return a container that looks like a card."""
+    return st.container(key=f"card_{name}")
+
+
+# what happened -----------------------------------------------------------------------------
+
+
+def problem(error: LabelerError) -> None:
+    """Show both sentences of an error."""
+    st.error(f"**{plain(error.error)}**  \n{plain(error.do)}", icon=":material/error:")
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Show what a person can mend; every other exception goes on to the log with its traceback."""
+    try:
+        yield
+    except LabelerError as error:
+        problem(error)
+
+
+def say(note: str | LabelerError) -> None:
+    """Keep a short sentence, or an error, for the next run to show."""
+    st.session_state.setdefault("said", []).append(note)
+
+
+def said() -> None:
+    """Show what was noted since the last run: successes as a toast, problems as a box."""
+    for note in st.session_state.pop("said", []):
+        if isinstance(note, LabelerError):
+            problem(note)
+        else:
+            st.toast(plain(note), icon=":material/check:")
+
+
+# who and what ------------------------------------------------------------------------------
+
+
+def current() -> tuple[Workspace, Session]:
+    """Return the workspace of this process and the chosen session, the newest by default.
+
+    Raises NotReady without a workspace, Missing before the first session.
+    """
+    ws = workspace.current()
+    chosen: int | None = st.session_state.get("session")
+    return ws, loop.get_session(ws, chosen)
+
+
+def choose(session: Session) -> None:
+    """Go on with this session in this tab."""
+    st.session_state["session"] = session.id
+
+
+def stir(session: Session) -> None:
+    """Tell the worker that something changed in a session."""
+    if (running := worker.current()) is not None:
+        running.poke(session.id)
+
+
+# panels ------------------------------------------------------------------------------------
+
+
+def chooser(ws: Workspace, session: Session) -> None:
+    """Draw the choice between sessions, where there are several."""
+    sessions = {s.id: s for s in loop.sessions(ws)}
+    if len(sessions) < 2:
+        return
+    number = st.selectbox(
+        "Question", list(sessions), list(sessions).index(session.id),
+        format_func=lambda n: f"{sessions[n].question}  ({', '.join(sessions[n].labels)})",
+    )  # fmt: skip
+    if number != session.id:
+        choose(sessions[number])
+        st.rerun()
+
+
+def new_question(ws: Workspace) -> None:
+    """Draw the form of a new session."""
+    with st.form("new", border=False):
+        text = st.text_input("Question", placeholder=loop.QUESTION)
+        names = st.text_input("Answers, the one you look for first", ", ".join(loop.LABELS))
+        if st.form_submit_button("Ask this", type="primary"):
+            with errors():
+                labels = [name.strip() for name in names.split(",") if name.strip()]
+                choose(loop.start_session(ws, text.strip() or loop.QUESTION, labels))
+                st.rerun()
+
+
+def intake(ws: Workspace) -> None:
+    """Draw the folder and how far it has been taken in, again every two seconds until it has."""
+    running = worker.current()
+    busy = running is not None and running.progress().stage != "done"
+    with card("images"):
+        st.fragment(_intake, run_every=2 if busy else None)(ws, busy)
+
+
+def _intake(ws: Workspace, was_busy: bool) -> None:
+    pool, running = loop.pool_status(ws), worker.current()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Images")
+        if pool["drawn"]:
+            st.badge("drawn", help="The demonstration set: pictures that the program has drawn.")
+    with errors():
+        st.text(str(ws.images))
+    progress = running.progress() if running else Progress("done", pool["embedded"], pool["images"])
+    if progress.stage == "done":
+        st.caption(f"{pool['images']:,} images, all taken in." + _doubles(pool["duplicates"]))
+        if was_busy:
+            st.rerun()
+    else:
+        share = progress.done / progress.total if progress.total else 0.0
+        st.progress(min(1.0, share), text=_pace(progress))
+    if running and (trouble := running.problem()):
+        st.warning(plain(trouble))
+    if aside := pool["set_aside"]:
+        with st.expander(f"{len(aside):,} set aside: they can't be read"):
+            for one in aside[:50]:
+                st.text(f"{one['path']}\n{one['reason']}")
+            if len(aside) > 50:
+                st.caption(f"And {len(aside) - 50:,} more: labeler status lists them.")
+
+
+def _doubles(n: int) -> str:
+    return f" {n:,} of them are copies of others and are asked once." if n else ""
+
+
+def _pace(p: Progress) -> str:
+    """Return how far long work is, its rate and the time left, in words."""
+    words = {"scanning": "Looking through the folder", "loading": "Loading the encoder"}
+    text = words.get(p.stage, "Taking in") + f": {p.done:,}" + (f" of {p.total:,}" if p.total else "")
+    if p.per_s:
+        text += f", {p.per_s:,.0f} a second"
+    return text + (f", {p.left_s / 60:.0f} min left" if p.left_s and p.left_s > 90 else "")
+
+
+def phone(ws: Workspace, session: Session) -> None:
+    """Draw the link that opens the deck on a phone, or how to get one."""
+    with card("phone"):
+        st.subheader("On a phone")
+        host = config.get_option("server.address") or "0.0.0.0"
+        if people.is_loopback(host):
+            st.caption("This server answers this computer only. To swipe on a phone, start it so:")
+            st.code("labeler start --host 0.0.0.0", language=None)
+            return
+        url = f"http://{places.reachable(host)}:{config.get_option('server.port')}"
+        st.caption("Open this in the same network. Whoever has the link can do everything.")
+        link = f"{people.owner_link(ws, url, '/swipe')}&session={session.id}"
+        st.code(link, language=None, wrap_lines=True)
+
+
+def caveat(ws: Workspace, session: Session) -> str:
+    """Return how far the predictions can be trusted, in words."""
+    made = learning.predict(ws, session)
+    if made is None:
+        return "Nothing is predicted yet: answer a few cards of each kind first."
+    known = "rough: too few cards drawn at random have been answered to check them" if made.rough else (
+        "checked against cards drawn at random"
+    )  # fmt: skip
+    return f"Predicted by the program; nobody has looked at these. The probabilities are {known}."
+
+
+# pictures from outside ---------------------------------------------------------------------
+
+
+def dropped(key: str, *, several: bool = False) -> "list[UploadedFile]":
+    """Draw a place to drop pictures and return them; they stay until `forget`."""
+    files = st.file_uploader(
+        "Pictures" if several else "Picture", accept_multiple_files=several, label_visibility="collapsed",
+        key=f"{key}-{st.session_state.get(f'{key}-n', 0)}",
+    )  # fmt: skip
+    return files if isinstance(files, list) else [files] if files else []
+
+
+def forget(key: str) -> None:
+    """Empty the place where pictures are dropped at the next run."""
+    st.session_state[f"{key}-n"] = st.session_state.get(f"{key}-n", 0) + 1
+
+
+def vector(file: "UploadedFile") -> "Rows":
+    """Return the vector of a dropped picture. Raises NotReady while nothing can embed it."""
+    known, row = st.session_state.get("vector", (None, None))
+    if known != file.file_id:
+        if (running := worker.current()) is None:
+            raise NotReady("The encoder is not running.", "Start with: labeler start.")
+        row = running.embed(file.getvalue())
+        st.session_state["vector"] = (file.file_id, row)
+    rows: Rows = row
+    return rows
+
+
+# pictures ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that can be done to a tile. `stay`: the large view goes on to the next picture."""
+
+    act: str
+    text: str
+    kind: str = ""
+    icon: str = ""
+    stay: bool = False
+
+    def data(self) -> dict[str, Any]:  # Any: JSON
+        """Return the act as grid.js takes it."""
+        return {"act": self.act, "text": self.text, "kind": self.kind, "icon": self.icon, "stay": self.stay}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A picture in a grid. `answer` is a label or unsure; `predicted`: the program says so, nobody else."""
+
+    item: int
+    name: str
+    answer: str | None = None
+    predicted: bool = False
+    note: str = ""
+    quick: Sequence[Act] = ()
+
+
+def look(session: Session, answer: str) -> tuple[str, str, str]:
+    """Return (word, colour class, icon) of an answer: never by colour alone."""
+    if answer not in session.labels:
+        return WORDS.get(answer, answer), answer, "?"
+    at = session.labels.index(answer)
+    return answer, f"k{at}", "✓✕"[at] if len(session.labels) == 2 else str(at + 1)
+
+
+def answers(session: Session) -> list[Act]:
+    """Return an act for each label and for unsure; its `act` is the answer."""
+    acts = []
+    for answer in (*session.labels, UNSURE):
+        word, kind, icon = look(session, answer)
+        acts.append(Act(answer, word, kind, icon, stay=True))
+    return acts
+
+
+def grid(
+    tiles: Sequence[Tile],
+    *,
+    key: str,
+    label: str,
+    on_act: Callable[[str, list[int]], None],
+    acts: Sequence[Act] = (),
+    bulk: Sequence[Act] = (),
+) -> None:
+    """Draw tiles. A click on an act runs on_act(act, items) before the next run.
+
+    label  says what the grid holds, for screen readers.
+    acts   are offered in the large view of one tile; bulk for all that are chosen.
+    """
+    ws, session = current()
+
+    def acted() -> None:
+        sent = st.session_state[key].get("act")
+        if sent:
+            try:
+                on_act(str(sent["act"]), [int(i) for i in sent["items"]])
+            except LabelerError as error:
+                say(error)
+
+    stamp = ws.store.fact("stamp") or "0"  # in tile addresses, so that caches can't mix workspaces
+    data = {
+        "tiles": [_tile(session, tile, stamp) for tile in tiles],
+        "acts": [a.data() for a in acts],
+        "bulk": [a.data() for a in bulk],
+        "label": label,
+    }
+    _component("grid")(key=key, data=data, on_act_change=acted)
+
+
+def _tile(session: Session, tile: Tile, stamp: str) -> dict[str, Any]:  # Any: JSON
+    chip = None
+    if tile.answer is not None:
+        text, kind, icon = look(session, tile.answer)
+        chip = {"text": text, "kind": kind, "icon": icon, "predicted": tile.predicted}
+    return {
+        "item": tile.item,
+        "src": f"/tiles/{tile.item}?w=256&v={stamp}",
+        "big": f"/tiles/{tile.item}?w=1024&v={stamp}",
+        "name": tile.name,
+        "chip": chip,
+        "note": tile.note,
+        "quick": [a.data() for a in tile.quick],
+    }
+
+
+def page_top(key: str, shown: object) -> int:
+    """Return the place of the first picture of the page; 0 again when something else is shown."""
+    known, top = st.session_state.get(f"{key}-page", (None, 0))
+    top = int(top) if known == shown else 0
+    st.session_state[f"{key}-page"] = (shown, top)
+    return top
+
+
+def pager(key: str, top: int, size: int, total: int) -> None:
+    """Draw the way to the pages before and after."""
+    shown = st.session_state[f"{key}-page"][0]
+    with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
+        for word, to in (("Back", top - size), ("On", top + size)):
+            if word == "On":
+                st.markdown(f"{top + 1:,}–{min(top + size, total):,} of {total:,}", width="content")
+            if st.button(word, disabled=not 0 <= to < total, key=f"{key}-{word}"):
+                st.session_state[f"{key}-page"] = (shown, to)
+                st.rerun()
+
+
+# the deck ----------------------------------------------------------------------------------
+
+
+def deck(session: Session, on_round: Callable[[], None]) -> None:
+    """Mount the swipe deck. Swipes go to /api, not through a script run; on_round runs once per round."""
+    data = {"session": session.id}
+    with st.container(key="deck"):
+        _component("deck")(key="swipe", data=data, height="stretch", on_round_change=on_round)
+
+
+@cache
+def _component(name: str) -> Callable[..., Any]:  # Any: what the component returns is not used
+    """Return the component whose module and style are served from /deck/, the same files as at /swipe."""
+    js, css = (f"/deck/{name}.{kind}?v={_version(HERE / f'{name}.{kind}')}" for kind in ("js", "css"))
+    return st.components.v2.component(
+        f"labeler_{name}",
+        css=f'@import url("{css}");\n:host {{ display: block; }}',
+        js=f'const at = new URL("{js}", location.origin);\n'
+        "export default async (component) => (await import(at)).default(component);",
+    )
+
+
+def _version(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -1,0 +1,32 @@
+"""The script that app.py mounts: what all pages share, and the way between them."""
+
+import streamlit as st
+
+from labeler import loop, ui, workspace
+from labeler.errors import LabelerError
+
+PAGES = ("start", "label", "search", "review", "export")
+
+
+def has_session() -> bool:
+    """Return whether there is a question to answer already."""
+    try:
+        return bool(loop.sessions(workspace.current()))
+    except LabelerError:
+        return False
+
+
+def enter() -> None:
+    """Go where work goes on: to the deck, before the first question to Start."""
+    st.switch_page(pages[1 if has_session() else 0])
+
+
+ui.frame()
+pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name in PAGES]
+page = st.navigation([st.Page(enter, title="labeler", default=True), *pages], position="hidden")
+with st.container(key="nav", horizontal=True):
+    for other in pages:
+        st.page_link(other)
+ui.said()
+with ui.errors():
+    page.run()

@@ -1,0 +1,65 @@
+"""Review: what people answered and what the program predicts, to be looked through and put right."""
+
+import streamlit as st
+
+from labeler import loop, results, ui
+from labeler.domain import UNSURE
+
+PAGE = 60
+SOURCES: dict[results.Source, str] = {"person": "Answered", "predicted": "Predicted"}
+ORDERS: dict[results.Order, str] = {
+    "newest": "newest first",
+    "oldest": "oldest first",
+    "surest": "surest first",
+    "doubtful": "most doubtful first",
+}
+
+ws, session = ui.current()
+
+
+def act(name: str, items: list[int]) -> None:
+    """Put one answer right, take it back, or search on from a tile."""
+    if name == "like":
+        st.session_state["go"] = items[0]
+    elif name == "back":
+        results.take_back(ws, session, loop.owner(ws), items)
+    else:
+        loop.correct(ws, session, loop.owner(ws), items[0], name)
+    ui.stir(session)
+
+
+def tile(g: results.GridItem) -> ui.Tile:
+    """Return an answer or a prediction as a tile; with two labels the other one is a click away."""
+    notes = [f"{g.p:.2f}"] if g.source == "predicted" and g.p is not None else []
+    notes += [f"+{g.copies} same"] if g.copies else []
+    other = [a for a in ui.answers(session) if a.act not in (g.answer, UNSURE)]
+    quick = other if len(session.labels) == 2 and g.answer != UNSURE else []
+    return ui.Tile(g.item, g.path, g.answer, g.source == "predicted", " ".join(notes), quick)
+
+
+if (go := st.session_state.pop("go", None)) is not None:
+    st.switch_page("search.py", query_params={"item": str(go)})
+st.title("Review")
+with ui.card("filter"), st.container(horizontal=True, vertical_alignment="bottom"):
+    source = st.segmented_control(
+        "Show", list(SOURCES), default="person", format_func=lambda s: SOURCES[s], required=True
+    )
+    predicted = source == "predicted"
+    answers = [*session.labels] if predicted else [*session.labels, UNSURE]
+    label = st.pills("Answer", answers, format_func=lambda a: ui.plain(ui.look(session, a)[0]))
+    orders: list[results.Order] = ["surest", "doubtful"] if predicted else list(ORDERS)
+    order = st.selectbox("Order", orders, format_func=lambda o: ORDERS[o], width=220)
+    lowest = st.slider("Probability from", 0.0, 1.0, 0.0, 0.05, width=220) if predicted else 0.0
+if predicted:
+    st.caption(ui.caveat(ws, session))
+top = ui.page_top("review", (session.id, source, label, order, lowest))
+page = results.labels_grid(
+    ws, session, label=label, source=source, lowest_p=lowest, order=order, offset=top, limit=PAGE
+)
+acts = [*ui.answers(session), *([] if predicted else [ui.Act("back", "Take back", icon="↺", stay=True)])]
+if page.items:
+    acts.append(ui.Act("like", "More like this", icon="≈"))
+    ui.grid([tile(g) for g in page.items], key="labels", label=SOURCES[source], on_act=act, acts=acts)
+    ui.pager("review", top, PAGE, page.total)
+else:
+    st.info("Nothing is here yet. Answer some cards first, or show something else.")

@@ -1,0 +1,95 @@
+"""Start: the question, what it is for, the folder, example pictures, and the way to a phone."""
+
+import streamlit as st
+
+from labeler import loop, ui, workspace
+from labeler.domain import SKIP, Goal, Session
+from labeler.errors import LabelerError
+from labeler.workspace import Workspace
+
+GOALS: dict[Goal, str] = {"find": "Find as many as I can", "classify": "Train a good classifier"}
+PRICE = """Finding shows the likeliest first, training the doubtful ones. Each has its price. Measured on aerial
+scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt 0.44. But a
+classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against 0.91."""
+
+
+def question(ws: Workspace, session: Session) -> None:
+    """Draw the question with its counts, and the way to the deck."""
+    facts = loop.session_status(ws, session)
+    with ui.card("question"):
+        ui.chooser(ws, session)
+        with st.container(key="question"):
+            st.text(session.question)
+        with st.container(horizontal=True, key="figures"):
+            st.metric("Answered", sum(n for answer, n in facts["counts"].items() if answer != SKIP))
+            st.metric("Found", facts["found"])
+            st.metric("Rounds", facts["round"])
+        if st.button("Start swiping", type="primary", icon=":material/swipe:", width="stretch"):
+            st.switch_page("label.py")
+
+
+def goal(ws: Workspace, session: Session) -> None:
+    """Draw the choice of goal with its price."""
+    with ui.card("goal"):
+        st.subheader("What is it for?")
+        names = list(GOALS)
+        at = names.index(session.goal)
+        chosen = st.radio("Goal", names, at, format_func=lambda g: GOALS[g], label_visibility="collapsed")
+        st.caption(PRICE)
+        if chosen != session.goal:
+            loop.set_goal(ws, session, chosen)
+            ui.stir(session)
+            st.rerun()
+
+
+def labels(ws: Workspace, session: Session) -> None:
+    """Draw the answers there are; each can be renamed, and one more added."""
+    with ui.card("labels"), st.expander("Answers"), st.form("labels", border=False):
+        at = f"label-{session.id}-{'-'.join(session.labels)}"
+        names = [st.text_input(f"Answer {i}", old, key=f"{at}-{i}") for i, old in enumerate(session.labels, 1)]
+        more = st.text_input("One more", key=at)
+        if st.form_submit_button("Save"):
+            with ui.errors():
+                for old, new in zip(session.labels, names, strict=True):
+                    if new.strip() != old:
+                        loop.rename_label(ws, loop.get_session(ws, session.id), old, new)
+                if more.strip():
+                    loop.add_label(ws, loop.get_session(ws, session.id), more)
+                st.rerun()
+
+
+def examples(ws: Workspace, session: Session) -> None:
+    """Draw where example pictures are dropped, and the names of those there are."""
+    with ui.card("examples"):
+        st.subheader("Example pictures")
+        st.caption("Drop some of what you look for. Their neighbours are asked first.")
+        label = session.target if len(session.labels) == 2 else st.selectbox("They show", session.labels)
+        if files := ui.dropped("examples", several=True):
+            for file in files:
+                try:
+                    loop.add_example(ws, session, file.name, file.getvalue(), label)
+                except LabelerError as error:
+                    ui.say(error)
+            ui.stir(session)
+            ui.forget("examples")
+            st.rerun()
+        for example in loop.examples(ws, session):
+            st.text(f"{session.labels[example.label]}: {example.name}")
+
+
+ws = workspace.current()
+session = ui.current()[1] if loop.sessions(ws) else None
+st.title("Start")
+left, right = st.columns([3, 2], gap="medium")
+with left:
+    if session:
+        question(ws, session)
+        goal(ws, session)
+        labels(ws, session)
+    with ui.card("new"), st.expander("Ask another question", expanded=session is None):
+        ui.new_question(ws)
+with right:
+    ui.intake(ws)
+    if session:
+        examples(ws, session)
+        ui.phone(ws, session)

@@ -1,0 +1,71 @@
+"""What many tests share: real images and weights where they are, and a browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NEEDS = {
+    "LABELER_TEST_DATA": "real images: a folder that holds aid, clothing, hirise",
+    "LABELER_TEST_WEIGHTS": "a real network: a folder that holds mobilenet_v1_1.0_224",
+}
+
+
+def _from_env(name: str) -> Path:
+    value = os.environ.get(name)
+    if not value:
+        pytest.skip(f"{name} is not set; this test needs {NEEDS[name]}")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"{name} is {value}, which is no folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_workspace_in_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever workspace the person who runs the tests uses stays out of them."""
+    monkeypatch.delenv("LABELER_WORKSPACE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real images; the test is skipped, saying so, where there is none."""
+    return _from_env("LABELER_TEST_DATA")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Return the folder of the real network; the test is skipped, saying so, where there is none."""
+    return _from_env("LABELER_TEST_WEIGHTS")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of Chromium. Without one, .ci/run fails and anybody else's run skips."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("There is no Chromium, which .ci/run should have installed.")
+    pytest.skip("There is no Chromium; install it to run the browser tests")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator["Browser"]:
+    """Return a headless Chromium; each test opens its own context in it."""
+    from playwright.sync_api import sync_playwright
+
+    args = [
+        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update"),
+    ]
+    with sync_playwright() as p:
+        running = p.chromium.launch(executable_path=chromium, args=args)
+        yield running
+        running.close()

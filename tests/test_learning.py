@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+
+from labeler import learning, loop
+from tests.pools import KEY, event, is_target, make_pool
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = make_pool(tmp_path, 300)
+    yield ws
+    ws.close()
+
+
+def answer_round(ws, session, person, n=20):
+    cards = loop.next_cards(ws, session, person, n, have=[])
+    events = [event(c.item, "yes" if is_target(c.item) else "no", c.id) for c in cards]
+    loop.record(ws, session, person, events)
+    return cards
+
+
+def test_the_basis_is_a_power_of_two_times_512_and_never_more_than_the_pool():
+    assert [learning.basis_for(n, 1024) for n in (0, 511, 512, 1023, 1024, 10_000)] == [0, 0, 512, 512, 1024, 8192]
+    assert learning.basis_for(10_000, 256) == 0
+
+
+def test_the_loop_finds_the_target_faster_than_chance(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    found = shown = 0
+    while shown < 60:
+        loop.learn(ws, session)
+        cards = answer_round(ws, session, person)
+        shown += len(cards)
+        found += sum(is_target(c.item) for c in cards)
+    assert found >= 18  # chance alone: 6 of the 30
+
+
+def test_every_card_carries_its_reason_round_and_probability(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    reasons = set()
+    for _ in range(6):
+        made = loop.learn(ws, session)
+        for card in answer_round(ws, session, person):
+            reasons.add(card.reason)
+            assert card.round == made.number
+            assert card.p_chosen is not None
+            assert 0 < card.p_chosen <= 1
+            assert (card.p_chosen == 1) == (card.reason in ("find", "uncertain")) or card.reason == "spread"
+    assert {"find", "audit", "spread"} <= reasons
+
+
+def test_the_same_recorded_round_gives_the_same_cards(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "classify")
+    person = loop.owner(ws)
+    made = []
+    for _ in range(5):
+        made.append(loop.learn(ws, session))
+        answer_round(ws, session, person, n=17)
+    loop.set_goal(ws, session, "find")
+    session = loop.get_session(ws, session.id)
+    for number in made:
+        assert learning.draw_again(ws, session, number) == ws.store.picks(session.id, number.number)
+
+
+def test_audit_cards_are_drawn_uniformly_with_the_probability_they_carry(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    audits = 0
+    for _ in range(8):
+        made = loop.learn(ws, session)
+        left_out = np.load(ws.round_file(session.id, made.number))["left_out"]
+        for pick in ws.store.picks(session.id, made.number)[: session.batch_size]:
+            if pick.reason == "audit":
+                audits += 1
+                assert pick.p_chosen == pytest.approx(1 / (made.pool - len(left_out)))
+        answer_round(ws, session, person)
+    assert audits == 8  # 5 % of eight batches of twenty
+
+
+def test_answered_held_skipped_and_vanished_items_are_left_out(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    one, two = loop.owner(ws), ws.store.add_person("bob", "own", "bob").id
+    loop.learn(ws, session)
+    held = loop.next_cards(ws, session, two, 5, have=[])
+    answered = answer_round(ws, session, one, n=5)
+    (skipped,) = loop.next_cards(ws, session, one, 1, have=[])
+    loop.record(ws, session, one, [event(skipped.item, "skip", skipped.id)])
+    ws.catalog.mark_absent([299])
+    made = loop.learn(ws, session)
+    out = {c.item for c in [*held, *answered, skipped]} | {299}
+    assert not out & {p.item for p in ws.store.picks(session.id, made.number)}
+
+
+def test_before_anything_is_embedded_cards_are_drawn_at_random_from_what_is_decoded(tmp_path):
+    ws = make_pool(tmp_path, 200, embedded=False)
+    session = loop.start_session(ws)
+    made = loop.learn(ws, session)
+    picks = ws.store.picks(session.id, made.number)
+    assert not made.embedded
+    assert {(p.reason, p.p_chosen) for p in picks} == {("spread", len(picks) / 200)}
+    assert learning.draw_again(ws, session, made) == picks
+    ws.close()
+
+
+def test_an_empty_pool_makes_no_round(tmp_path):
+    ws = make_pool(tmp_path, 0, embedded=False)
+    assert loop.learn(ws, loop.start_session(ws)) is None
+    ws.close()
+
+
+def test_the_pool_runs_dry_without_an_error(tmp_path):
+    ws = make_pool(tmp_path, 30)
+    session = loop.start_session(ws)
+    for _ in range(4):
+        loop.learn(ws, session)
+        answer_round(ws, session, loop.owner(ws))
+    assert loop.next_cards(ws, session, loop.owner(ws), 20, have=[]) == []
+    assert ws.store.counts(session) == {"yes": 3, "no": 27, "unsure": 0, "skip": 0}
+    ws.close()
+
+
+def test_a_round_is_due_after_a_batch_when_cards_run_short_and_when_the_pool_grows(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+
+    def due(examples_seen: int = 0) -> bool:
+        return learning.needs_round(ws, session, now=0.0, examples_seen=examples_seen)
+
+    assert due()
+    loop.learn(ws, session)
+    assert not due()
+    answer_round(ws, session, loop.owner(ws), 19)
+    assert not due()
+    answer_round(ws, session, loop.owner(ws), 1)
+    assert due()
+    loop.learn(ws, session)
+    ws.catalog.set_embedded(KEY, 8, 300)
+    assert not due()
+
+
+def test_predictions_cover_the_pool_and_are_rough_before_audits(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no", "cloud"], "find")
+    assert learning.predict(ws, session) is None
+    person = loop.owner(ws)
+    for _ in range(3):
+        loop.learn(ws, session)
+        answer_round(ws, session, person)
+    loop.learn(ws, session)
+    got = learning.predict(ws, session)
+    assert got.probs.shape == (300, 3)
+    assert got.rough
+    assert np.allclose(got.probs.sum(1), 1, atol=1e-4)
+    right = (got.probs[:, 0] > 0.5) == np.array([is_target(i) for i in range(300)])
+    assert right.mean() > 0.9
+
+
+def test_a_large_pool_is_turned_to_256_numbers_and_appended_to(tmp_path):
+    ws = make_pool(tmp_path, 0, embedded=False)
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(1500, 300)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    stored = ws.vectors("wide", 300)
+    stored.append(rows[:600])
+    ws.catalog.use_encoder("wide", 300)
+    ws.catalog.set_embedded("wide", 300, 600)
+    first = learning.space(ws)
+    assert (first.basis, first.rows.shape) == (512, (600, 256))
+    stored.append(rows[600:1000])
+    ws.catalog.set_embedded("wide", 300, 1000)
+    second = learning.space(ws)
+    assert (second.basis, second.rows.shape) == (512, (1000, 256))
+    assert np.array_equal(second.rows[:600], first.rows)
+    stored.append(rows[1000:])
+    ws.catalog.set_embedded("wide", 300, 1500)
+    assert learning.space(ws).basis == 1024
+    assert np.allclose(np.linalg.norm(learning.space(ws).rows, axis=1), 1, atol=1e-4)
+    ws.close()

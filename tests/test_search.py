@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active import search
+from active.arrays import unit_rows
+from active.search import Exact, Inverted, combine
+
+INDEXES = [Exact, Inverted]
+
+
+def some_rows(n, d=8, seed=0):
+    return unit_rows(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
+
+
+def slow_search(rows, query, k):
+    """Every cosine of every pair, sorted: the obvious way."""
+    out = []
+    for q in query:
+        cos = sorted(((float(np.dot(q, r)), -i) for i, r in enumerate(rows)), reverse=True)[:k]
+        out.append(([-i for _, i in cos], [c for c, _ in cos]))
+    return out
+
+
+@pytest.mark.parametrize("make", INDEXES)
+@pytest.mark.parametrize(("n", "k"), [(0, 5), (1, 5), (7, 7), (7, 9), (300, 10), (300, 0)])
+def test_ids_are_valid_distinct_and_best_first(make, n, k):
+    ids = np.arange(n, dtype=np.int64) * 3 + 5
+    found, cos = make(some_rows(n), ids).search(some_rows(4, seed=1), k)
+    assert found.shape == cos.shape == (4, min(k, n))
+    assert found.dtype == np.int64
+    assert cos.dtype == np.float32
+    for row, values in zip(found, cos, strict=True):
+        assert len(set(row.tolist())) == len(row)
+        assert set(row.tolist()) <= set(ids.tolist())
+        assert (np.diff(values) <= 0).all()
+
+
+@pytest.mark.parametrize("make", INDEXES)
+def test_the_same_query_gives_the_same_answer(make):
+    rows, query = some_rows(500), some_rows(3, seed=2)
+    first, again = make(rows).search(query, 20), make(rows).search(query, 20)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+
+
+@pytest.mark.parametrize("make", INDEXES)
+def test_a_row_finds_itself(make):
+    rows = some_rows(2000, 16)
+    found, cos = make(rows).search(rows[[3, 700, 1999]], 1)
+    assert found[:, 0].tolist() == [3, 700, 1999]
+    np.testing.assert_allclose(cos[:, 0], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", INDEXES)
+def test_no_query_gives_no_answer(make):
+    found, _ = make(some_rows(10)).search(some_rows(0), 3)
+    assert found.shape == (0, 3)
+
+
+def test_inverted_finds_nearly_what_exact_finds():
+    rng = np.random.default_rng(0)
+    middles = some_rows(40, 32)
+    rows = unit_rows((np.repeat(middles, 100, 0) + rng.normal(size=(4000, 32)) * 0.1).astype(np.float32))
+    query = rows[::97]
+    exact, near = Exact(rows).search(query, 10)[0], Inverted(rows).search(query, 10)[0]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
+    assert np.mean(shared) > 0.95
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 40), k=st.integers(1, 45), block=st.integers(1, 50), seed=st.integers(0, 10**6))
+def test_exact_equals_the_slow_way_whatever_the_blocks(n, k, block, seed):
+    rows, query = some_rows(n, 4, seed), some_rows(3, 4, seed + 1)
+    before = search.BLOCK
+    search.BLOCK = block
+    try:
+        found, cos = Exact(rows).search(query, k)
+    finally:
+        search.BLOCK = before
+    for i, (ids, values) in enumerate(slow_search(rows, query, k)):
+        np.testing.assert_allclose(cos[i], values, atol=1e-5)
+        np.testing.assert_allclose(
+            rows[found[i]] @ query[i], [np.dot(rows[j], query[i]) for j in ids], atol=1e-5
+        )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 30), st.integers(1, 31))
+def test_exact_keeps_the_order_of_rows_among_equals(which, k, block):
+    rows = np.eye(3, dtype=np.float32)[which]
+    before = search.BLOCK
+    search.BLOCK = block
+    try:
+        found, _ = Exact(rows).search(np.array([[1, 0, 0]], np.float32), k)
+    finally:
+        search.BLOCK = before
+    slow = sorted(range(len(which)), key=lambda i: (-rows[i, 0], i))[:k]
+    assert found[0].tolist() == slow
+
+
+def test_combine_of_one_example_is_that_example():
+    like = some_rows(1)
+    np.testing.assert_allclose(combine(like), like, atol=1e-6)
+
+
+def test_combine_moves_towards_like_and_away_from_unlike():
+    like, unlike = some_rows(3), some_rows(2, seed=9)
+    plain, pushed = combine(like), combine(like, unlike)
+    assert pushed.shape == (1, 8)
+    np.testing.assert_allclose(np.linalg.norm(pushed), 1, atol=1e-6)
+    assert float((pushed @ unlike.mean(0))[0]) < float((plain @ unlike.mean(0))[0])
+    wanted = like.mean(0) - 0.5 * unlike.mean(0)
+    np.testing.assert_allclose(pushed[0], wanted / np.linalg.norm(wanted), atol=1e-5)
+
+
+def test_combine_of_only_unlike_points_away():
+    unlike = some_rows(1)
+    np.testing.assert_allclose(combine(some_rows(0), unlike), -unlike, atol=1e-6)
+
+
+def test_combine_of_examples_that_cancel_out_is_the_first():
+    like = np.array([[1, 0], [-1, 0]], np.float32)
+    np.testing.assert_allclose(combine(like), [[1, 0]], atol=1e-6)
+
+
+def test_combine_without_examples_is_an_error():
+    with pytest.raises(ValueError, match="needs an example"):
+        combine(some_rows(0))

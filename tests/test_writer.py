@@ -1,0 +1,88 @@
+import threading
+
+import pytest
+
+from labeler.errors import BadInput, NotReady
+from labeler.writer import Writer
+from tests.pools import event, make_pool
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = make_pool(tmp_path, 50)
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
+def writer(ws):
+    writer = Writer(ws)
+    writer.start()
+    yield writer
+    writer.stop()
+
+
+def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    person = ws.store.owner().id
+    commits = []
+    writer.submit(lambda w: w.store.conn.set_trace_callback(lambda q: commits.append(q) if q == "COMMIT" else None))
+    futures = []
+
+    def send(i):
+        futures.append(writer.submit(lambda w: w.store.add_events(session, person, [event(i, "yes")])))
+
+    threads = [threading.Thread(target=send, args=(i,)) for i in range(50)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sum(f.result(10).accepted for f in futures) == 50
+    assert ws.store.count_events(session.id) == 50
+    assert len(commits) <= 50
+
+
+def test_a_job_that_fails_is_rolled_back_alone(ws, writer):
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    person = ws.store.owner().id
+
+    def fails(w):
+        w.store.add_events(session, person, [event(1, "yes")])
+        raise BadInput("No.", "Stop.")
+
+    bad = writer.submit(fails)
+    good = writer.submit(lambda w: w.store.add_events(session, person, [event(2, "yes")]))
+    with pytest.raises(BadInput, match=r"No\. Stop\."):
+        bad.result(10)
+    assert good.result(10).accepted == 1
+    assert ws.store.answers(session.id).items.tolist() == [2]
+
+
+def test_a_result_is_given_out_only_after_the_commit(ws, writer):
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    person = ws.store.owner().id
+    for i in range(20):
+        writer.submit(lambda w, i=i: w.store.add_events(session, person, [event(i, "no")])).result(10)
+        assert ws.store.count_events(session.id) == i + 1  # another connection sees it
+
+
+def test_when_the_commit_fails_nobody_is_told_that_it_worked(ws):
+    writer = Writer(ws)
+    writer.start()
+
+    def ends_the_transaction(w):
+        w.store.conn.execute("ROLLBACK")
+
+    first = writer.submit(ends_the_transaction)
+    with pytest.raises(Exception, match="no transaction|no such savepoint|cannot"):
+        first.result(10)
+    assert writer.submit(lambda w: 7).result(10) == 7
+    writer.stop()
+
+
+def test_after_stop_a_job_is_refused(ws):
+    writer = Writer(ws)
+    writer.start()
+    writer.stop()
+    with pytest.raises(NotReady, match="stopping"):
+        writer.submit(lambda w: 1).result(1)
