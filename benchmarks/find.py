@@ -125,7 +125,6 @@ def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]
     rng = np.random.default_rng(seed)
     rows = []
     with running(*common, "--workspace", str(workspace), "--port", "8641") as server:
-        again_s = first_cards(server)[0]
         client = Client(server.url)
         for name in sorted(set(classes.values())):
             is_target = {item: c == name for item, c in classes.items()}
@@ -136,6 +135,8 @@ def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]
             row["wall_s"] = round(time.perf_counter() - started, 1)
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
+    with running(*common, "--workspace", str(workspace), "--port", "8642") as server:
+        again_s = first_cards(server)[0]
     cards = sorted(r["cards_82"] if r["cards_82"] is not None else np.inf for r in rows)
     means = {k: float(np.mean([r[k] for r in rows])) for k in ("found_1k", "found_1_5k", "found_2k")}
     return {

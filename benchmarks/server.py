@@ -89,6 +89,7 @@ def running(*options: str, env: dict[str, str] | None = None) -> Iterator[Server
     try:
         if not said.wait(60) or not server.url:
             raise RuntimeError("the server did not start:\n" + "\n".join(server.lines))
+        _wait_until_open(server)
         yield server
     finally:
         process.send_signal(signal.SIGINT)
@@ -96,6 +97,21 @@ def running(*options: str, env: dict[str, str] | None = None) -> Iterator[Server
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _wait_until_open(server: Server, limit_s: float = 60) -> None:
+    """Wait until the port answers: the address is said a moment before."""
+    while True:
+        try:
+            urllib.request.urlopen(server.url + "/api/session", timeout=10).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.perf_counter() - server.started > limit_s or server.process.poll() is not None:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def first_cards(server: Server, n: int = 1, limit_s: float = 60) -> tuple[float, Sequence[Any]]:  # Any: JSON

@@ -290,7 +290,7 @@ def _open_for_work(
         raise BadInput(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
-    ws = places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size)
+    ws = _close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
     if drawn:
         loop.mark_drawn(ws)
     if not quiet:
@@ -299,17 +299,27 @@ def _open_for_work(
     return ws
 
 
+def _close_at_end(ws: "Workspace") -> "Workspace":
+    """Return `ws`, to be closed when the command ends; outside a command its caller closes it."""
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(ws.close)
+    return ws
+
+
 def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
     from labeler import places
-    from labeler.demo import draw_demo
+    from labeler.demo import TILES, draw_demo
 
     if where.is_dir() and not places.is_workspace(where) and any(p.name != "images" for p in where.iterdir()):
         raise BadInput(
             f"{where} holds other things and is no workspace.", "Give a new folder to --workspace."
         )
-    if not quiet:
-        click.echo("No --images were given: drawing a demonstration set of 600 tiles.")
-    draw_demo(folder)
+    if quiet:
+        draw_demo(folder)
+        return
+    click.echo("No --images were given: drawing a demonstration set.")
+    with click.progressbar(length=TILES, label="drawing", file=sys.stderr) as bar:
+        draw_demo(folder, report=lambda done, of: bar.update(1))
 
 
 def _warn_disk(folder: Path) -> None:
@@ -324,7 +334,7 @@ def _find(workspace: Path | None) -> "Workspace":
     """Return the workspace to look at; says so where there was a choice."""
     from labeler import places
 
-    ws = places.find_workspace(workspace)
+    ws = _close_at_end(places.find_workspace(workspace))
     if workspace is None and len(places.workspaces()) > 1:
         click.echo(
             f"Of several workspaces, {_short(ws.folder)} was used last; --workspace names another.", err=True

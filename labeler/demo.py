@@ -77,9 +77,9 @@ def _draw(plan: _Plan) -> bytes:
     picture = _surface(rng, ground)
     cover = {"ocean": (0.0, 0.22), "island": (0.0, 0.3), "coast": (0.0, 0.35), "cloud": (0.3, 0.85)}[plan.kind]
     picture = _clouds(rng, picture, share=float(rng.uniform(*cover)))
-    picture = picture + rng.normal(0, 0.006, picture.shape[:2])[..., None].astype(np.float32)
-    pixels = (np.clip(picture, 0, 1) ** 0.94 * 255).astype(np.uint8)
-    image = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 0.6))))
+    picture = picture + 0.006 * rng.standard_normal(picture.shape[1:], np.float32)
+    pixels = (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).filter(ImageFilter.BoxBlur(float(rng.uniform(0.1, 0.5))))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=88)
     return out.getvalue()
@@ -89,46 +89,44 @@ def _draw(plan: _Plan) -> bytes:
 
 
 @cache
-def _noise_map(slope: float) -> Field:
-    """Return a square of noise that repeats at its borders, mean 0 and deviation 1.
+def _noise_map(slope: float) -> Image.Image:
+    """Return a square of noise that repeats after half its side, mean 0 and deviation 1.
 
     Amplitude falls with frequency f as f**-slope (spectral synthesis, Saupe 1988).
     """
     rng = np.random.default_rng(int(slope * 1000))
-    fy = np.fft.fftfreq(_NOISE_PX)[:, None]
-    fx = np.fft.rfftfreq(_NOISE_PX)[None, :]
-    f = np.hypot(fy, fx)
+    f = np.hypot(np.fft.fftfreq(_NOISE_PX)[:, None], np.fft.rfftfreq(_NOISE_PX)[None, :])
     f[0, 0] = 1
     low = 1 - np.exp(-((f * _NOISE_PX / 5) ** 2))  # no wave longer than a tile: each tile looks different
-    shape = (_NOISE_PX, _NOISE_PX // 2 + 1)
-    waves = (rng.normal(size=shape) + 1j * rng.normal(size=shape)) * f**-slope * low
+    waves = (rng.normal(size=f.shape) + 1j * rng.normal(size=f.shape)) * f**-slope * low
     x = np.fft.irfft2(waves, s=(_NOISE_PX, _NOISE_PX))
-    return ((x - x.mean()) / x.std()).astype(np.float32)
+    return Image.fromarray(np.tile((x - x.mean()) / x.std(), (2, 2)).astype(np.float32))
 
 
 def _noise(rng: np.random.Generator, slope: float, step: float = 1.0, stretch: float = 1.0) -> Field:
     """Return a tile of noise from a random place, turned at random.
 
-    step     pixels of the map per pixel of the tile: more is finer.
+    step     pixels of the map per pixel of the tile, at most 2.6: more is finer.
     stretch  how much longer things are along one (random) direction.
     """
-    angle = rng.uniform(0, 2 * np.pi)
-    cos, sin = np.cos(angle), np.sin(angle)
+    px = SIDE_PX // 2 if slope >= _SMOOTH and step <= 1 else SIDE_PX  # smooth things need few points
+    step *= SIDE_PX / px
+    angle, side = rng.uniform(0, 2 * np.pi), px / 2
+    cos, sin = float(np.cos(angle)) * step, float(np.sin(angle)) * step
+    a, b, d, e = cos / stretch, sin / stretch, -sin, cos
+    at_x, at_y = (float(v) for v in rng.uniform(_NOISE_PX / 2, _NOISE_PX * 1.5, 2))
+    turned = _noise_map(slope).transform(
+        (px, px), Image.Transform.AFFINE, (a, b, at_x - (a + b) * side, d, e, at_y - (d + e) * side),
+        Image.Resampling.NEAREST if slope == _GRAIN else Image.Resampling.BILINEAR,
+    )  # fmt: skip
+    return np.asarray(turned if px == SIDE_PX else turned.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR))
+
+
+@cache
+def _grid() -> tuple[Field, Field]:
+    """Return the x and the y of each pixel."""
     y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
-    u = (cos * x + sin * y) * step / stretch + rng.uniform(0, _NOISE_PX)
-    v = (cos * y - sin * x) * step + rng.uniform(0, _NOISE_PX)
-    return _sample(_noise_map(slope), u, v)
-
-
-def _sample(field: Field, u: Field, v: Field) -> Field:
-    """Return a periodic field read between its points."""
-    u0, v0 = np.floor(u), np.floor(v)
-    du, dv = u - u0, v - v0
-    i, j = v0.astype(np.intp) & (_NOISE_PX - 1), u0.astype(np.intp) & (_NOISE_PX - 1)
-    i1, j1 = (i + 1) & (_NOISE_PX - 1), (j + 1) & (_NOISE_PX - 1)
-    top = field[i, j] * (1 - du) + field[i, j1] * du
-    low = field[i1, j] * (1 - du) + field[i1, j1] * du
-    return (top * (1 - dv) + low * dv).astype(np.float32)
+    return x, y
 
 
 def _ramp(x: Field, lo: float, hi: float) -> Field:
@@ -142,7 +140,7 @@ def _ramp(x: Field, lo: float, hi: float) -> Field:
 
 def _land(rng: np.random.Generator, kind: Kind) -> Field:
     """Return heights: above 0 land, 0 the shore, down to -1 the deep sea."""
-    if kind == "island" or (kind == "cloud" and rng.random() < 0):
+    if kind == "island":
         return _islands(rng)
     if kind == "coast" or (kind == "cloud" and rng.random() < 0.3):
         return _coast(rng)
@@ -154,7 +152,7 @@ def _land(rng: np.random.Generator, kind: Kind) -> Field:
 
 def _blob(rng: np.random.Generator, radius: float, at: tuple[float, float] = (128, 128)) -> Field:
     """Return 1 in the middle of an ellipse with a wavy edge, 0 at its edge, below 0 outside."""
-    y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
+    x, y = _grid()
     angle, long = rng.uniform(0, np.pi), rng.uniform(1, 1.7)
     dx, dy = x - at[0] + 9 * _noise(rng, _SMOOTH), y - at[1] + 9 * _noise(rng, _SMOOTH)
     along = (np.cos(angle) * dx + np.sin(angle) * dy) / long**0.5
@@ -185,16 +183,17 @@ def _islands(rng: np.random.Generator) -> Field:
     return np.maximum(height - _border(), -1).astype(np.float32)
 
 
+@cache
 def _border() -> Field:
     """Return how much to lower the ground near the tile's border, so that no land reaches it."""
-    y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
+    x, y = _grid()
     edge = np.minimum(np.minimum(x, SIDE_PX - 1 - x), np.minimum(y, SIDE_PX - 1 - y))
     return 1.5 * (1 - _ramp(edge, 4, 40))
 
 
 def _coast(rng: np.random.Generator) -> Field:
     """Return a mainland that fills one side of the tile, with bays and capes."""
-    y, x = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
+    x, y = _grid()
     angle = rng.uniform(0, 2 * np.pi)
     inland = ((x - 128) * np.cos(angle) + (y - 128) * np.sin(angle)) / 110 + rng.uniform(-0.45, 0.55)
     bays = 0.3 * _noise(rng, _SMOOTH) + 0.1 * _noise(rng, _ROUGH)
@@ -207,16 +206,20 @@ def _coast(rng: np.random.Generator) -> Field:
 
 
 def _colour(*rgb: int) -> Field:
-    return np.array(rgb, np.float32) / 255
+    """Return a colour as (3, 1, 1) numbers from 0 to 1."""
+    return np.array(rgb, np.float32).reshape(3, 1, 1) / 255
 
 
 def _mix(a: Field, b: Field, share: Field) -> Field:
-    return a + (b - a) * share[..., None]
+    """Return a where share is 0, b where it is 1; pictures are (3, h, w)."""
+    return a + (b - a) * share
 
 
 def _surface(rng: np.random.Generator, height: Field) -> Field:
-    """Return the picture (256, 256, 3) of a ground, in [0, 1]: sea by depth, surf, sand, green and rock."""
+    """Return the picture (3, h, w) of a ground, in [0, 1]: sea by depth, surf, sand, green and rock."""
     sea = _sea(rng, height)
+    if height.max() < -0.1:
+        return sea
     land = _soil(rng, height)
     shore = _ramp(height, -0.004, 0.012)
     picture = _mix(sea, land, shore)
@@ -225,23 +228,23 @@ def _surface(rng: np.random.Generator, height: Field) -> Field:
 
 
 def _sea(rng: np.random.Generator, height: Field) -> Field:
-    tint = rng.normal(0, 0.02, 3).astype(np.float32)
-    deep = _mix(_colour(6, 32, 66), _colour(14, 62, 98), np.float32(rng.random())[None])[0] + tint
+    tint = rng.normal(0, 0.02, (3, 1, 1)).astype(np.float32)
+    deep = _mix(_colour(6, 32, 66), _colour(14, 62, 98), np.float32(rng.random())) + tint
     middle, shallow = _colour(18, 104, 138) + tint, _colour(104, 198, 190) + tint
     murk = np.float32(rng.random() ** 2)  # some waters are green and dull
     middle, shallow = (c * (1 - 0.5 * murk) + _colour(70, 96, 82) * 0.5 * murk for c in (middle, shallow))
     depth = -height + 0.05 * _noise(rng, _ROUGH)
-    picture = np.broadcast_to(deep, (*height.shape, 3))
-    picture = _mix(picture, middle, _ramp(-depth, -0.75, -0.12))
+    picture = _mix(deep, middle, _ramp(-depth, -0.75, -0.12))
     picture = _mix(picture, shallow, _ramp(-depth, -0.26, -0.01))
     waves = 0.010 * _noise(rng, _GRAIN, 1.0, stretch=3.0) + 0.020 * _noise(rng, _SOFT)
     glint = np.zeros_like(height)
     if rng.random() < 0.3:  # the sun's reflection on one side
-        y, x = np.mgrid[-1 : 1 : SIDE_PX * 1j, -1 : 1 : SIDE_PX * 1j].astype(np.float32)
+        x, y = _grid()
         angle = rng.uniform(0, 2 * np.pi)
-        glint = 0.13 * _ramp(x * np.cos(angle) + y * np.sin(angle), -0.6, 1.4)
+        across = (x / 128 - 1) * np.float32(np.cos(angle)) + (y / 128 - 1) * np.float32(np.sin(angle))
+        glint = 0.13 * _ramp(across, -0.6, 1.4)
         waves = waves * 1.6
-    return np.asarray(picture + (waves + glint)[..., None], np.float32)
+    return np.asarray(picture + (waves + glint), np.float32)
 
 
 def _soil(rng: np.random.Generator, height: Field) -> Field:
@@ -252,14 +255,13 @@ def _soil(rng: np.random.Generator, height: Field) -> Field:
     )
     grass, forest, rock = (_colour(*c) for c in palettes[rng.choice(3, p=[0.55, 0.3, 0.15])])
     rough = _noise(rng, _ROUGH, 2.0)
-    picture = np.broadcast_to(_colour(226, 210, 170), (*height.shape, 3))
-    picture = _mix(picture, grass, _ramp(height + 0.02 * rough, 0.03, 0.08))
+    picture = _mix(_colour(226, 210, 170), grass, _ramp(height + 0.02 * rough, 0.03, 0.08))
     picture = _mix(picture, forest, _ramp(_noise(rng, _SMOOTH, 2.0) + 1.2 * height, -0.3, 0.9) * _ramp(height, 0.05, 0.12))
     picture = _mix(picture, rock, 0.85 * _ramp(height + 0.06 * rough, 0.5, 0.75))
     relief = np.maximum(height, 0) * 60 + 1.6 * _ramp(height, 0.04, 0.3) * _noise(rng, _ROUGH, 1.3)
     slope_y, slope_x = np.gradient(relief)
     shade = np.clip(1 + 0.22 * (slope_x + slope_y), 0.55, 1.4)
-    return np.asarray(picture * (shade + 0.02 * rough)[..., None], np.float32)
+    return np.asarray(picture * (shade + 0.02 * rough), np.float32)
 
 
 def _clouds(rng: np.random.Generator, picture: Field, share: float) -> Field:
@@ -268,8 +270,8 @@ def _clouds(rng: np.random.Generator, picture: Field, share: float) -> Field:
         return picture
     style = rng.choice(["cumulus", "sheet", "streaks"], p=[0.55, 0.3, 0.15])
     if style == "cumulus":
-        base = _noise(rng, _ROUGH, float(rng.uniform(1.0, 2.6))) + 0.25 * _noise(rng, _GRAIN, 1.0)
-        width = 0.9
+        base = _noise(rng, _ROUGH, float(rng.uniform(0.9, 2.4))) + 0.12 * _noise(rng, _GRAIN, 0.7)
+        width = 1.2
     elif style == "sheet":
         base, width = _noise(rng, _SMOOTH, 0.9) + 0.3 * _noise(rng, _ROUGH, 1.5), 1.6
     else:
@@ -280,7 +282,7 @@ def _clouds(rng: np.random.Generator, picture: Field, share: float) -> Field:
         shift = int(rng.integers(4, 12))
         shadow = np.roll(cover, (shift, shift), (0, 1))
         shadow[:shift], shadow[:, :shift] = shadow[shift], shadow[:, shift : shift + 1]
-        picture = picture * (1 - 0.4 * shadow)[..., None]
+        picture = picture * (1 - 0.4 * shadow)
     lit = 0.9 + 0.05 * np.tanh(base - edge) + 0.03 * _noise(rng, _ROUGH, 2.0)
-    white = lit[..., None] * np.array([0.985, 1.0, 1.02], np.float32)
-    return np.asarray(picture + (white - picture) * (0.97 * cover)[..., None], np.float32)
+    white = lit * np.array([0.985, 1.0, 1.02], np.float32).reshape(3, 1, 1)
+    return np.asarray(picture + (white - picture) * (0.97 * cover), np.float32)

@@ -52,7 +52,10 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """What a round is computed from, besides the pool; stored with the round."""
+    """What a round is computed from, besides the pool; stored with the round.
+
+    before  the items dealt last, which the first picks shall not resemble.
+    """
 
     left_out: Ids
     examples: Ids
@@ -61,6 +64,7 @@ class _Material:
     batch_size: int
     audit_share: float
     near_cos: float
+    before: Ids
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store."""
@@ -73,6 +77,7 @@ class _Material:
             return cls(
                 left_out=f["left_out"], examples=f["examples"], n=int(f["n"]), goal=cast(Goal, str(f["goal"])),
                 batch_size=int(f["batch_size"]), audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
+                before=f["before"],
             )  # fmt: skip
 
 
@@ -185,6 +190,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     material = _Material(
         left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
+        np.array([i for i in store.last_dealt(session.id) if i < pool], np.int64),
     )  # fmt: skip
     picks, head = _draw(ws, session, made, material, answers)
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
@@ -257,7 +263,7 @@ def _choose(
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample_of(ws, made, rows),
+        sample=sample_of(ws, made, rows), before=material.before,
     )  # fmt: skip
     picks = choose(
         pool, goal=material.goal, n=material.n, batch_size=material.batch_size,

@@ -358,9 +358,12 @@ class Store:
             )
         return int(cursor.lastrowid or 0)
 
-    def count_leased(self, session: int, now: float) -> int:
-        """Return how many cards are held by somebody and not answered."""
-        return len(self.held(session, now))
+    def last_dealt(self, session: int, n: int = 2) -> list[int]:
+        """Return the items of the n newest cards, oldest first."""
+        rows = self.conn.execute(
+            "SELECT item FROM cards WHERE session = ? ORDER BY id DESC LIMIT ?", (session, n)
+        ).fetchall()
+        return [i for (i,) in rows][::-1]
 
     def held(self, session: int, now: float) -> list[int]:
         """Return the items that somebody holds now, unanswered, in order."""

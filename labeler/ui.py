@@ -169,7 +169,9 @@ def _intake(ws: Workspace, was_busy: bool) -> None:
 
 
 def _doubles(n: int) -> str:
-    return f" {n:,} of them are copies of others and are asked once." if n else ""
+    if n == 0:
+        return ""
+    return " One is a copy of another." if n == 1 else f" {n:,} are copies of others and share one answer."
 
 
 def _pace(p: Progress) -> str:

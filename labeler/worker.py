@@ -246,6 +246,13 @@ class Child:
             except (json.JSONDecodeError, KeyError, TypeError):
                 log.info("child: %s", line.rstrip())
         code = process.wait()
+        with self._lock:
+            for pipe in (process.stdin, process.stdout):
+                try:
+                    if pipe:
+                        pipe.close()
+                except OSError:
+                    pass  # what was still to be written has no reader any more
         for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(NotReady("The encoder stopped.", "Try again in a moment."))

@@ -26,7 +26,8 @@ pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name 
 page = st.navigation([st.Page(enter, title="labeler", default=True), *pages], position="hidden")
 with st.container(key="nav", horizontal=True):
     for other in pages:
-        st.page_link(other)
+        with st.container(key="here" if other == page else None, width="content"):
+            st.page_link(other)
 ui.said()
 with ui.errors():
     page.run()

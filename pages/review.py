@@ -1,5 +1,7 @@
 """Review: what people answered and what the program predicts, to be looked through and put right."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from labeler import loop, results, ui
@@ -32,8 +34,9 @@ def tile(g: results.GridItem) -> ui.Tile:
     """Return an answer or a prediction as a tile; with two labels the other one is a click away."""
     notes = [f"{g.p:.2f}"] if g.source == "predicted" and g.p is not None else []
     notes += [f"+{g.copies} same"] if g.copies else []
-    other = [a for a in ui.answers(session) if a.act not in (g.answer, UNSURE)]
-    quick = other if len(session.labels) == 2 and g.answer != UNSURE else []
+    quick = []
+    if len(session.labels) == 2 and g.answer != UNSURE:
+        quick = [replace(a, icon="→") for a in ui.answers(session) if a.act not in (g.answer, UNSURE)]
     return ui.Tile(g.item, g.path, g.answer, g.source == "predicted", " ".join(notes), quick)
 
 

@@ -44,7 +44,7 @@ def goal(ws: Workspace, session: Session) -> None:
 
 def labels(ws: Workspace, session: Session) -> None:
     """Draw the answers there are; each can be renamed, and one more added."""
-    with ui.card("labels"), st.expander("Answers"), st.form("labels", border=False):
+    with st.expander("Answers"), st.form("labels", border=False):
         at = f"label-{session.id}-{'-'.join(session.labels)}"
         names = [st.text_input(f"Answer {i}", old, key=f"{at}-{i}") for i, old in enumerate(session.labels, 1)]
         more = st.text_input("One more", key=at)
@@ -86,7 +86,7 @@ with left:
         question(ws, session)
         goal(ws, session)
         labels(ws, session)
-    with ui.card("new"), st.expander("Ask another question", expanded=session is None):
+    with st.expander("Ask another question", expanded=session is None):
         ui.new_question(ws)
 with right:
     ui.intake(ws)

@@ -43,7 +43,7 @@ const ICONS = {
 };
 const FRAME = `
 <header class="top">
-  <div class="ask"><h1 data-part="question" dir="auto"></h1><span data-part="drawn" class="badge" hidden>Drawn images</span></div>
+  <div class="head"><h1 data-part="question" dir="auto"></h1><span data-part="drawn" class="badge" hidden>Drawn images</span></div>
   <div class="meta">
     <button type="button" data-part="stats"><span data-part="figures"></span><span class="bar mini"><i data-part="mini" class="fill"></i></span></button>
     <span data-part="waiting" class="badge" role="status" hidden></span>
@@ -52,8 +52,9 @@ const FRAME = `
   <p data-part="note" role="note" hidden>This browser stores nothing here. Keep the page open until no answer is waiting.</p>
 </header>
 <div data-part="stage" role="group" aria-roledescription="swipe deck">
-  <div data-part="edges"></div><div data-part="state" role="status"></div><p data-part="why" hidden></p>
+  <div data-part="state" role="status"></div><p data-part="why" hidden></p>
 </div>
+<div data-part="edges"></div>
 <div class="actions"><div data-part="answers" role="group" aria-label="Answers"></div><div data-part="tools"></div></div>
 <aside data-part="aside" aria-label="Progress"></aside>
 <div data-part="toast" role="alert" hidden></div>
@@ -170,7 +171,7 @@ class Sender {
   constructor(on) {
     /** @type {Map<string, Answer>} */
     this.waiting = new Map();
-    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, timer: 0, sending: null, kept: true });
+    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true });
   }
 
   /** Take over what an earlier visit, or another tab, left. */
@@ -214,6 +215,7 @@ class Sender {
   async send() {
     const group = this.group();
     if (!group.length) return true;
+    this.groups += 1;
     try {
       const { rejected } = await this.post(group);
       this.tries = 0;
@@ -507,6 +509,7 @@ class Screen {
     if (key === this.shown) return;
     this.shown = key;
     this.deck.dataset.state = facts ? facts.icon ?? "loading" : "card";
+    this.answers.inert = facts !== null;
     this.state.replaceChildren(...(facts ? [
       facts.icon ? h("div", { class: "medal" }, icon(facts.icon)) : h("div", { class: "skeleton" }),
       facts.title ? h("h2", {}, facts.title) : "", h("p", {}, facts.text),
@@ -773,13 +776,20 @@ class Deck {
   }
 
   async loadSession() {
+    if (!this.trouble) await this.sender.sending;
+    const { groups } = this.sender;
     const known = this.local.filter((l) => !this.sender.waiting.has(l.id));
     this.figuresAt = performance.now();
     this.stale = false;
     try {
-      const session = await call(this.url("session"));
+      let session = await call(this.url("session"));
       this.options.token = null;
-      this.local = this.local.filter((l) => !known.includes(l));
+      if (!this.session || groups === this.sender.groups) this.local = this.local.filter((l) => !known.includes(l));
+      else { // answers were on their way: nobody knows whether these figures hold them
+        const { counts, found, round_answered } = this.session;
+        session = { ...session, counts, found, round_answered };
+        this.stale = true;
+      }
       this.setSession(session);
       this.recover();
     } catch (e) {
@@ -1066,6 +1076,8 @@ class Deck {
     this.page = document.documentElement.style;
     this.before = this.page.overscrollBehavior;
     this.page.overscrollBehavior = "none";
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    on(this.dark, "change", () => this.setTheme(this.options.theme));
     this.setTheme(this.options.theme);
   }
 
@@ -1089,7 +1101,8 @@ class Deck {
     this.queue.slice(0, IN_PAGE).forEach((held) => this.fit(held));
   }
 
-  setTheme(theme) { if (theme) this.screen.deck.dataset.theme = theme; }
+  /** @param {string|null} [theme] light or dark; without one, the system decides */
+  setTheme(theme) { this.screen.deck.dataset.theme = theme ?? (this.dark.matches ? "dark" : "light"); }
 
   onKey(e) {
     const target = /** @type {Element} */ (e.composedPath()[0]);

@@ -151,7 +151,7 @@ async def post_ask(body: Ask, desk: DeskDep, owner: OwnerDep, session: SessionDe
 
 @router.post("/sessions")
 async def post_session(body: NewSession, desk: DeskDep, owner: OwnerDep) -> JSONResponse:
-    """Start a session, or go on with the one of this question, these labels and this goal. For the owner."""
+    """Start a session. For the owner."""
     goal = cast(Goal, body.goal)  # the pattern allows nothing else
     made = await desk.write(lambda ws: loop.new_session(ws, body.question, body.labels, goal))
     desk.worker.poke(made.id)

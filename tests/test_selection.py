@@ -1,0 +1,291 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active.arrays import unit_rows
+from active.search import combine
+from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
+
+SELECTORS = [find, uncertain, spread, audit]
+
+
+def some_pool(n, kind="head", *, every=1, seed=0, d=8):
+    """A pool of n items of which every `every`th may be asked; `kind` is how far the session has come."""
+    rng = np.random.default_rng(seed)
+    rows = unit_rows(rng.normal(size=(n, d)).astype(np.float32))
+    pool = Pool(rows=rows, candidates=np.arange(0, n, every, dtype=np.int64))
+    if kind == "empty":
+        return pool
+    pool = replace(pool, like=unit_rows(rng.normal(size=(2, d)).astype(np.float32)))
+    if kind == "like":
+        return pool
+    target = rng.random(n).astype(np.float32)
+    pool = replace(pool, target=target, doubt=1 - np.abs(2 * target - 1))
+    if kind == "sample":
+        pool = replace(pool, sample=np.arange(0, n, 3, dtype=np.int64))
+    return pool
+
+
+KINDS = ["empty", "like", "head", "sample"]
+
+
+def ask(pool, n=20, *, goal="find", seed=0, batch_size=20, audit_share=0.05, near_cos=0.98):
+    rng = np.random.default_rng(seed)
+    return choose(
+        pool, goal=goal, n=n, batch_size=batch_size, audit_share=audit_share, near_cos=near_cos, rng=rng
+    )
+
+
+def choose_to_find(pool, k, rng):
+    return choose(pool, goal="find", n=k, batch_size=20, audit_share=0.05, near_cos=0.98, rng=rng)
+
+
+def choose_to_classify(pool, k, rng):
+    return choose(pool, goal="classify", n=k, batch_size=20, audit_share=0.05, near_cos=0.98, rng=rng)
+
+
+@pytest.mark.parametrize("select", [*SELECTORS, choose_to_find, choose_to_classify])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "k"), [(0, 5), (1, 1), (6, 20), (200, 0), (200, 37), (200, 400)])
+@pytest.mark.parametrize("every", [1, 3])
+def test_every_selector_gives_valid_distinct_candidates_and_the_same_again(select, kind, n, k, every):
+    pool = some_pool(n, kind, every=every)
+    picks, again = (select(pool, k, np.random.default_rng(5)) for _ in range(2))
+    assert picks.ids.dtype == np.int64
+    assert len(picks.ids) == len(picks.reasons) == len(picks.p_chosen) == len(picks.scores)
+    assert len(picks.ids) <= min(k, len(pool.candidates))
+    assert len(set(picks.ids.tolist())) == len(picks.ids)
+    assert set(picks.ids.tolist()) <= set(pool.candidates.tolist())
+    assert ((picks.p_chosen > 0) & (picks.p_chosen <= 1)).all()
+    assert np.isfinite(picks.scores).all()
+    np.testing.assert_array_equal(picks.ids, again.ids)
+    np.testing.assert_array_equal(picks.p_chosen, again.p_chosen)
+    assert picks.reasons == again.reasons
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("goal", ["find", "classify"])
+def test_choose_asks_all_that_is_left_and_then_nothing(kind, goal):
+    pool = some_pool(30, kind, every=2)
+    picks = ask(pool, 100, goal=goal)
+    assert sorted(picks.ids.tolist()) == pool.candidates.tolist()
+    assert len(ask(replace(pool, candidates=pool.candidates[:0]), 20, goal=goal).ids) == 0
+
+
+def test_no_candidate_but_a_pool_is_no_error():
+    pool = replace(some_pool(10), candidates=np.empty(0, np.int64))
+    assert len(ask(pool).ids) == 0
+
+
+# the selectors ------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=0, max_size=40), st.integers(0, 45))
+def test_best_equals_sorting(values, k):
+    scores = np.array(values, np.float32)
+    slow = sorted(range(len(values)), key=lambda i: (-values[i], i))[:k]
+    assert _best(scores, k).tolist() == slow
+
+
+def test_find_takes_the_likeliest():
+    pool = some_pool(100, every=2)
+    picks = find(pool, 10, np.random.default_rng(0))
+    slow = sorted(pool.candidates.tolist(), key=lambda i: -pool.target[i])[:10]
+    assert picks.ids.tolist() == slow
+    np.testing.assert_array_equal(picks.scores, pool.target[slow])
+    assert (picks.p_chosen == 1).all()
+
+
+def test_find_without_a_head_takes_the_nearest_to_the_examples():
+    pool = some_pool(100, "like")
+    cos = pool.rows @ combine(pool.like)[0]
+    assert find(pool, 5, np.random.default_rng(0)).ids.tolist() == np.argsort(-cos)[:5].tolist()
+
+
+def test_find_without_head_or_examples_has_nothing_to_say():
+    pool = some_pool(100, "empty")
+    assert len(find(pool, 5, np.random.default_rng(0)).ids) == 0
+    no_rows = replace(pool, like=np.empty((0, 8), np.float32))
+    assert len(find(no_rows, 5, np.random.default_rng(0)).ids) == 0
+    assert set(ask(no_rows).reasons) == {"spread", "audit"}
+
+
+def test_uncertain_takes_the_most_doubtful_of_a_pool_that_is_its_own_sample():
+    pool = some_pool(100, every=2)
+    slow = sorted(pool.candidates.tolist(), key=lambda i: -pool.doubt[i])[:10]
+    assert uncertain(pool, 10, np.random.default_rng(0)).ids.tolist() == slow
+
+
+def test_uncertain_reaches_from_the_sample_into_the_pool():
+    # ten tight groups; only the first item of each is in the sample; group 3 is the doubtful one
+    rng = np.random.default_rng(0)
+    middles = np.repeat(np.eye(10, dtype=np.float32), 50, axis=0)
+    rows = unit_rows((middles + rng.normal(size=middles.shape) * 0.01).astype(np.float32))
+    doubt = np.where(np.repeat(np.arange(10), 50) == 3, 0.9, 0.1).astype(np.float32)
+    doubt[3 * 50 + 7] = 0.95
+    firsts = np.arange(0, 500, 50, dtype=np.int64)
+    pool = Pool(rows, np.arange(500), target=doubt, doubt=doubt, sample=firsts)
+    picks = uncertain(pool, 20, rng)
+    assert picks.ids[0] == 157
+    assert all(150 <= i < 200 for i in picks.ids)
+    # what neither the sample nor its neighbourhoods hold is not looked at
+    assert len(uncertain(replace(pool, candidates=np.array([199], np.int64)), 5, rng).ids) <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 120), k=st.integers(1, 30), seed=st.integers(0, 10**6))
+def test_spread_stands_for_the_whole_pool(n, k, seed):
+    pool = some_pool(n, "empty", seed=seed)
+    picks = spread(pool, k, np.random.default_rng(seed))
+    assert len(picks.ids) == min(n, k)
+    # one draw per cluster: the clusters' sizes add up to the pool
+    np.testing.assert_allclose((1 / picks.p_chosen).sum(), n)
+
+
+def test_spread_draws_within_each_cluster_with_the_probability_it_says():
+    rows = np.repeat(np.eye(2, dtype=np.float32), [30, 10], axis=0)
+    pool = Pool(rows, np.arange(40))
+    drawn = np.zeros(40)
+    for seed in range(800):
+        picks = spread(pool, 2, np.random.default_rng(seed))
+        drawn[picks.ids] += 1
+        for i, p in zip(picks.ids, picks.p_chosen, strict=True):
+            assert p == pytest.approx(1 / 30 if i < 30 else 1 / 10)
+    assert drawn[:30].sum() == drawn[30:].sum() == 800
+    assert drawn[:30].max() < 60
+    assert drawn[30:].max() < 120
+
+
+def test_spread_of_rows_that_are_all_the_same_still_gives_k():
+    pool = Pool(np.repeat(np.eye(1, 4, dtype=np.float32), 50, axis=0), np.arange(50))
+    picks = spread(pool, 8, np.random.default_rng(0))
+    assert len(set(picks.ids.tolist())) == 8
+
+
+# the mix ------------------------------------------------------------------------------------
+
+
+def test_each_goal_and_stage_has_its_reasons():
+    def share(kind, goal):
+        reasons = ask(some_pool(5000, kind), 400, goal=goal).reasons
+        return {why: reasons.count(why) for why in sorted(set(reasons))}
+
+    assert share("empty", "find") == {"audit": 20, "spread": 380}
+    assert share("like", "find").keys() == {"audit", "find", "spread"}
+    assert share("head", "find").keys() <= {"audit", "find", "uncertain"}
+    assert share("head", "find")["find"] > 320
+    assert share("head", "classify").keys() == {"audit", "find", "uncertain"}
+    assert share("head", "classify")["uncertain"] > 190
+    assert share("sample", "classify")["audit"] == 20
+
+
+def test_a_head_without_doubt_only_finds():
+    pool = replace(some_pool(500), doubt=None)
+    assert set(ask(pool, goal="classify").reasons) == {"find", "audit"}
+
+
+@pytest.mark.parametrize(("size", "share"), [(20, 0.05), (7, 0.05), (10, 0.25), (5, 0.0), (5, 1.0)])
+def test_the_share_of_audit_is_right_in_the_mean(size, share):
+    pool = some_pool(400)
+    counts = [
+        ask(pool, size, batch_size=size, audit_share=share, seed=s).reasons.count("audit") for s in range(300)
+    ]
+    assert set(counts) <= {int(size * share), int(np.ceil(size * share))}
+    assert np.mean(counts) == pytest.approx(size * share, abs=0.1)
+
+
+def test_audit_says_with_what_probability_it_drew():
+    pool = some_pool(60, every=2)
+    hits, said = np.zeros(60), np.zeros(60)
+    for seed in range(3000):
+        picks = ask(pool, 10, batch_size=5, audit_share=0.2, seed=seed)
+        for i, why, p in zip(picks.ids, picks.reasons, picks.p_chosen, strict=True):
+            if why == "audit":
+                hits[i] += 1
+                said[i] = p
+                assert p in (1 / 30, 1 / 29)  # one in each of two blocks
+            else:
+                assert p == 1
+    # one of 30, then one of 29 still in: each candidate two times in thirty
+    np.testing.assert_allclose(hits[::2] / 3000, 2 / 30, atol=0.02)
+    assert hits[1::2].sum() == 0
+
+
+def test_every_block_holds_its_share_of_audit():
+    picks = ask(some_pool(3000), 200, near_cos=1.0)
+    for start in range(0, 200, 20):
+        assert picks.reasons[start : start + 20].count("audit") == 1
+
+
+def test_audit_is_not_always_at_the_same_place():
+    places = {ask(some_pool(500), seed=s).reasons.index("audit") for s in range(30)}
+    assert len(places) > 8
+
+
+# near-identical items -----------------------------------------------------------------------
+
+
+def too_near(pool, ids, near_cos, apart):
+    """Return the pairs of places at most `apart` from each other with near-identical items."""
+    rows = pool.rows[ids]
+    return [
+        (i, j)
+        for i in range(len(ids))
+        for j in range(i + 1, min(len(ids), i + apart + 1))
+        if rows[i] @ rows[j] > near_cos
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(copies=st.integers(1, 6), seed=st.integers(0, 10**6), goal=st.sampled_from(["find", "classify"]))
+def test_near_identical_items_are_kept_apart_where_there_is_anything_else(copies, seed, goal):
+    rng = np.random.default_rng(seed)
+    base = unit_rows(rng.normal(size=(60, 32)).astype(np.float32))
+    rows = unit_rows(
+        (np.repeat(base, copies, 0) + rng.normal(size=(60 * copies, 32)) * 1e-4).astype(np.float32)
+    )
+    target = np.repeat(rng.random(60), copies).astype(np.float32)
+    pool = Pool(rows, np.arange(len(rows)), target=target, doubt=1 - np.abs(2 * target - 1))
+    picks = ask(pool, 20, goal=goal, seed=seed)
+    assert too_near(pool, picks.ids, 0.98, APART) == []
+
+
+def test_a_burst_of_identical_items_is_spaced_out_and_none_is_lost():
+    rng = np.random.default_rng(0)
+    rows = unit_rows(rng.normal(size=(500, 64)).astype(np.float32))
+    rows[:30] = rows[0]
+    target = np.linspace(1, 0, 500).astype(np.float32)  # the burst is the likeliest
+    pool = Pool(rows, np.arange(500), target=target)
+    picks = ask(pool, 100, near_cos=0.98)
+    assert set(range(30)) <= set(picks.ids.tolist())
+    assert too_near(pool, picks.ids, 0.98, APART) == []
+    assert all(p == 1 for p, why in zip(picks.p_chosen, picks.reasons, strict=True) if why != "audit")
+
+
+def test_nothing_but_identical_items_is_asked_all_the_same():
+    pool = Pool(np.repeat(np.eye(1, 4, dtype=np.float32), 50, axis=0), np.arange(50))
+    assert len(ask(pool, 20).ids) == 20
+    assert len(ask(replace(pool, target=np.ones(50, np.float32)), 20).ids) == 20
+
+
+def test_postponing_keeps_every_draw_and_its_probability():
+    pool = some_pool(300)
+    near = replace(pool, rows=np.repeat(pool.rows[:30], 10, axis=0))
+    for seed in range(20):
+        picks = ask(near, 60, seed=seed)
+        assert picks.reasons.count("audit") == 3
+        p = [p for p, why in zip(picks.p_chosen, picks.reasons, strict=True) if why == "audit"]
+        assert sorted(p) == pytest.approx([1 / 300, 1 / 299, 1 / 298])
+
+
+def test_the_first_card_does_not_resemble_the_last_ones_dealt():
+    rows = unit_rows(np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32))
+    rows[0] = rows[1]
+    target = np.linspace(1, 0, 50).astype(np.float32)
+    pool = Pool(rows, np.arange(1, 50), target=target, before=np.array([0], np.int64))
+    picks = ask(pool, 10, audit_share=0)
+    assert picks.ids.tolist().index(1) == APART
