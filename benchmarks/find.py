@@ -61,7 +61,9 @@ def play(client: Client, is_target: dict[int, bool], reference: Path, *, most: f
 
     The reference is in the pool: it is the first card, and a find.
     """
-    made = client.post("/api/sessions", {"question": "Is this one of them?", "labels": ["yes", "no"], "goal": "find"})
+    made = client.post(
+        "/api/sessions", {"question": "Is this one of them?", "labels": ["yes", "no"], "goal": "find"}
+    )
     session = int(made["id"])
     client.post_image(f"/api/examples?session={session}", reference)
     total = sum(is_target.values())
@@ -156,7 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", help="a folder of folders; default: aid in LABELER_TEST_DATA")
     parser.add_argument("--encoder", help="default: mobilenet_v1_1.0_224 in LABELER_TEST_WEIGHTS")
-    parser.add_argument("--cache", type=Path, default=HOME, help="where links and vectors are kept between runs")
+    parser.add_argument(
+        "--cache", type=Path, default=HOME, help="where links and vectors are kept between runs"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of references")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -142,7 +142,9 @@ class Catalog:
 
     def count_files(self) -> int:
         """Return how many files are there and not set aside."""
-        return int(self.conn.execute("SELECT count(*) FROM files WHERE state IN ('new', 'item')").fetchone()[0])
+        return int(
+            self.conn.execute("SELECT count(*) FROM files WHERE state IN ('new', 'item')").fetchone()[0]
+        )
 
     def count_duplicates(self) -> int:
         """Return how many files hold the same bytes as another one that came first."""
@@ -177,7 +179,8 @@ class Catalog:
                     continue
                 if isinstance(r, Aside):
                     conn.execute(
-                        "UPDATE files SET state = 'aside', reason = ?, item = NULL WHERE id = ?", (r.reason, r.file)
+                        "UPDATE files SET state = 'aside', reason = ?, item = NULL WHERE id = ?",
+                        (r.reason, r.file),
                     )
                     left.add(old[0])
                     continue
@@ -186,7 +189,9 @@ class Catalog:
                 conn.execute(
                     "UPDATE files SET state = 'item', item = ?, reason = NULL WHERE id = ?", (item, r.file)
                 )
-                conn.execute("UPDATE items SET file = ?, present = 1 WHERE id = ? AND present = 0", (r.file, item))
+                conn.execute(
+                    "UPDATE items SET file = ?, present = 1 WHERE id = ? AND present = 0", (r.file, item)
+                )
                 if old[0] != item:
                     left.add(old[0])
             for item in left - {None}:
@@ -257,14 +262,19 @@ class Catalog:
 
     def paths(self, items: Sequence[int] | None = None) -> dict[int, list[str]]:
         """Return every path, as it is shown, of the given items (all: None); gone files only if none is left."""
-        query = "SELECT item, path, state FROM files WHERE item IS NOT NULL"
-        rows = self.conn.execute(query + " ORDER BY item, id")
-        wanted = None if items is None else set(items)
+        query = "SELECT item, path, state FROM files WHERE item IS NOT NULL {} ORDER BY item, id"
+        if items is None:
+            rows = self.conn.execute(query.format("")).fetchall()
+        else:
+            rows = []
+            for start in range(0, len(items), 500):
+                part = list(items[start : start + 500])
+                marks = ",".join("?" * len(part))
+                rows += self.conn.execute(query.format(f"AND item IN ({marks})"), part).fetchall()
         there: dict[int, list[str]] = {}
         gone: dict[int, list[str]] = {}
         for item, path, state in rows:
-            if wanted is None or item in wanted:
-                (gone if state == "gone" else there).setdefault(item, []).append(path)
+            (gone if state == "gone" else there).setdefault(item, []).append(path)
         return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
 
     # encoders ------------------------------------------------------------------------------
@@ -298,6 +308,13 @@ class Catalog:
             "SELECT key, dim, embedded FROM encoders ORDER BY used_at DESC LIMIT 1"
         ).fetchone()
         return None if row is None else (str(row[0]), int(row[1]), int(row[2]))
+
+    def encoder_dim(self, key: str) -> int:
+        """Return how many numbers a vector of this encoder has. Raises KeyError for an unknown one."""
+        row = self.conn.execute("SELECT dim FROM encoders WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return int(row[0])
 
     # checks --------------------------------------------------------------------------------
 

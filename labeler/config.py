@@ -30,7 +30,9 @@ class Config:
         if not 5 <= self.lease_s <= 86_400:
             raise BadInput(f"lease_s is {self.lease_s}.", "Give seconds from 5 to 86400.")
         if not 0 < self.near_duplicate_cos <= 1:
-            raise BadInput(f"near_duplicate_cos is {self.near_duplicate_cos}.", "Give a cosine above 0, up to 1.")
+            raise BadInput(
+                f"near_duplicate_cos is {self.near_duplicate_cos}.", "Give a cosine above 0, up to 1."
+            )
         if self.max_megapixels < 1 or self.sample_size < 100:
             raise BadInput(
                 "max_megapixels or sample_size is too small.", "Give at least 1 megapixel and 100 items."
@@ -48,7 +50,9 @@ def load_config(path: Path, **flags: Any) -> Config:  # Any: flags come as the C
     known = {f.name for f in fields(Config)}
     for name in values:
         if name not in known:
-            raise BadInput(f"{path} sets {name!r}, which is unknown.", f"Use one of {', '.join(sorted(known))}.")
+            raise BadInput(
+                f"{path} sets {name!r}, which is unknown.", f"Use one of {', '.join(sorted(known))}."
+            )
     values.update({k: v for k, v in flags.items() if v is not None})
     try:
         return Config(**values)

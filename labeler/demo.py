@@ -89,8 +89,8 @@ def _draw(plan: _Plan) -> bytes:
 
 
 @cache
-def _noise_map(slope: float) -> Image.Image:
-    """Return a square of noise that repeats after half its side, mean 0 and deviation 1.
+def _noise_map(slope: float) -> Field:
+    """Return a large square of noise, mean 0 and deviation 1.
 
     Amplitude falls with frequency f as f**-slope (spectral synthesis, Saupe 1988).
     """
@@ -100,26 +100,33 @@ def _noise_map(slope: float) -> Image.Image:
     low = 1 - np.exp(-((f * _NOISE_PX / 5) ** 2))  # no wave longer than a tile: each tile looks different
     waves = (rng.normal(size=f.shape) + 1j * rng.normal(size=f.shape)) * f**-slope * low
     x = np.fft.irfft2(waves, s=(_NOISE_PX, _NOISE_PX))
-    return Image.fromarray(np.tile((x - x.mean()) / x.std(), (2, 2)).astype(np.float32))
+    return ((x - x.mean()) / x.std()).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, slope: float, step: float = 1.0, stretch: float = 1.0) -> Field:
-    """Return a tile of noise from a random place, turned at random.
+def _noise(rng: np.random.Generator, slope: float, step: float = 1.0) -> Field:
+    """Return a tile of noise from a random place of the map, mirrored and turned by quarters at random.
 
-    step     pixels of the map per pixel of the tile, at most 2.6: more is finer.
-    stretch  how much longer things are along one (random) direction.
+    step  pixels of the map per pixel of the tile, from 1 to 4: more is finer.
     """
-    px = SIDE_PX // 2 if slope >= _SMOOTH and step <= 1 else SIDE_PX  # smooth things need few points
-    step *= SIDE_PX / px
-    angle, side = rng.uniform(0, 2 * np.pi), px / 2
+    field = _noise_map(slope)
+    at = (np.arange(SIDE_PX) * step).astype(np.intp)
+    y, x = rng.integers(0, _NOISE_PX - at[-1], 2)
+    tile = field[(at + y)[:: rng.choice((1, -1)), None], (at + x)[:: rng.choice((1, -1))]]
+    return tile.T if rng.random() < 0.5 else tile
+
+
+def _streaks(rng: np.random.Generator, slope: float, step: float, stretch: float) -> Field:
+    """Return noise drawn out along one direction: waves, cirrus. `stretch` times longer than wide."""
+    angle, side = rng.uniform(0, 2 * np.pi), SIDE_PX / 2
     cos, sin = float(np.cos(angle)) * step, float(np.sin(angle)) * step
     a, b, d, e = cos / stretch, sin / stretch, -sin, cos
-    at_x, at_y = (float(v) for v in rng.uniform(_NOISE_PX / 2, _NOISE_PX * 1.5, 2))
-    turned = _noise_map(slope).transform(
-        (px, px), Image.Transform.AFFINE, (a, b, at_x - (a + b) * side, d, e, at_y - (d + e) * side),
-        Image.Resampling.NEAREST if slope == _GRAIN else Image.Resampling.BILINEAR,
+    margin = 1.5 * side * step
+    at_x, at_y = (float(v) for v in rng.uniform(margin, _NOISE_PX - margin, 2))
+    turned = Image.fromarray(_noise_map(slope)).transform(
+        (SIDE_PX, SIDE_PX), Image.Transform.AFFINE,
+        (a, b, at_x - (a + b) * side, d, e, at_y - (d + e) * side), Image.Resampling.BILINEAR,
     )  # fmt: skip
-    return np.asarray(turned if px == SIDE_PX else turned.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR))
+    return np.asarray(turned)
 
 
 @cache
@@ -236,7 +243,7 @@ def _sea(rng: np.random.Generator, height: Field) -> Field:
     depth = -height + 0.05 * _noise(rng, _ROUGH)
     picture = _mix(deep, middle, _ramp(-depth, -0.75, -0.12))
     picture = _mix(picture, shallow, _ramp(-depth, -0.26, -0.01))
-    waves = 0.010 * _noise(rng, _GRAIN, 1.0, stretch=3.0) + 0.020 * _noise(rng, _SOFT)
+    waves = 0.010 * _streaks(rng, _GRAIN, step=1.0, stretch=3.0) + 0.020 * _noise(rng, _SOFT)
     glint = np.zeros_like(height)
     if rng.random() < 0.3:  # the sun's reflection on one side
         x, y = _grid()
@@ -270,12 +277,12 @@ def _clouds(rng: np.random.Generator, picture: Field, share: float) -> Field:
         return picture
     style = rng.choice(["cumulus", "sheet", "streaks"], p=[0.55, 0.3, 0.15])
     if style == "cumulus":
-        base = _noise(rng, _ROUGH, float(rng.uniform(0.9, 2.4))) + 0.12 * _noise(rng, _GRAIN, 0.7)
+        base = _noise(rng, _ROUGH, float(rng.uniform(1.0, 2.4))) + 0.12 * _noise(rng, _GRAIN)
         width = 1.2
     elif style == "sheet":
-        base, width = _noise(rng, _SMOOTH, 0.9) + 0.3 * _noise(rng, _ROUGH, 1.5), 1.6
+        base, width = _noise(rng, _SMOOTH) + 0.3 * _noise(rng, _ROUGH, 1.5), 1.6
     else:
-        base, width = _noise(rng, _ROUGH, 2.0, stretch=6.0) + 0.4 * _noise(rng, _SMOOTH), 2.2
+        base, width = _streaks(rng, _ROUGH, step=2.0, stretch=6.0) + 0.4 * _noise(rng, _SMOOTH), 2.2
     edge = float(np.quantile(base, 1 - share))
     cover = _ramp(base, edge - 0.25 * width, edge + 0.75 * width)
     if style != "streaks":

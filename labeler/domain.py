@@ -45,14 +45,16 @@ class Session:
             raise BadInput("The question is empty.", 'Give one, such as --question "Is this an island?".')
         if not 2 <= len(self.labels) <= MAX_LABELS:
             raise BadInput(
-                f"{len(self.labels)} labels were given.", f"Give from 2 to {MAX_LABELS}, such as --labels yes,no."
+                f"{len(self.labels)} labels were given.",
+                f"Give from 2 to {MAX_LABELS}, such as --labels yes,no.",
             )
         for name in self.labels:
             if name != name.strip() or name.lower() in RESERVED:
                 raise BadInput(f"{name!r} can't be a label.", "Use a plain word other than unsure and skip.")
             if len(name) > 60 or not name.isprintable():
                 raise BadInput(
-                    f"The label {name[:60]!r} is too long or not printable.", "Use at most 60 plain characters."
+                    f"The label {name[:60]!r} is too long or not printable.",
+                    "Use at most 60 plain characters.",
                 )
         if len({n.lower() for n in self.labels}) < len(self.labels):
             raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")

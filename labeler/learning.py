@@ -209,10 +209,10 @@ def _rows_then(ws: Workspace, made: Round) -> tuple[Rows, object]:
     sp = space(ws)
     if sp is not None and sp.key == made.encoder and sp.basis == made.basis:
         return sp.rows[: made.pool], _spaces[ws][1]
-    used = ws.catalog.encoder()
-    assert used is not None and made.encoder is not None
-    turn = _pca(ws, made.encoder, used[1], made.basis)
-    return _turned(turn, ws.vectors(made.encoder, used[1]).rows(0, made.pool)), turn
+    assert made.encoder is not None
+    dim = ws.catalog.encoder_dim(made.encoder)
+    turn = _pca(ws, made.encoder, dim, made.basis)
+    return _turned(turn, ws.vectors(made.encoder, dim).rows(0, made.pool)), turn
 
 
 def _draw(
@@ -231,13 +231,21 @@ def _draw(
 
 
 def _labeled(
-    ws: Workspace, session: Session, made: Round, material: _Material, answers: Answers, rows: Rows, turn: object
+    ws: Workspace,
+    session: Session,
+    made: Round,
+    material: _Material,
+    answers: Answers,
+    rows: Rows,
+    turn: object,
 ) -> tuple[Rows, NDArray[np.int64], Rows]:
     """Return the labeled rows, their label numbers, and the target's examples, from the pool and outside."""
     known = (answers.labels >= 0) & (answers.items < made.pool)
     x, y = rows[answers.items[known]], answers.labels[known]
     wanted = set(material.examples.tolist())
-    outside = [(e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted]
+    outside = [
+        (e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted
+    ]
     if outside:
         x = np.concatenate([x, _turned(turn, np.stack([v for _, v in outside]))])
         y = np.concatenate([y, np.array([label for label, _ in outside], np.int64)])
@@ -290,7 +298,9 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
     return out
 
 
-_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int], Ids]]" = weakref.WeakKeyDictionary()
+_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int], Ids]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def sample_of(ws: Workspace, made: Round, rows: Rows) -> Ids:
@@ -369,5 +379,3 @@ AUDITS_FOR_TRUST = 30
 def _is_rough(ws: Workspace, session: Session) -> bool:
     """Return True until at least 30 cards drawn uniformly at random have been answered."""
     return ws.store.count_reason(session.id, "audit") < AUDITS_FOR_TRUST
-
-

@@ -14,7 +14,18 @@ import numpy as np
 
 from active.arrays import Rows
 from labeler import images, learning
-from labeler.domain import UNSURE, Card, Goal, Item, LabelEvent, Progress, Recorded, Round, Session, StoredEvent
+from labeler.domain import (
+    UNSURE,
+    Card,
+    Goal,
+    Item,
+    LabelEvent,
+    Progress,
+    Recorded,
+    Round,
+    Session,
+    StoredEvent,
+)
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
 from labeler.store import Example, Undone
@@ -111,7 +122,9 @@ def owner(ws: Workspace) -> int:
 # examples ----------------------------------------------------------------------------------
 
 
-def add_example(ws: Workspace, session: Session, name: str, data: bytes, label: str | None = None) -> int | None:
+def add_example(
+    ws: Workspace, session: Session, name: str, data: bytes, label: str | None = None
+) -> int | None:
     """Take a reference picture; return its item when it is in the pool, else None.
 
     In the pool it becomes an answer on a card of its own. Outside it is kept in the workspace
@@ -139,7 +152,9 @@ def open_picture(ws: Workspace, data: bytes, *, name: str = "the picture") -> "I
     try:
         return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
     except images.Unreadable as e:
-        raise BadInput(f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG.") from e
+        raise BadInput(
+            f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG."
+        ) from e
 
 
 def examples(ws: Workspace, session: Session) -> list[Example]:
@@ -194,7 +209,9 @@ def load_encoder(ws: Workspace) -> "Encoder":
     try:
         encoder = load(ws.config.encoder)
     except ValueError as e:
-        raise BadInput(f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder.") from e
+        raise BadInput(
+            f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder."
+        ) from e
     ws.catalog.use_encoder(encoder.key, encoder.dim)
     embed_examples(ws, encoder)
     return encoder
@@ -224,9 +241,7 @@ def next_cards(
     ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
 ) -> list[Card]:
     """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
-    return ws.store.lease_cards(
-        session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s
-    )
+    return ws.store.lease_cards(session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s)
 
 
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
@@ -308,7 +323,9 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
     key, dim, n = used
     for rows in (like, unlike):
         if rows is not None and (rows.ndim != 2 or rows.shape[1] != dim):
-            raise BadInput(f"A vector has {rows.shape[-1]} numbers; this pool's have {dim}.", f"Give {dim} numbers.")
+            raise BadInput(
+                f"A vector has {rows.shape[-1]} numbers; this pool's have {dim}.", f"Give {dim} numbers."
+            )
     try:
         query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
     except ValueError as e:
@@ -386,7 +403,9 @@ def check(ws: Workspace) -> list[str]:
     key, dim, n = used
     stored = ws.vectors(key, dim)
     if len(stored) < n:
-        problems.append(f"{stored.path.name} holds {len(stored)} vectors where {n} are noted. Run: labeler index.")
+        problems.append(
+            f"{stored.path.name} holds {len(stored)} vectors where {n} are noted. Run: labeler index."
+        )
     if n > ws.catalog.count_items():
         problems.append(f"{n} vectors are noted for {ws.catalog.count_items()} items.")
     sample = stored.rows(0, n)[:: max(1, n // 1000)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from active.arrays import Ids
 from labeler import learning
@@ -19,7 +20,10 @@ Source = Literal["person", "predicted"]
 
 @dataclass(frozen=True, slots=True)
 class GridItem:
-    """One picture of a grid. `p` is the head's probability of `answer`; `copies` other files hold the same bytes."""
+    """One picture of a grid.
+
+    p  the head's probability of `answer`. copies  how many other files hold the same bytes.
+    """
 
     item: int
     path: str
@@ -37,7 +41,7 @@ class Grid:
     total: int
 
 
-def predicted(ws: Workspace, session: Session) -> tuple[Ids, Ids, np.ndarray]:
+def predicted(ws: Workspace, session: Session) -> tuple[Ids, Ids, NDArray[np.float32]]:
     """Return (items, label numbers, probabilities) of what nobody was asked; empty before the first head.
 
     Items whose files are gone, and those with an answer (also "unsure"), are left out.
@@ -77,7 +81,13 @@ def labels_grid(
     keep = np.ones(len(items), bool) if label is None else names == label
     if source == "predicted":
         keep &= p >= lowest_p
-    key = {"newest": -age, "oldest": age, "surest": -np.nan_to_num(p), "doubtful": np.nan_to_num(p)}[order]
+    keys: dict[Order, NDArray[np.generic]] = {
+        "newest": -age,
+        "oldest": age,
+        "surest": -np.nan_to_num(p),
+        "doubtful": np.nan_to_num(p),
+    }
+    key = keys[order]
     places = np.flatnonzero(keep)[np.argsort(key[keep], kind="stable")]
     page = places[max(0, offset) : max(0, offset) + max(0, limit)]
     paths = ws.catalog.paths(items[page].tolist())
@@ -99,7 +109,9 @@ def _ages(ws: Workspace, session: Session, items: Ids) -> Ids:
     return np.array([last.get(int(i), 0) for i in items], np.int64)
 
 
-def export_counts(ws: Workspace, session: Session, predicted_from: float | None) -> dict[str, tuple[int, int]]:
+def export_counts(
+    ws: Workspace, session: Session, predicted_from: float | None
+) -> dict[str, tuple[int, int]]:
     """Return {label: (images answered by people, images predicted at least this surely)}; "unsure" too."""
     people = ws.store.counts(session)
     out = {name: (people[name], 0) for name in (*session.labels, UNSURE)}

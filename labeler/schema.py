@@ -237,7 +237,9 @@ def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> "sqlite_
             raise Conflict(
                 f"{path} is locked by another program.", "Close that program, or wait, and try again."
             ) from e
-        raise NotReady(f"{path} can't be opened: {e}.", "Check that the folder exists and is writable.") from e
+        raise NotReady(
+            f"{path} can't be opened: {e}.", "Check that the folder exists and is writable."
+        ) from e
     except sqlite3.DatabaseError as e:
         raise NotReady(f"{path} is not a labeler database: {e}.", "Give another --workspace.") from e
     return db

@@ -137,12 +137,16 @@ class Store:
 
     def _names(self, session: int) -> dict[int, str]:
         """Return {label number: its name now}."""
-        rows = self.conn.execute("SELECT label, name FROM label_names WHERE session = ? ORDER BY seq", (session,))
+        rows = self.conn.execute(
+            "SELECT label, name FROM label_names WHERE session = ? ORDER BY seq", (session,)
+        )
         return dict(sorted({label: name for label, name in rows}.items()))
 
     def label_numbers(self, session: int) -> dict[str, int]:
         """Return {name: label number}, earlier names of a label included: late answers may use them."""
-        rows = self.conn.execute("SELECT name, label FROM label_names WHERE session = ? ORDER BY seq", (session,))
+        rows = self.conn.execute(
+            "SELECT name, label FROM label_names WHERE session = ? ORDER BY seq", (session,)
+        )
         return dict(rows.fetchall()) | {name: label for label, name in self._names(session).items()}
 
     def name_label(self, session: Session, label: int, name: str) -> Session:
@@ -182,7 +186,9 @@ class Store:
 
     def person_by_token(self, token_hash: str) -> Person | None:
         """Return the person whose cookie or link has this hash, or None."""
-        row = self.conn.execute("SELECT id, name, role FROM people WHERE token_hash = ?", (token_hash,)).fetchone()
+        row = self.conn.execute(
+            "SELECT id, name, role FROM people WHERE token_hash = ?", (token_hash,)
+        ).fetchone()
         return None if row is None else Person(*row)
 
     def owner(self) -> Person:
@@ -417,7 +423,8 @@ class Store:
             card = e.card if row else None
         if e.answer is None:
             row = conn.execute(
-                "SELECT seq FROM answers WHERE session = ? AND item = ? AND person = ?", (session, e.item, person)
+                "SELECT seq FROM answers WHERE session = ? AND item = ? AND person = ?",
+                (session, e.item, person),
             ).fetchone()
             undoes = row[0] if row else None
         kind = "undo" if e.answer is None else e.answer if e.answer in (UNSURE, SKIP) else "label"
@@ -491,7 +498,9 @@ class Store:
 
     def last_event(self, session: int) -> int:
         """Return the newest event's place in the log, 0 before the first."""
-        row = self.conn.execute("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?", (session,)).fetchone()
+        row = self.conn.execute(
+            "SELECT coalesce(max(seq), 0) FROM events WHERE session = ?", (session,)
+        ).fetchone()
         return int(row[0])
 
     def answers(self, session: int, until: int | None = None) -> Answers:
@@ -543,7 +552,9 @@ class Store:
 
     def count_events(self, session: int) -> int:
         """Return how many events are stored, taken-back ones included."""
-        return int(self.conn.execute("SELECT count(*) FROM events WHERE session = ?", (session,)).fetchone()[0])
+        return int(
+            self.conn.execute("SELECT count(*) FROM events WHERE session = ?", (session,)).fetchone()[0]
+        )
 
     def count_shown(self, session: int) -> int:
         """Return how many cards people have seen: those that were ever answered, also with skip."""
@@ -566,7 +577,8 @@ class Store:
         since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
         text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         row = self.conn.execute(
-            "SELECT count(*) FROM events WHERE session = ? AND kind <> 'undo' AND received_at >= ?", (session, text)
+            "SELECT count(*) FROM events WHERE session = ? AND kind <> 'undo' AND received_at >= ?",
+            (session, text),
         ).fetchone()
         return int(row[0])
 
@@ -598,7 +610,9 @@ class Store:
 
     def last_events(self, session: int) -> dict[int, int]:
         """Return {item: the place in the log of the newest event about it}."""
-        rows = self.conn.execute("SELECT item, max(seq) FROM events WHERE session = ? GROUP BY item", (session,))
+        rows = self.conn.execute(
+            "SELECT item, max(seq) FROM events WHERE session = ? GROUP BY item", (session,)
+        )
         return dict(rows.fetchall())
 
     def votes(self, session: int) -> dict[int, tuple[int, datetime]]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,15 +122,31 @@ def chooser(ws: Workspace, session: Session) -> None:
         st.rerun()
 
 
-def new_question(ws: Workspace) -> None:
+def question_form(ws: Workspace, *, expanded: bool) -> None:
     """Draw the form of a new session."""
-    with st.form("new", border=False):
+    with st.expander("Ask another question", expanded=expanded), st.form("new", border=False):
         text = st.text_input("Question", placeholder=loop.QUESTION)
         names = st.text_input("Answers, the one you look for first", ", ".join(loop.LABELS))
         if st.form_submit_button("Ask this", type="primary"):
             with errors():
                 labels = [name.strip() for name in names.split(",") if name.strip()]
                 choose(loop.start_session(ws, text.strip() or loop.QUESTION, labels))
+                st.rerun()
+
+
+def answers_form(ws: Workspace, session: Session) -> None:
+    """Draw the form in which an answer is renamed, or one more added."""
+    key = f"answers-{session.id}-{'-'.join(session.labels)}"
+    with st.expander("Answers"), st.form(key, border=False):
+        names = [st.text_input(f"Answer {i}", old) for i, old in enumerate(session.labels, 1)]
+        more = st.text_input("One more")
+        if st.form_submit_button("Save"):
+            with errors():
+                for old, new in zip(session.labels, names, strict=True):
+                    if new.strip() != old:
+                        session = loop.rename_label(ws, session, old, new)
+                if more.strip():
+                    loop.add_label(ws, session, more)
                 st.rerun()
 
 
@@ -251,10 +267,6 @@ class Act:
     icon: str = ""
     stay: bool = False
 
-    def data(self) -> dict[str, Any]:  # Any: JSON
-        """Return the act as grid.js takes it."""
-        return {"act": self.act, "text": self.text, "kind": self.kind, "icon": self.icon, "stay": self.stay}
-
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -301,22 +313,23 @@ def grid(
     """
     ws, session = current()
 
-    def acted() -> None:
-        sent = st.session_state[key].get("act")
-        if sent:
-            try:
-                on_act(str(sent["act"]), [int(i) for i in sent["items"]])
-            except LabelerError as error:
-                say(error)
-
     stamp = ws.store.fact("stamp") or "0"  # in tile addresses, so that caches can't mix workspaces
     data = {
         "tiles": [_tile(session, tile, stamp) for tile in tiles],
-        "acts": [a.data() for a in acts],
-        "bulk": [a.data() for a in bulk],
+        "acts": [asdict(a) for a in acts],
+        "bulk": [asdict(a) for a in bulk],
         "label": label,
     }
-    _component("grid")(key=key, data=data, on_act_change=acted)
+    _component("grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
+
+
+def acted(key: str, on_act: Callable[[str, list[int]], None], state: MutableMapping[Any, Any]) -> None:
+    """Run what was clicked in the grid `key`; an error is shown by the next run. Any: Streamlit's state."""
+    if sent := state[key].get("act"):
+        try:
+            on_act(str(sent["act"]), [int(i) for i in sent["items"]])
+        except LabelerError as error:
+            state.setdefault("said", []).append(error)
 
 
 def _tile(session: Session, tile: Tile, stamp: str) -> dict[str, Any]:  # Any: JSON
@@ -331,7 +344,7 @@ def _tile(session: Session, tile: Tile, stamp: str) -> dict[str, Any]:  # Any: J
         "name": tile.name,
         "chip": chip,
         "note": tile.note,
-        "quick": [a.data() for a in tile.quick],
+        "quick": [asdict(a) for a in tile.quick],
     }
 
 
@@ -368,7 +381,7 @@ def deck(session: Session, on_round: Callable[[], None]) -> None:
 @cache
 def _component(name: str) -> Callable[..., Any]:  # Any: what the component returns is not used
     """Return the component whose module and style are served from /deck/, the same files as at /swipe."""
-    js, css = (f"/deck/{name}.{kind}?v={_version(HERE / f'{name}.{kind}')}" for kind in ("js", "css"))
+    js, css = asset(f"{name}.js"), asset(f"{name}.css")
     return st.components.v2.component(
         f"labeler_{name}",
         css=f'@import url("{css}");\n:host {{ display: block; }}',
@@ -377,5 +390,6 @@ def _component(name: str) -> Callable[..., Any]:  # Any: what the component retu
     )
 
 
-def _version(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def asset(name: str) -> str:
+    """Return the address of a file of the deck, with its version, so that browsers keep it for good."""
+    return f"/deck/{name}?v={hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12]}"

@@ -43,9 +43,7 @@ class Vectors:
         hi = n if hi is None else min(hi, n)
         if hi <= lo:
             return np.empty((0, self.dim), np.float32)
-        return np.memmap(
-            self.path, np.float32, mode="r", offset=lo * 4 * self.dim, shape=(hi - lo, self.dim)
-        )
+        return np.memmap(self.path, np.float32, mode="r", offset=lo * 4 * self.dim, shape=(hi - lo, self.dim))
 
     def cut(self, n: int) -> None:
         """Cut the file back to n rows: what came after was never committed."""

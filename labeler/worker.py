@@ -36,12 +36,12 @@ log = logging.getLogger("labeler.worker")
 
 RESTARTS = 5  # times that a child which died is started again before people are told to look
 PICTURE_WAIT_S = 60.0  # how long a picture may wait for its vector
-_current: "Worker | None" = None
+_running: "list[Worker]" = []
 
 
 def current() -> "Worker | None":
     """Return the worker of this process, None where no server runs."""
-    return _current
+    return _running[-1] if _running else None
 
 
 class Worker:
@@ -60,19 +60,18 @@ class Worker:
 
     def start(self) -> None:
         """Start learning for the newest session, and taking images in."""
-        global _current
-        _current = self
+        _running.append(self)
         self._child.start()
         self._thread.start()
 
     def stop(self) -> None:
         """End both, within a second."""
-        global _current
         self._stop.set()
         self._wake.set()
         self._child.stop()
         self._thread.join(timeout=1)
-        _current = None
+        if self in _running:
+            _running.remove(self)
 
     def poke(self, session: int) -> None:
         """Look at this session now: answers came, or cards are short."""
@@ -143,7 +142,9 @@ class Worker:
             self._problem = str(e)
         except Exception as e:  # a bug must not stop the deck: it goes on with the cards it has
             log.exception("learning failed for session %s", number)
-            self._problem = f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
+            self._problem = (
+                f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
+            )
         finally:
             self._learning = None
 
@@ -228,9 +229,10 @@ class Child:
             with self._lock:
                 if self._process is None or self._process.poll() is not None:
                     self._spawn()
-                assert self._process is not None and self._process.stdin is not None
-                self._process.stdin.write(name + "\n")
-                self._process.stdin.flush()
+                pipe = self._process.stdin if self._process else None
+                assert pipe is not None
+                pipe.write(name + "\n")
+                pipe.flush()
             return future.result(timeout_s)
         except (TimeoutError, OSError) as e:
             raise NotReady("The encoder gave no answer in time.", "Try again in a moment.") from e

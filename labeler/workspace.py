@@ -126,7 +126,8 @@ class Workspace:
                 f.seek(0)
                 who = f.read().decode("ascii", "replace").strip() or "another one"
                 raise Conflict(
-                    f"Process {who} works on {self.folder} already ({name}).", "Stop it first, or wait for it."
+                    f"Process {who} works on {self.folder} already ({name}).",
+                    "Stop it first, or wait for it.",
                 ) from e
             f.truncate(0)
             f.write(str(os.getpid()).encode())

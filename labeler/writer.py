@@ -25,7 +25,9 @@ class Writer:
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
         # Any: jobs return whatever they like
-        self._jobs: queue.SimpleQueue[tuple[Callable[[Workspace], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[Workspace], Any], Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
         self._closed = False
 

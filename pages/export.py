@@ -10,7 +10,7 @@ import streamlit as st
 from labeler import results, ui
 from labeler.export import ExportReport, Format, How
 
-FORMATS: dict[Format, str] = {"csv": "CSV tables", "jsonl": "JSON lines", "folders": "A folder per answer"}
+FORMATS: dict[Format, str] = {"csv": "CSV", "jsonl": "JSON lines", "folders": "Folders"}
 HOWS: dict[How, str] = {"copy": "copies of the images", "link": "links to them", "refs": "a list of them"}
 SMALL_BYTES = 64 << 20  # an export up to this size can be downloaded from the page
 
@@ -27,8 +27,7 @@ def what() -> float | None:
     with st.container(horizontal=True, key="figures"):
         for answer, (people, predicted) in results.export_counts(ws, session, least).items():
             name = ui.plain(ui.look(session, answer)[0])
-            more = f"{predicted:,} predicted" if wanted else None
-            st.metric(name, f"{people:,}", more, "off", delta_arrow="off")
+            st.metric(name, f"{people:,}", f"{predicted:,} predicted" if wanted else None, "off")
     return least
 
 
@@ -50,7 +49,7 @@ def how(least: float | None) -> None:
 
 
 def done(report: ExportReport) -> None:
-    """Draw where the files are, and offer them as one zip where that is small."""
+    """Draw where the files are, and offer them as one zip if that is small."""
     st.subheader("Written")
     st.caption(f"{report.person:,} answers, {report.predicted:,} predictions, {report.events:,} events:")
     st.code(str(report.out), language=None, wrap_lines=True)
@@ -58,8 +57,8 @@ def done(report: ExportReport) -> None:
         st.warning(f"{len(report.missing):,} files are gone and could not be written.")
     files = [path for path in report.out.rglob("*") if path.is_file() and not path.is_symlink()]
     if sum(path.stat().st_size for path in files) <= SMALL_BYTES:
-        zipped = packed(report.out, files)
-        st.download_button("Download as zip", zipped, f"{report.out.name}.zip", on_click="ignore")
+        name = f"{report.out.name}.zip"
+        st.download_button("Download as zip", lambda: packed(report.out, files), name, on_click="ignore")
 
 
 def packed(folder: Path, files: list[Path]) -> bytes:

@@ -8,9 +8,9 @@ from labeler.errors import LabelerError
 from labeler.workspace import Workspace
 
 GOALS: dict[Goal, str] = {"find": "Find as many as I can", "classify": "Train a good classifier"}
-PRICE = """Finding shows the likeliest first, training the doubtful ones. Each has its price. Measured on aerial
-scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt 0.44. But a
-classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against 0.91."""
+PRICE = """Finding asks about the likeliest first, training about the doubtful. Each has its price. Measured
+on aerial scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt 0.44.
+But a classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against 0.91."""
 
 
 def question(ws: Workspace, session: Session) -> None:
@@ -42,22 +42,6 @@ def goal(ws: Workspace, session: Session) -> None:
             st.rerun()
 
 
-def labels(ws: Workspace, session: Session) -> None:
-    """Draw the answers there are; each can be renamed, and one more added."""
-    with st.expander("Answers"), st.form("labels", border=False):
-        at = f"label-{session.id}-{'-'.join(session.labels)}"
-        names = [st.text_input(f"Answer {i}", old, key=f"{at}-{i}") for i, old in enumerate(session.labels, 1)]
-        more = st.text_input("One more", key=at)
-        if st.form_submit_button("Save"):
-            with ui.errors():
-                for old, new in zip(session.labels, names, strict=True):
-                    if new.strip() != old:
-                        loop.rename_label(ws, loop.get_session(ws, session.id), old, new)
-                if more.strip():
-                    loop.add_label(ws, loop.get_session(ws, session.id), more)
-                st.rerun()
-
-
 def examples(ws: Workspace, session: Session) -> None:
     """Draw where example pictures are dropped, and the names of those there are."""
     with ui.card("examples"):
@@ -85,9 +69,8 @@ with left:
     if session:
         question(ws, session)
         goal(ws, session)
-        labels(ws, session)
-    with st.expander("Ask another question", expanded=session is None):
-        ui.new_question(ws)
+        ui.answers_form(ws, session)
+    ui.question_form(ws, expanded=session is None)
 with right:
     ui.intake(ws)
     if session:

@@ -75,7 +75,9 @@ def test_one_of_two_copies_may_go(catalog):
 def test_what_cannot_be_read_is_set_aside_and_tried_again_when_it_changes(catalog):
     scan(catalog, {"bad": (0, 1), "locked": (5, 1)})
     ids = {f.path: f.id for f in catalog.new_files(9)}
-    catalog.add_decoded([Aside(ids["bad"], "The file is empty."), Aside(ids["locked"], "No permission to read it.")])
+    catalog.add_decoded(
+        [Aside(ids["bad"], "The file is empty."), Aside(ids["locked"], "No permission to read it.")]
+    )
     assert catalog.set_aside() == [("bad", "The file is empty."), ("locked", "No permission to read it.")]
     assert scan(catalog, {"bad": (0, 1), "locked": (5, 1)}) == 1  # permissions change without a new mtime
     assert [f.path for f in catalog.new_files(9)] == ["locked"]

@@ -20,7 +20,14 @@ def answer_round(ws, session, person, n=20):
 
 
 def test_the_basis_is_a_power_of_two_times_512_and_never_more_than_the_pool():
-    assert [learning.basis_for(n, 1024) for n in (0, 511, 512, 1023, 1024, 10_000)] == [0, 0, 512, 512, 1024, 8192]
+    assert [learning.basis_for(n, 1024) for n in (0, 511, 512, 1023, 1024, 10_000)] == [
+        0,
+        0,
+        512,
+        512,
+        1024,
+        8192,
+    ]
     assert learning.basis_for(10_000, 256) == 0
 
 

@@ -125,9 +125,28 @@ def test_correct_overrides_the_deck_and_none_clears_it(ws):
 def test_status_has_the_promised_fields_and_is_json(ws):
     loop.start_session(ws)
     status = json.loads(json.dumps(loop.status(ws)))
-    assert {"workspace", "images", "embedded", "set_aside", "duplicates", "session", "integrity"} <= status.keys()
     assert {
-        *("id", "question", "labels", "goal", "round", "events", "cards_shown", "counts", "found", "estimate"),
+        "workspace",
+        "images",
+        "embedded",
+        "set_aside",
+        "duplicates",
+        "session",
+        "integrity",
+    } <= status.keys()
+    assert {
+        *(
+            "id",
+            "question",
+            "labels",
+            "goal",
+            "round",
+            "events",
+            "cards_shown",
+            "counts",
+            "found",
+            "estimate",
+        ),
     } <= status["session"].keys()
     assert status["integrity"] == "ok"
     assert (status["images"], status["embedded"]) == (100, 100)

@@ -43,7 +43,9 @@ def test_cut_drops_what_was_never_committed(tmp_path):
     assert len(v) == 3
 
 
-@pytest.mark.parametrize("rows", [np.ones((2, 4), np.float32), unit(2, 5), np.full((1, 4), np.nan, np.float32)])
+@pytest.mark.parametrize(
+    "rows", [np.ones((2, 4), np.float32), unit(2, 5), np.full((1, 4), np.nan, np.float32)]
+)
 def test_only_unit_rows_of_the_right_size_are_taken(tmp_path, rows):
     v = Vectors(tmp_path / "a.f32", 4)
     with pytest.raises(ValueError, match="rows"):

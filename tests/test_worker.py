@@ -25,7 +25,9 @@ def draw(folder, n):
     for i in range(n):
         base = (200, 60, 40) if i % 5 == 0 else (40, 90, 180)
         noise = rng.integers(0, 40, (48, 48, 3))
-        Image.fromarray(np.clip(np.array(base) + noise, 0, 255).astype(np.uint8)).save(folder / f"t{i:03}.png")
+        Image.fromarray(np.clip(np.array(base) + noise, 0, 255).astype(np.uint8)).save(
+            folder / f"t{i:03}.png"
+        )
 
 
 def wait_for(condition, seconds=60.0):
@@ -111,12 +113,14 @@ def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(ws, worker)
 
 def test_an_encoder_that_is_not_there_is_said_and_cards_go_on(tmp_path):
     draw(tmp_path / "images", 30)
-    ws = Workspace.open(tmp_path / "ws", Config(images=str(tmp_path / "images"), encoder=str(tmp_path / "no")))
+    ws = Workspace.open(
+        tmp_path / "ws", Config(images=str(tmp_path / "images"), encoder=str(tmp_path / "no"))
+    )
     session = loop.start_session(ws)
     worker = Worker(ws)
     worker.start()
     try:
-        wait_for(lambda: worker.problem())
+        wait_for(worker.problem)
         assert "can't be used" in worker.problem()
         wait_for(lambda: ws.store.rounds(session.id))
     finally:

@@ -26,7 +26,9 @@ def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
     person = ws.store.owner().id
     commits = []
-    writer.submit(lambda w: w.store.conn.set_trace_callback(lambda q: commits.append(q) if q == "COMMIT" else None))
+    writer.submit(
+        lambda w: w.store.conn.set_trace_callback(lambda q: commits.append(q) if q == "COMMIT" else None)
+    )
     futures = []
 
     def send(i):

@@ -721,6 +721,7 @@ class Deck {
 
   async start() {
     await this.sender.open();
+    if (this.sender.waiting.size) await Promise.race([this.sender.now(), sleep(1500)]); // so that the figures hold them
     await this.loadSession();
     this.takeOver();
     while (!this.gone) {
