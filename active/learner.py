@@ -16,7 +16,9 @@ PROVISIONAL = -1
 STRENGTH = 10.0
 """scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
 PROVISIONAL_ROWS = 200
-"""How many pool rows stand in."""
+"""How many pool rows stand in for "something else"."""
+PROVISIONAL_WEIGHT = 0.5
+"""How much one of them counts beside an answer."""
 ROUGH_BELOW = 10
 """Examples of the rarest label below which probabilities are rough, whatever else is known."""
 
@@ -82,38 +84,51 @@ def fit_head(
 
     rows     (n, d) unit rows, n ≥ 1. labels  (n,) label numbers from 0 up.
     weights  (n,) how much each example counts, above 0; None: all alike. Labels are balanced on top.
-    pool     unlabeled rows. With one label only, some of them drawn by `rng` become provisional negatives.
+    pool     rows of the pool, of which `rng` draws some as provisional negatives: while there is one label,
+             as label -1; beside labels 0 and 1, as more of label 1, since most of a pool is not the target.
+             Beside more labels they say nothing and are not used. None: none are drawn.
     One label and no pool: a head that answers that label always.
     The same input and `rng` give the same head. Raises ValueError without examples.
     """
     if len(rows) == 0:
         raise ValueError("fit_head needs an example.")
     count = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    seen = np.unique(labels)
-    if len(seen) == 1 and pool is not None and len(pool):
-        drawn = rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False)
-        rows = np.vstack([rows, pool[drawn]])
-        labels = np.concatenate([labels, np.full(len(drawn), PROVISIONAL, np.int64)])
-        count = np.concatenate([count, np.ones(len(drawn))])
+    given, counts = np.unique(labels, return_counts=True)
+    rarest, seen = int(counts.min()), given
+    if pool is not None and (len(given) == 1 or given.tolist() == [0, 1]):
+        drawn = _provisional(rows, pool, rng)
+        as_label = PROVISIONAL if len(given) == 1 else 1
+        rows = np.vstack([rows, drawn])
+        labels = np.concatenate([labels, np.full(len(drawn), as_label, np.int64)])
+        count = np.concatenate([count, np.full(len(drawn), PROVISIONAL_WEIGHT)])
         seen = np.unique(labels)
     if len(seen) == 1:
-        dim = rows.shape[1]
-        return Head(
-            labels=seen.astype(np.int64),
-            coef=np.zeros((1, dim), np.float32),
-            intercept=np.zeros(1, np.float32),
-            platt=np.array([[0, 50]], np.float32),
-            rough=True,
-        )
+        return _always(int(seen[0]), rows.shape[1])
     ones = seen[1:] if len(seen) == 2 else seen
     fits = [_one_against_rest(rows, labels == label, count) for label in ones]
-    rarest = min(int((labels == label).sum()) for label in seen)
     return Head(
         labels=seen.astype(np.int64),
         coef=np.stack([f[0] for f in fits]).astype(np.float32),
         intercept=np.array([f[1] for f in fits], np.float32),
         platt=np.array([f[2] for f in fits], np.float32),
-        rough=bool(rarest < ROUGH_BELOW or seen[0] == PROVISIONAL),
+        rough=rarest < ROUGH_BELOW or len(given) == 1,
+    )
+
+
+def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:
+    """Return rows drawn from `pool`, without those that are among the examples `rows` already."""
+    drawn = pool[np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))]
+    return drawn[(drawn @ rows.T).max(1) < 1 - 1e-6]
+
+
+def _always(label: int, dim: int) -> Head:
+    """Return a head that knows one label only."""
+    return Head(
+        labels=np.array([label], np.int64),
+        coef=np.zeros((1, dim), np.float32),
+        intercept=np.zeros(1, np.float32),
+        platt=np.array([[0, 50]], np.float32),
+        rough=True,
     )
 
 

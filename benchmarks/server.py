@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 
+ROOT = Path(__file__).resolve().parent.parent
+
+
 @dataclass
 class Server:
     """A running server. `url` has no slash at its end; `started` is the moment of the command."""
@@ -64,13 +67,17 @@ class Client:
 
 
 @contextmanager
-def running(*options: str, env: dict[str, str] | None = None) -> Iterator[Server]:
-    """Run `labeler start OPTIONS --no-browser` until the block ends; ready once it has said its address."""
+def running(*options: str, cwd: Path | None = None) -> Iterator[Server]:
+    """Run `labeler start OPTIONS --no-browser` until the block ends; ready once its port answers.
+
+    cwd  the folder in which the command is given; None: this one.
+    """
     command = [sys.executable, "-m", "labeler.cli", "start", "--no-browser", *options]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     started = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        env=os.environ | {"PYTHONUNBUFFERED": "1"} | (env or {}),
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path}, cwd=cwd,
     )  # fmt: skip
     server = Server("", started, process)
     said = threading.Event()
@@ -85,7 +92,8 @@ def running(*options: str, env: dict[str, str] | None = None) -> Iterator[Server
                 said.set()
         said.set()
 
-    threading.Thread(target=listen, daemon=True).start()
+    ear = threading.Thread(target=listen, daemon=True)
+    ear.start()
     try:
         if not said.wait(60) or not server.url:
             raise RuntimeError("the server did not start:\n" + "\n".join(server.lines))
@@ -97,6 +105,10 @@ def running(*options: str, env: dict[str, str] | None = None) -> Iterator[Server
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+        ear.join(timeout=5)
+        if process.stdout:
+            process.stdout.close()
 
 
 def _wait_until_open(server: Server, limit_s: float = 60) -> None:

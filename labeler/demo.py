@@ -5,13 +5,14 @@ anything is drawn, so the truth can be had without the pictures, and it is nowhe
 """
 
 import io
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ Kind = Literal["ocean", "island", "cloud", "coast"]
 Field = NDArray[np.float32]
 
 _SHARES: dict[Kind, float] = {"island": 0.11, "coast": 0.21, "cloud": 0.28, "ocean": 0.40}
+_COVER: dict[Kind, tuple[float, float]] = {  # how much of it clouds may hide
+    "island": (0.0, 0.3), "coast": (0.0, 0.35), "cloud": (0.3, 0.85), "ocean": (0.0, 0.22),
+}  # fmt: skip
 _NOISE_PX = 1024
 _GRAIN, _ROUGH, _SMOOTH, _SOFT = 0.6, 1.55, 1.95, 2.5  # how fast noise fades towards fine detail
 
@@ -75,11 +79,11 @@ def _draw(plan: _Plan) -> bytes:
     rng = np.random.default_rng([plan.seed, 7])
     ground = _land(rng, plan.kind)
     picture = _surface(rng, ground)
-    cover = {"ocean": (0.0, 0.22), "island": (0.0, 0.3), "coast": (0.0, 0.35), "cloud": (0.3, 0.85)}[plan.kind]
-    picture = _clouds(rng, picture, share=float(rng.uniform(*cover)))
+    picture = _clouds(rng, picture, share=float(rng.uniform(*_COVER[plan.kind])))
     picture = picture + 0.006 * rng.standard_normal(picture.shape[1:], np.float32)
     pixels = (np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).filter(ImageFilter.BoxBlur(float(rng.uniform(0.1, 0.5))))
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.1, 0.5))))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=88)
     return out.getvalue()
@@ -100,7 +104,7 @@ def _noise_map(slope: float) -> Field:
     low = 1 - np.exp(-((f * _NOISE_PX / 5) ** 2))  # no wave longer than a tile: each tile looks different
     waves = (rng.normal(size=f.shape) + 1j * rng.normal(size=f.shape)) * f**-slope * low
     x = np.fft.irfft2(waves, s=(_NOISE_PX, _NOISE_PX))
-    return ((x - x.mean()) / x.std()).astype(np.float32)
+    return np.asarray((x - x.mean()) / x.std(), np.float32)
 
 
 def _noise(rng: np.random.Generator, slope: float, step: float = 1.0) -> Field:
@@ -112,13 +116,13 @@ def _noise(rng: np.random.Generator, slope: float, step: float = 1.0) -> Field:
     at = (np.arange(SIDE_PX) * step).astype(np.intp)
     y, x = rng.integers(0, _NOISE_PX - at[-1], 2)
     tile = field[(at + y)[:: rng.choice((1, -1)), None], (at + x)[:: rng.choice((1, -1))]]
-    return tile.T if rng.random() < 0.5 else tile
+    return np.asarray(tile.T if rng.random() < 0.5 else tile, np.float32)
 
 
 def _streaks(rng: np.random.Generator, slope: float, step: float, stretch: float) -> Field:
     """Return noise drawn out along one direction: waves, cirrus. `stretch` times longer than wide."""
     angle, side = rng.uniform(0, 2 * np.pi), SIDE_PX / 2
-    cos, sin = float(np.cos(angle)) * step, float(np.sin(angle)) * step
+    cos, sin = math.cos(angle) * step, math.sin(angle) * step
     a, b, d, e = cos / stretch, sin / stretch, -sin, cos
     margin = 1.5 * side * step
     at_x, at_y = (float(v) for v in rng.uniform(margin, _NOISE_PX - margin, 2))
@@ -136,10 +140,10 @@ def _grid() -> tuple[Field, Field]:
     return x, y
 
 
-def _ramp(x: Field, lo: float, hi: float) -> Field:
+def _ramp(x: NDArray[np.floating[Any]], lo: float, hi: float) -> Field:
     """Return 0 below lo, 1 above hi, and a smooth step between."""
     t = np.clip((x - lo) / (hi - lo), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 # the ground --------------------------------------------------------------------------------
@@ -162,9 +166,9 @@ def _blob(rng: np.random.Generator, radius: float, at: tuple[float, float] = (12
     x, y = _grid()
     angle, long = rng.uniform(0, np.pi), rng.uniform(1, 1.7)
     dx, dy = x - at[0] + 9 * _noise(rng, _SMOOTH), y - at[1] + 9 * _noise(rng, _SMOOTH)
-    along = (np.cos(angle) * dx + np.sin(angle) * dy) / long**0.5
-    across = (np.cos(angle) * dy - np.sin(angle) * dx) * long**0.5
-    return (1 - np.hypot(along, across) / radius).astype(np.float32)
+    along = (math.cos(angle) * dx + math.sin(angle) * dy) / long**0.5
+    across = (math.cos(angle) * dy - math.sin(angle) * dx) * long**0.5
+    return np.asarray(1 - np.hypot(along, across) / radius, np.float32)
 
 
 def _islands(rng: np.random.Generator) -> Field:
@@ -184,10 +188,10 @@ def _islands(rng: np.random.Generator) -> Field:
         height = np.where(body > 0.12, np.maximum(height, 0.05), height)  # its heart is never drowned
         for _ in range(rng.integers(0, 3)):  # islets beside it
             turn, far = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.2, 1.7)
-            side = (at[0] + far * float(np.cos(turn)), at[1] + far * float(np.sin(turn)))
+            side = (at[0] + far * math.cos(turn), at[1] + far * math.sin(turn))
             islet = 0.6 * _blob(rng, radius * float(rng.uniform(0.2, 0.4)), side) + 0.12 * _noise(rng, _ROUGH)
             height = np.maximum(height, islet)
-    return np.maximum(height - _border(), -1).astype(np.float32)
+    return np.asarray(np.maximum(height - _border(), -1), np.float32)
 
 
 @cache
@@ -202,11 +206,12 @@ def _coast(rng: np.random.Generator) -> Field:
     """Return a mainland that fills one side of the tile, with bays and capes."""
     x, y = _grid()
     angle = rng.uniform(0, 2 * np.pi)
-    inland = ((x - 128) * np.cos(angle) + (y - 128) * np.sin(angle)) / 110 + rng.uniform(-0.45, 0.55)
+    inland = ((x - 128) * math.cos(angle) + (y - 128) * math.sin(angle)) / 110 + rng.uniform(-0.45, 0.55)
     bays = 0.3 * _noise(rng, _SMOOTH) + 0.1 * _noise(rng, _ROUGH)
     height = 0.55 * inland + 0.55 * bays * (1 - 0.6 * _ramp(np.abs(inland), 0.2, 0.9))
     far = _ramp(inland, -0.75, -0.3)  # out at sea nothing stands above the water
-    return np.maximum(np.where(inland < -0.3, np.minimum(height, far * 0.5 - 0.3), height), -1).astype(np.float32)
+    height = np.where(inland < -0.3, np.minimum(height, far * 0.5 - 0.3), height)
+    return np.asarray(np.maximum(height, -1), np.float32)
 
 
 # colour ------------------------------------------------------------------------------------
@@ -214,12 +219,12 @@ def _coast(rng: np.random.Generator) -> Field:
 
 def _colour(*rgb: int) -> Field:
     """Return a colour as (3, 1, 1) numbers from 0 to 1."""
-    return np.array(rgb, np.float32).reshape(3, 1, 1) / 255
+    return (np.array(rgb) / 255).reshape(3, 1, 1).astype(np.float32)
 
 
-def _mix(a: Field, b: Field, share: Field) -> Field:
+def _mix(a: Field, b: Field, share: Field | float) -> Field:
     """Return a where share is 0, b where it is 1; pictures are (3, h, w)."""
-    return a + (b - a) * share
+    return np.asarray(a + (b - a) * share, np.float32)
 
 
 def _surface(rng: np.random.Generator, height: Field) -> Field:
@@ -236,9 +241,9 @@ def _surface(rng: np.random.Generator, height: Field) -> Field:
 
 def _sea(rng: np.random.Generator, height: Field) -> Field:
     tint = rng.normal(0, 0.02, (3, 1, 1)).astype(np.float32)
-    deep = _mix(_colour(6, 32, 66), _colour(14, 62, 98), np.float32(rng.random())) + tint
+    deep = _mix(_colour(6, 32, 66), _colour(14, 62, 98), rng.random()) + tint
     middle, shallow = _colour(18, 104, 138) + tint, _colour(104, 198, 190) + tint
-    murk = np.float32(rng.random() ** 2)  # some waters are green and dull
+    murk = rng.random() ** 2  # some waters are green and dull
     middle, shallow = (c * (1 - 0.5 * murk) + _colour(70, 96, 82) * 0.5 * murk for c in (middle, shallow))
     depth = -height + 0.05 * _noise(rng, _ROUGH)
     picture = _mix(deep, middle, _ramp(-depth, -0.75, -0.12))
@@ -248,7 +253,7 @@ def _sea(rng: np.random.Generator, height: Field) -> Field:
     if rng.random() < 0.3:  # the sun's reflection on one side
         x, y = _grid()
         angle = rng.uniform(0, 2 * np.pi)
-        across = (x / 128 - 1) * np.float32(np.cos(angle)) + (y / 128 - 1) * np.float32(np.sin(angle))
+        across = (x / 128 - 1) * math.cos(angle) + (y / 128 - 1) * math.sin(angle)
         glint = 0.13 * _ramp(across, -0.6, 1.4)
         waves = waves * 1.6
     return np.asarray(picture + (waves + glint), np.float32)
@@ -263,7 +268,8 @@ def _soil(rng: np.random.Generator, height: Field) -> Field:
     grass, forest, rock = (_colour(*c) for c in palettes[rng.choice(3, p=[0.55, 0.3, 0.15])])
     rough = _noise(rng, _ROUGH, 2.0)
     picture = _mix(_colour(226, 210, 170), grass, _ramp(height + 0.02 * rough, 0.03, 0.08))
-    picture = _mix(picture, forest, _ramp(_noise(rng, _SMOOTH, 2.0) + 1.2 * height, -0.3, 0.9) * _ramp(height, 0.05, 0.12))
+    woods = _ramp(_noise(rng, _SMOOTH, 2.0) + 1.2 * height, -0.3, 0.9) * _ramp(height, 0.05, 0.12)
+    picture = _mix(picture, forest, woods)
     picture = _mix(picture, rock, 0.85 * _ramp(height + 0.06 * rough, 0.5, 0.75))
     relief = np.maximum(height, 0) * 60 + 1.6 * _ramp(height, 0.04, 0.3) * _noise(rng, _ROUGH, 1.3)
     slope_y, slope_x = np.gradient(relief)
@@ -287,8 +293,7 @@ def _clouds(rng: np.random.Generator, picture: Field, share: float) -> Field:
     cover = _ramp(base, edge - 0.25 * width, edge + 0.75 * width)
     if style != "streaks":
         shift = int(rng.integers(4, 12))
-        shadow = np.roll(cover, (shift, shift), (0, 1))
-        shadow[:shift], shadow[:, :shift] = shadow[shift], shadow[:, shift : shift + 1]
+        shadow = np.pad(cover, ((shift, 0), (shift, 0)), mode="edge")[:SIDE_PX, :SIDE_PX]
         picture = picture * (1 - 0.4 * shadow)
     lit = 0.9 + 0.05 * np.tanh(base - edge) + 0.03 * _noise(rng, _ROUGH, 2.0)
     white = lit * np.array([0.985, 1.0, 1.02], np.float32).reshape(3, 1, 1)

@@ -18,11 +18,13 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from labeler.errors import BadInput
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
+)
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 THUMB_PX = 512  # the longer side of a thumbnail, and the shorter side that a picture is reduced to
 MAX_FILE_BYTES = 512 * 2**20
@@ -33,6 +35,8 @@ _FULL_PX = 64_000_000  # the most pixels of a full tile
 _WEBP_SIDE_PX = 16_383
 _BIG_PX = 30_000_000  # from here on one image at a time, so that a few giants don't fill the memory
 _BIG = threading.Lock()
+_OPEN_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
+_PIL = r"PIL\."  # the modules whose warnings are not shown
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes with more than 8 bits per pixel
 _NODATA_TAG = 42113  # GDAL writes the value that means "nothing here" into this TIFF tag
 _ORIENTATION_TAG = 0x0112
@@ -58,7 +62,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded image: RGB, upright, perhaps reduced. `width` and `height` are those of the original, upright."""
+    """A decoded image: RGB, upright, perhaps reduced; and the upright size of the original."""
 
     image: Image.Image
     width: int
@@ -80,12 +84,11 @@ def read_file(path: Path | str) -> bytes:
     its size while it is read.
     """
     try:
-        _check_regular(os.stat(path))
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        fd = os.open(path, flags)
+        _check_regular(os.stat(path), path)
+        fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
         with open(fd, "rb", buffering=0) as f:
             before = os.fstat(fd)
-            _check_regular(before)  # it may have been exchanged since
+            _check_regular(before, path)  # it may have been exchanged since
             data = _read_exactly(f, before.st_size)
             if os.fstat(fd).st_size != before.st_size or len(data) != before.st_size:
                 raise Unreadable("The file is still being written.")
@@ -105,17 +108,18 @@ def _read_exactly(f: io.FileIO, size: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _check_regular(found: os.stat_result) -> None:
+def _check_regular(found: os.stat_result, path: Path | str) -> None:
     if stat.S_ISDIR(found.st_mode):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise Unreadable("There is no permission to read this folder.")
         raise Unreadable("This is a folder, not a file.")
     if not stat.S_ISREG(found.st_mode):
         raise Unreadable("This is a pipe or a device, not a file.")
     if found.st_size == 0:
         raise Unreadable("The file is empty.")
     if found.st_size > MAX_FILE_BYTES:
-        raise Unreadable(
-            f"The file has {found.st_size / 2**20:,.0f} MB; at most {MAX_FILE_BYTES / 2**20:,.0f} MB are read."
-        )
+        mb, most = found.st_size >> 20, MAX_FILE_BYTES >> 20
+        raise Unreadable(f"The file has {mb:,} MB; at most {most:,} MB are read.")
 
 
 def _why_not_opened(e: OSError, path: Path | str) -> str:
@@ -165,14 +169,6 @@ def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int =
         raise Unreadable(_why_not_decoded(e, data)) from e
 
 
-def decode_bytes(data: bytes, *, max_megapixels: int = 200) -> Image.Image:
-    """Return a picture that a person gave, as the encoder takes it. Raises BadInput with the reason."""
-    try:
-        return decode(data, max_megapixels=max_megapixels).image
-    except Unreadable as e:
-        raise BadInput(f"The picture can't be used: {e.reason}", "Give another one.") from e
-
-
 def check_picture(data: bytes, *, name: str, max_megapixels: int = 200) -> None:
     """Raise BadInput, naming the picture, when it can't be read."""
     try:
@@ -184,7 +180,7 @@ def check_picture(data: bytes, *, name: str, max_megapixels: int = 200) -> None:
 def _decode_open(image: Image.Image, want_px: int | None) -> Picture:
     size = image.size
     if want_px is not None:
-        image.draft(None, (want_px, want_px))  # type: ignore[arg-type]  # None: keep the mode
+        image.draft(None, (want_px, want_px))
     image.load()
     if image.format not in ("JPEG", "MPO"):  # draft changed these; TIFF turns itself upright when loaded
         size = image.size
@@ -293,11 +289,12 @@ def _why_not_decoded(e: Exception, data: bytes) -> str:
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html", b"<svg", b"<?xml", b"<!--", b"<head", b"<body")):
         return "This is a web page or a drawing in text, not an image."
-    if isinstance(e, Image.UnidentifiedImageError):
+    if isinstance(e, UnidentifiedImageError):
         return "This is no image that can be read, or its beginning is damaged."
     if isinstance(e, MemoryError):
         return "There is not enough memory for this image."
-    if isinstance(e, EOFError) or any(w in str(e).lower() for w in ("truncated", "not enough", "unexpected end")):
+    cut_off = any(word in str(e).lower() for word in ("truncated", "not enough", "unexpected end"))
+    if cut_off or isinstance(e, EOFError):
         return "The file is cut off."
     return "The image is damaged."
 
@@ -314,9 +311,6 @@ def _hush() -> None:
     first = warnings.filters[0] if warnings.filters else None
     if first is None or first[0] != "ignore" or getattr(first[3], "pattern", first[3]) != _PIL:
         warnings.filterwarnings("ignore", module=_PIL)
-
-
-_PIL = r"PIL\."
 
 
 def thumbnail(image: Image.Image, px: int = THUMB_PX) -> bytes:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from active.embedding import Encoder
 
 FIRST_CHUNK, CHUNK = 16, 64  # files whose fate is stored together
-SCAN_AHEAD_S = 0.5  # wait at most this long for the scan, so that the first cards are from all over the folder
+SCAN_AHEAD_S = 0.5  # wait so long for the scan at most: the first cards are from all over the folder
 HELD_IMAGES, HELD_BYTES = 2000, 160 * 2**20  # pixels waiting for the encoder
 BATCH = 16  # images that one thread embeds at a time
 FLUSH_ROWS, FLUSH_S = 512, 0.5  # vectors are written when there are so many, or after so long
@@ -195,7 +195,8 @@ class _Intake:
         catalog.note_files(scan, batch)
         if n == 0 and catalog.count_files():
             raise NotReady(
-                f"{self._root} holds no images any more.", "Is its disk connected? Or give another folder with --images."
+                f"{self._root} holds no images any more.",
+                "Is its disk connected? Or give another folder with --images.",
             )
         catalog.end_scan(scan)
         self._scanned.set()
@@ -238,7 +239,7 @@ class _Intake:
         size = FIRST_CHUNK
         try:
             while not self._is_over():
-                scanned = self._scanned.is_set()  # asked before looking: what is noted later is seen next time
+                scanned = self._scanned.is_set()  # asked first: what is noted later is seen next time
                 if len(in_hand) < 2 * CHUNK:
                     for row in catalog.new_files(len(in_hand) + 2 * CHUNK):
                         if row.id not in in_hand:

@@ -36,7 +36,8 @@ def check_images(folder: Path) -> Path:
     if not images.is_dir():
         raise BadInput(f"{images} is a file.", "Give the folder that holds it to --images.")
     try:
-        next(os.scandir(images), None)
+        with os.scandir(images) as entries:
+            next(entries, None)
     except PermissionError as e:
         raise BadInput(f"The folder {images} may not be read.", "Change its permissions, or copy it.") from e
     except OSError as e:

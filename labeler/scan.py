@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
-def walk(root: Path, *, skip: Sequence[Path] = (), is_over: Callable[[], bool] = lambda: False) -> Iterator[SeenFile]:
+def walk(
+    root: Path, *, skip: Sequence[Path] = (), is_over: Callable[[], bool] = lambda: False
+) -> Iterator[SeenFile]:
     """Yield every file under `root` that has an image's name, links followed, each folder once.
 
     Hidden files and folders, and the folders in `skip`, are left out. Also yielded, so that
@@ -26,7 +29,7 @@ def walk(root: Path, *, skip: Sequence[Path] = (), is_over: Callable[[], bool] =
     Raises NotReady when `root` itself can't be read.
     """
     visited = {at for folder in skip if (at := _place(folder)) is not None}
-    waiting = [""]
+    waiting = deque([""])  # linked folders come last: what is inside anyway is met under its own name
     while waiting and not is_over():
         inside = waiting.pop()
         try:
@@ -38,7 +41,8 @@ def walk(root: Path, *, skip: Sequence[Path] = (), is_over: Callable[[], bool] =
             entries = os.scandir(os.path.join(root, inside))
         except OSError as e:
             if not inside:
-                raise NotReady(f"The folder {root} can't be read: {e.strerror}.", "Is its disk connected?") from e
+                why = f"The folder {root} can't be read: {e.strerror}."
+                raise NotReady(why, "Is its disk connected?") from e
             yield SeenFile(inside, 0, 0)
             continue
         with entries:
@@ -47,7 +51,7 @@ def walk(root: Path, *, skip: Sequence[Path] = (), is_over: Callable[[], bool] =
                     continue
                 path = f"{inside}/{entry.name}" if inside else entry.name
                 if _is_folder(entry) and _place(entry.path) not in visited:
-                    waiting.append(path)
+                    (waiting.appendleft if entry.is_symlink() else waiting.append)(path)
                 elif is_image_name(entry.name):
                     yield _seen(path, entry)
 

@@ -361,9 +361,9 @@ def pager(key: str, top: int, size: int, total: int) -> None:
     shown = st.session_state[f"{key}-page"][0]
     with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
         for word, to in (("Back", top - size), ("On", top + size)):
-            if word == "On":
+            if word == "On" and total:
                 st.markdown(f"{top + 1:,}–{min(top + size, total):,} of {total:,}", width="content")
-            if st.button(word, disabled=not 0 <= to < total, key=f"{key}-{word}"):
+            if total > size and st.button(word, disabled=not 0 <= to < total, key=f"{key}-{word}"):
                 st.session_state[f"{key}-page"] = (shown, to)
                 st.rerun()
 

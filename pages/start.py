@@ -9,8 +9,9 @@ from labeler.workspace import Workspace
 
 GOALS: dict[Goal, str] = {"find": "Find as many as I can", "classify": "Train a good classifier"}
 PRICE = """Finding asks about the likeliest first, training about the doubtful. Each has its price. Measured
-on aerial scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt 0.44.
-But a classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against 0.91."""
+on aerial scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt
+0.44. But a classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against
+0.91."""
 
 
 def question(ws: Workspace, session: Session) -> None:

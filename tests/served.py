@@ -1,10 +1,12 @@
 """A small workspace behind the real guard and routes, without Streamlit and without a child process."""
 
+import io
 import uuid
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import numpy as np
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
@@ -19,6 +21,27 @@ from labeler.server.guard import Guard
 from tests.pools import DIM
 
 URL = "http://localhost:8501"
+OWNERS = [
+    ("GET", "/api/items/1", None),
+    ("POST", "/api/ask", {"items": [1]}),
+    ("POST", "/api/sessions", {"question": "Is it?", "labels": ["yes", "no"]}),
+    ("POST", "/api/session/labels", {"add": "maybe"}),
+    ("POST", "/api/examples", None),
+]
+ROUTES = [
+    *OWNERS,
+    ("GET", "/api/session?x=1", None),
+    ("GET", "/api/cards", None),
+    ("POST", "/api/labels", {"events": []}),
+    ("POST", "/api/undo", {"id": "00000000-0000-4000-8000-000000000000"}),
+    ("GET", "/api/search?item=1", None),
+    ("POST", "/api/search", {"like": [1]}),
+    ("GET", "/api/docs", None),
+    ("GET", "/api/openapi.json", None),
+    ("GET", "/tiles/1", None),
+    ("GET", "/swipe", None),
+    ("GET", "/deck/deck.js", None),
+]
 
 
 class Still:
@@ -93,3 +116,23 @@ def begin(ws, labels=("yes", "no"), goal="find"):
     session = loop.start_session(ws, "Is it?", labels, goal)
     loop.learn(ws, session)
     return session
+
+
+def cards_of(client, **query):
+    reply = client.get("/api/cards", params=query)
+    assert reply.status_code == 200
+    return reply.json()["cards"]
+
+
+def picture(colour=(250, 10, 10), format="PNG"):
+    out = io.BytesIO()
+    Image.new("RGB", (24, 16), colour).save(out, format)
+    return out.getvalue()
+
+
+def is_problem(reply, *statuses):
+    body = reply.json()
+    assert reply.status_code in (statuses or range(400, 500)), reply.text
+    assert set(body) == {"error", "do"}, body
+    assert all(isinstance(text, str) and text.strip() for text in body.values())
+    return True

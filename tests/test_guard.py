@@ -10,8 +10,7 @@ from labeler.people import COOKIE
 from labeler.server import guard
 from labeler.server.guard import Guard
 from tests.pools import make_pool
-from tests.served import URL, begin, served, visit
-from tests.test_api import ROUTES, cards_of, is_problem
+from tests.served import ROUTES, URL, begin, cards_of, is_problem, served, visit
 
 PHONE = "http://192.168.1.5:8501"
 FOREIGN = [
@@ -20,23 +19,23 @@ FOREIGN = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def ws(tmp_path):
-    ws = make_pool(tmp_path, 60, images=True)
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory):
+    ws = make_pool(tmp_path_factory.mktemp("guard"), 60, images=True)
     begin(ws)
     yield ws
     ws.close()
 
 
-@pytest.fixture
-def app(ws, monkeypatch):
-    with served(ws, monkeypatch) as (app, _):
+@pytest.fixture(scope="module")
+def app(ws):
+    with pytest.MonkeyPatch.context() as patch, served(ws, patch) as (app, _):
         yield app
 
 
-@pytest.fixture
-def shared(ws, monkeypatch):
-    with served(ws, monkeypatch, shared=True) as (app, _):
+@pytest.fixture(scope="module")
+def shared(ws):
+    with pytest.MonkeyPatch.context() as patch, served(ws, patch, shared=True) as (app, _):
         yield app
 
 
@@ -137,10 +136,13 @@ def test_a_planted_cookie_does_not_become_the_owners(shared, ws):
     planted = "p" * 43
     client = visit(shared, url=PHONE)
     client.get(f"/api/session?token={people.owner_token(ws)}", headers={"cookie": f"{COOKIE}={planted}"})
-    assert visit(shared, url=PHONE).get("/api/session", headers={"cookie": f"{COOKIE}={planted}"}).status_code == 401
+    again = visit(shared, url=PHONE).get("/api/session", headers={"cookie": f"{COOKIE}={planted}"})
+    assert again.status_code == 401
 
 
-@pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "///evil.example", "/%2fevil.example/"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "/\\evil.example/", "///evil.example", "/%2fevil.example"]
+)
 def test_the_redirect_never_leaves_this_server(shared, ws, path):
     url = f"{PHONE}{path}?token={people.owner_token(ws)}"
     reply = visit(shared, url=PHONE).get(url, headers={"accept": "text/html"})
@@ -244,16 +246,13 @@ def test_a_websocket_from_elsewhere_is_refused(ws, shared, headers, opens):
         await socket.send_text("hello")
         await socket.close()
 
-    guarded = Starlette(
-        routes=[WebSocketRoute("/_stcore/stream", stream)], middleware=[Middleware(Guard, desk=Held(ws, shared))]
-    )
+    routes = [WebSocketRoute("/_stcore/stream", stream)]
+    guarded = Starlette(routes=routes, middleware=[Middleware(Guard, desk=Held(ws, shared))])
     client = TestClient(guarded, base_url=URL, client=("127.0.0.1", 1))
+    call = client.websocket_connect("/_stcore/stream", headers={"host": "localhost:8501"} | headers)
     if opens:
-        with client.websocket_connect("/_stcore/stream", headers={"host": "localhost:8501"} | headers) as socket:
+        with call as socket:
             assert socket.receive_text() == "hello"
     else:
-        with (
-            pytest.raises(WebSocketDisconnect),
-            client.websocket_connect("/_stcore/stream", headers={"host": "localhost:8501"} | headers),
-        ):
+        with pytest.raises(WebSocketDisconnect), call:
             pass

@@ -117,7 +117,8 @@ def test_an_error_is_shown_with_both_sentences_and_a_bug_stays_a_bug() -> None:
     at = AppTest.from_function(script).run()
     assert at.error[0].value == "**The value is \\*3\\*\\.**  \nGive \\[4\\]\\(x\\)\\."
     assert not at.exception
-    assert at.button[0].click().run().exception[0].message == "a bug"
+    assert len(at.button[0].click().run().exception) == 1
+    assert len(at.error) == 1
 
 
 def test_what_was_said_is_shown_once() -> None:
@@ -164,8 +165,8 @@ def test_an_answer_is_told_by_word_and_icon_not_by_colour_alone(small: Workspace
     [
         (Progress("scanning", 1200, None), "Looking through the folder: 1,200"),
         (Progress("loading", 0, 40), "Loading the encoder: 0 of 40"),
-        (Progress("embedding", 40, 9000, per_s=61.4, left_s=146), "Taking in: 40 of 9,000, 61 a second, 2 min left"),
-        (Progress("embedding", 40, 90, per_s=61.4, left_s=1), "Taking in: 40 of 90, 61 a second"),
+        (Progress("embedding", 4, 9000, 61.4, 146), "Taking in: 4 of 9,000, 61 a second, 2 min left"),
+        (Progress("embedding", 40, 90, 61.4, 1), "Taking in: 40 of 90, 61 a second"),
     ],
 )
 def test_pace(progress: Progress, text: str) -> None:

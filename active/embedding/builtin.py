@@ -96,7 +96,8 @@ def _histogram(colours: "Tensor") -> "Tensor":
     at = torch.linspace(-0.7, 0.7, _BINS).reshape(1, 1, _BINS, 1)
     near = torch.exp(-(((colours.flatten(2).unsqueeze(2) - at) / 0.1) ** 2))
     share = near.sum(3) / near.sum((2, 3)).clamp_min(1e-6).unsqueeze(2)
-    return (share.sqrt() - _BINS**-0.5) / 3
+    out: Tensor = (share.sqrt() - _BINS**-0.5) / 3
+    return out
 
 
 def _edges(light: "Tensor") -> "Tensor":
@@ -114,4 +115,5 @@ def _edges(light: "Tensor") -> "Tensor":
     lean = torch.exp(2 * (torch.cos(angle.unsqueeze(1) - steps.reshape(1, -1, 1, 1)) - 1)) * size.unsqueeze(1)
     share = lean.sum((2, 3)) / lean.sum((1, 2, 3)).clamp_min(1e-6).unsqueeze(1)
     strong = torch.stack([size.mean((1, 2)), size.std((1, 2)), size.amax((1, 2)) / 4], 1)
-    return torch.cat([share - 1 / _DIRECTIONS, torch.log2(strong + 0.004) / 12 + 0.45], 1)
+    out: Tensor = torch.cat([share - 1 / _DIRECTIONS, torch.log2(strong + 0.004) / 12 + 0.45], 1)
+    return out

@@ -8,7 +8,6 @@ machine beforehand. Measured on MobileNet v1 at 224 px, one core: 13 ms per imag
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -47,7 +46,8 @@ def _fused(layer: "nn.Module") -> "nn.Module | None":
     else:
         return None
     config = getattr(layer, "config", None)
-    return _module()(conv, norm, after=after, same=bool(getattr(config, "tf_padding", False)))
+    fused: nn.Module = _module()(conv, norm, after=after, same=bool(getattr(config, "tf_padding", False)))
+    return fused
 
 
 def _module() -> Any:  # Any: a class that exists only once torch is imported
@@ -57,27 +57,27 @@ def _module() -> Any:  # Any: a class that exists only once torch is imported
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     class Fused(nn.Module):
-        def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, after: tuple[str, list[float]], same: bool) -> None:
+        def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, after: Any, same: bool) -> None:
             super().__init__()
             conv = fuse_conv_bn_eval(conv, norm)
             self.weight = conv.weight.detach().to(memory_format=torch.channels_last)
             self.bias = conv.bias.detach() if conv.bias is not None else None
-            self.kernel, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
+            self.kernel, self.stride, self.dilation = conv.kernel_size, list(conv.stride), list(conv.dilation)
             self.padding, self.groups = conv.padding, conv.groups
             self.after, self.same = after, same
             self.packed: Tensor | None = None
 
         def forward(self, x: "Tensor") -> "Tensor":
-            padding = self.padding
+            padding = list(self.padding)
             if self.same:
                 top, bottom = _same(x.shape[2], self.kernel[0], self.stride[0])
                 left, right = _same(x.shape[3], self.kernel[1], self.stride[1])
                 if (top, left) == (bottom, right):
-                    padding = (top, left)
+                    padding = [top, left]
                 else:
                     x = nn.functional.pad(x, (left, right, top, bottom))
             if self.packed is None:
-                self.packed = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                self.packed = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]  # its stub is old
                     self.weight.to_mkldnn(), padding, self.stride, self.dilation, self.groups, list(x.shape)
                 )
             return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]  # an op without types

@@ -22,7 +22,9 @@ from active.embedding.encoder import Prepared
 if TYPE_CHECKING:
     import torch
 
+SETTINGS = ("config.json", "preprocessor_config.json")
 BATCH = 8  # images per forward pass; more fit the processor's cache worse
+_CLASS_TOKEN = re.compile(r"(cls_token|class_embedding)$")
 _VERSION = 1  # raised when our own preprocessing changes, so that old vectors are not mixed with new
 
 
@@ -51,7 +53,7 @@ class Pretrained:
         self.key = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', path.resolve().name)[:60]}-{_fingerprint(path)}"
         self._model = model
         self._pooled = pooled
-        self._has_class_token = any(re.search(r"(cls_token|class_embedding)$", n) for n, _ in model.named_parameters())
+        self._has_class_token = any(_CLASS_TOKEN.search(name) for name, _ in model.named_parameters())
         self._processor = processor
         self._crop = _crop_plan(processor)
         self.size_px = self._crop.size_px if self._crop else 512
@@ -59,7 +61,9 @@ class Pretrained:
             sample = [self.prepare(image) for image in _samples()[:2]]
             rows = self.forward(sample)
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as e:
-            raise ValueError(f"The network in {path} can't turn RGB images into vectors ({_first_line(e)}).") from e
+            raise ValueError(
+                f"The network in {path} makes no vectors of RGB images ({_first_line(e)})."
+            ) from e
         self.dim = rows.shape[1]
         self._speed_up(sample, rows)
 
@@ -91,8 +95,8 @@ class Pretrained:
         with torch.inference_mode():
             for _, same in groupby(prepared, key=lambda p: (p.dtype, p.shape)):
                 run = list(same)
-                for at in range(0, len(run), BATCH):
-                    rows.append(self._pool(self._run(self._batch(run[at : at + BATCH]))).float().numpy())
+                batches = (run[at : at + BATCH] for at in range(0, len(run), BATCH))
+                rows += [self._pool(self._run(self._batch(b))).float().numpy() for b in batches]
         return unit_rows(np.concatenate(rows)) if rows else np.empty((0, self.dim), np.float32)
 
     def encode(self, images: Sequence[Image.Image]) -> Rows:
@@ -144,8 +148,8 @@ class _Crop:
     def __call__(self, image: Image.Image) -> Prepared:
         width, height = image.size
         if self.size.shortest_edge:
-            edge = self.size.shortest_edge
-            w, h = (edge, int(edge * height / width)) if width <= height else (int(edge * width / height), edge)
+            w = self.size.shortest_edge if width <= height else int(self.size.shortest_edge * width / height)
+            h = self.size.shortest_edge if height < width else int(self.size.shortest_edge * height / width)
         else:
             w, h = self.size.width, self.size.height
         to_w, to_h = (self.crop.width, self.crop.height) if self.crop else (w, h)
@@ -183,7 +187,7 @@ def _check_folder(path: Path) -> None:
     """Raise ValueError for a folder that can't be a network, in words a person understands."""
     if not path.is_dir():
         raise ValueError(f"There is no folder {path}.")
-    for name in ("config.json", "preprocessor_config.json"):
+    for name in SETTINGS:
         try:
             if not isinstance(json.loads((path / name).read_text("utf-8")), dict):
                 raise ValueError
@@ -253,7 +257,9 @@ def _guarded(load: Callable[[], Any], path: Path) -> Any:  # Any: transformers h
 
     try:
         return load()
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError) as e:
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError) as e:
+        raise ValueError(f"transformers can't load {path} ({_first_line(e)}).") from e
+    except SafetensorError as e:
         raise ValueError(f"transformers can't load {path} ({_first_line(e)}).") from e
 
 
@@ -265,7 +271,7 @@ def _first_line(e: BaseException) -> str:
 def _fingerprint(path: Path) -> str:
     """Return eight hex digits that name the weights, the settings and our preprocessing."""
     digest = blake2b(str(_VERSION).encode(), digest_size=4)
-    for file in sorted([*path.glob("*.safetensors"), path / "config.json", path / "preprocessor_config.json"]):
+    for file in sorted([*path.glob("*.safetensors"), *(path / name for name in SETTINGS)]):
         digest.update(file.name.encode())
         with open(file, "rb") as f:
             while part := f.read(1 << 22):

@@ -210,9 +210,7 @@ async def post_examples(
             files = [(f.filename or "picture", await f.read()) for f in sent]
             label = form.get("label")
     if not files:
-        raise BadInput(
-            "The pictures are missing.", "Send multipart/form-data, in fields named image."
-        )
+        raise BadInput("The pictures are missing.", "Send multipart/form-data, in fields named image.")
     name = label if isinstance(label, str) else None
 
     def take(ws: Workspace) -> tuple[int, list[int | None]]:

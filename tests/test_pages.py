@@ -1,0 +1,380 @@
+"""Each page over a small workspace: AppTest for what it does, Chromium for what a person sees."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from streamlit.testing.v1 import AppTest
+from test_ui import NASTY, answer, is_green, make_small, small
+
+from labeler import loop, results, workspace
+from labeler.errors import Missing
+from labeler.workspace import Workspace
+
+__all__ = ["small"]  # a fixture
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / "pages" / "home.py"
+PAGES = ("start", "label", "search", "review", "export")
+
+
+def visit(page: str, **query: str) -> AppTest:
+    """Return a page, run once within the frame of all pages."""
+    test = AppTest.from_file(str(HOME), default_timeout=30)
+    for name, value in query.items():
+        test.query_params[name] = value
+    test.switch_page(f"{page}.py").run()
+    assert not test.exception
+    return test
+
+
+def press(test: AppTest, label: str) -> AppTest:
+    """Press the button with this label."""
+    next(b for b in test.button if b.label == label).click().run()
+    assert not test.exception
+    return test
+
+
+def tiles(test: AppTest) -> list[dict[str, Any]]:
+    """Return the tiles of the page's grid, as the browser gets them."""
+    (grid,) = (e.proto for e in test.get("bidi_component") if e.proto.component_name == "labeler_grid")
+    data = json.loads(grid.json)
+    assert isinstance(data["tiles"], list)
+    return data["tiles"]
+
+
+def test_before_the_first_session_the_way_in_is_start_and_it_asks_for_a_question(small: Workspace) -> None:
+    test = AppTest.from_file(str(HOME), default_timeout=30).run()
+    assert not test.exception
+    assert [t.value for t in test.title] == ["Start"]
+    assert "Start swiping" not in [b.label for b in test.button]
+    test.text_input[0].set_value("Is it green?")
+    test.text_input[1].set_value("green, not green")
+    press(test, "Ask this")
+    made = loop.newest_session(small)
+    assert (made.question, made.labels) == ("Is it green?", ("green", "not green"))
+    assert "Is it green?" in [t.value for t in test.text]
+
+
+def test_with_a_session_the_way_in_is_the_deck(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    test = AppTest.from_file(str(HOME), default_timeout=30).run()
+    (deck,) = test.get("bidi_component")
+    assert deck.proto.component_name == "labeler_deck"
+    assert json.loads(deck.proto.json) == {"session": session.id}
+
+
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_a_page_without_a_session_says_what_is_wrong_and_what_to_do(small: Workspace, page: str) -> None:
+    with pytest.raises(Missing) as missing:
+        loop.newest_session(small)
+    test = visit(page)
+    (box,) = test.error
+    assert missing.value.error.rstrip(".") in box.value.replace("\\", "")
+
+
+def test_start_shows_folder_progress_and_what_was_set_aside(small: Workspace) -> None:
+    loop.start_session(small, "Is it green?")
+    loop.mark_drawn(small)
+    texts = [t.value for t in visit("start").text]
+    assert str(small.images) in texts
+    assert "broken.png\nIt is empty." in texts
+    captions = [c.value for c in visit("start").caption]
+    assert "41 images, all taken in. One is a copy of another." in captions
+    assert any("0.85" in c and "0.44" in c and "0.94" in c and "0.91" in c for c in captions)
+    assert any("drawn" in m.value for m in visit("start").markdown)
+
+
+def test_start_changes_the_goal_of_the_same_session(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?", goal="find")
+    visit("start").radio[0].set_value("classify").run()
+    assert [(s.id, s.goal) for s in loop.sessions(small)] == [(session.id, "classify")]
+
+
+def test_start_renames_and_adds_answers_and_keeps_what_was_typed_wrong_for_later(small: Workspace) -> None:
+    loop.start_session(small, "Is it green?")
+    test = visit("start")
+    test.text_input[0].set_value("green")
+    test.text_input[2].set_value("mixed")
+    press(test, "Save")
+    assert loop.newest_session(small).labels == ("green", "no", "mixed")
+    test = visit("start")
+    test.text_input[1].set_value("green")
+    press(test, "Save")
+    assert len(test.error) == 1
+    assert loop.newest_session(small).labels == ("green", "no", "mixed")
+
+
+def test_start_takes_example_pictures(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    test = visit("start")
+    path = small.images / "picture 000.png"
+    files = [("picture.png", path.read_bytes(), "image/png"), ("x.png", b"?", "image/png")]
+    test.get("file_uploader")[0].set_value(files).run()
+    assert loop.session_status(small, session)["counts"]["yes"] == 1  # it is in the pool
+    assert len(test.error) == 1  # the other one is no picture
+    assert "yes: picture.png" in [t.value for t in test.text]
+
+
+def test_start_goes_on_with_the_session_that_is_chosen(small: Workspace) -> None:
+    old = loop.start_session(small, "Is it green?")
+    loop.start_session(small, "Is it blue?")
+    test = visit("start")
+    test.selectbox[0].set_value(old.id).run()
+    assert "Is it green?" in [t.value for t in test.text]
+
+
+def test_search_begins_with_tiles_and_shows_neighbours_with_their_cosines(small: Workspace) -> None:
+    loop.start_session(small, "Is it green?")
+    assert len(tiles(visit("search"))) == 24
+    near = tiles(visit("search", item="5"))
+    assert near[0]["item"] == 5
+    assert near[0]["note"] == "1.00"
+    assert all(is_green(small, t["item"]) == is_green(small, 5) for t in near[:10])
+    assert len(visit("search", item="99999").error) == 1
+    assert len(tiles(visit("search", item="²"))) == 24
+
+
+def test_review_shows_answers_predictions_and_what_is_unsure(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    answer(small, session)
+    loop.correct(small, session, loop.owner(small), 0, "unsure")
+    test = visit("review")
+    assert len(tiles(test)) == 12
+    assert not any(t["chip"]["predicted"] for t in tiles(test))
+    unsure = test.get("button_group")[1].set_value("unsure").run()
+    assert [t["item"] for t in tiles(unsure)] == [0]
+    test = visit("review")
+    test.get("button_group")[0].set_value("predicted").run()
+    shown = tiles(test)
+    assert len(shown) == 28
+    assert all(t["chip"]["predicted"] for t in shown)
+    sure = [float(t["note"].split()[0]) for t in shown]
+    assert sure == sorted(sure, reverse=True)
+    assert any("nobody has looked" in c.value and "rough" in c.value for c in test.caption)
+    test.slider[0].set_value(1.0).run()
+    assert not test.exception
+    assert test.info or all(t["note"].startswith("1.00") for t in tiles(test))
+
+
+def test_review_turns_its_pages(small: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = loop.start_session(small, "Is it green?")
+    for item in range(40):
+        loop.correct(small, session, loop.owner(small), item, "yes")
+    assert len(tiles(visit("review"))) == 40
+    grid = results.labels_grid
+    monkeypatch.setattr(results, "labels_grid", lambda *a, limit, **k: grid(*a, limit=min(limit, 15), **k))
+    test = visit("review")
+    assert len(tiles(test)) == 15
+
+
+def test_export_counts_writes_and_offers_a_zip(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    answer(small, session)
+    test = visit("export")
+    counted = {m.label: m.value for m in test.metric}
+    greens = sum(is_green(small, i) for i in range(12))
+    assert counted == {"yes": str(greens), "no": str(12 - greens), "can't tell": "0"}
+    test.toggle[0].set_value(True).run()
+    test.slider[0].set_value(0.5).run()
+    press(test, "Write the files")
+    (out,) = (small.folder / "exports").iterdir()
+    with open(out / "labels.csv", encoding="utf-8", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert {r["source"] for r in rows} == {"person", "predicted"}
+    assert len(rows) == 41
+    assert str(out) in [c.value for c in test.code]
+
+
+# in a browser ------------------------------------------------------------------------------
+
+SERVE = """
+import os, sys
+from labeler import worker, workspace
+worker.Child.start = lambda self: None  # what is there is all there is
+import app
+with workspace.current().lock("server"):
+    app.serve(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium here")
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
+    """The whole server over the small workspace, with 12 answers and a round: (address, workspace)."""
+    ws = make_small(tmp_path_factory.mktemp("site"))
+    answer(ws, loop.start_session(ws, "Is it <green>?"))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = os.environ | {workspace.ENV: str(ws.folder), "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], cwd=ROOT, env=env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"{url}/api/session", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url, ws
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -> Page:
+    """Return a new browser's page at this address, its grid or deck there."""
+    page = browser.new_context(
+        viewport={"width": 390, "height": 844} if phone else {"width": 1440, "height": 900},
+        color_scheme="dark" if dark else "light", has_touch=phone, is_mobile=phone, accept_downloads=True,
+    ).new_page()  # fmt: skip
+    page.goto(url)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning] .st-key-nav")
+    return page
+
+
+def label_of(ws: Workspace, item: int) -> str | None:
+    found = results.labels_grid(ws, loop.newest_session(ws), limit=100).items
+    return next((g.answer for g in found if g.item == item), None)
+
+
+def count_events(ws: Workspace) -> int:
+    return int(loop.session_status(ws, loop.newest_session(ws))["events"])
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("phone", [False, True])
+def test_every_page_fits_its_window(
+    browser: Browser, site: tuple[str, Workspace], tmp_path: Path, phone: bool, dark: bool
+) -> None:
+    for name in PAGES:
+        page = go(browser, f"{site[0]}/{name}", phone=phone, dark=dark)
+        expect(page.locator("h1, .deck .question").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        boxes = page.evaluate("[...document.querySelectorAll('.st-key-nav a')].map(a => a.getBoundingClientRect())")
+        assert [b["left"] >= 0 and b["right"] <= (390 if phone else 1440) for b in boxes] == [True] * 5
+        assert not page.locator("[data-testid=stException], [data-testid=stHeader]:visible").count()
+        page.screenshot(path=tmp_path / f"{name}.png")
+        page.context.close()
+
+
+@pytest.mark.browser
+def test_review_puts_answers_right_by_click_by_key_and_takes_them_back(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/review")
+    first = page.locator(".tile").first
+    item = int(first.get_attribute("data-item") or "")
+    before = label_of(ws, item)
+    first.locator(".quick").click()
+    now = "no" if before == "yes" else "yes"
+    expect(page.locator(f".tile[data-item='{item}'] .chip .word")).to_have_text(now)
+    assert label_of(ws, item) == now
+
+    page.locator(f".tile[data-item='{item}'] .pic").click()
+    expect(page.locator("dialog[open] .name")).to_have_text(loop.get_item(ws, item).path)
+    page.keyboard.press("3")  # can't tell
+    expect(page.locator(f".tile[data-item='{item}'] .chip .word")).to_have_text("can't tell")
+    page.keyboard.press("Escape")
+    page.locator(f".tile[data-item='{item}'] .pic").focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open] .do", has_text="Take back").click()
+    expect(page.locator(f".tile[data-item='{item}']")).to_have_count(0)
+    assert label_of(ws, item) is None
+
+
+@pytest.mark.browser
+def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search?item=20")
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    page.locator(".tile .quick").nth(3).click()
+    asked = page.locator(".tile").nth(3).get_attribute("data-item")
+    page.wait_for_url(f"**item={asked}*")
+    waiting = [int(page.locator(".tile").nth(n).get_attribute("data-item") or "") for n in range(40)]
+    chosen = [i for i in waiting if label_of(ws, i) is None][-2:]
+    for i in chosen:
+        page.locator(f".tile[data-item='{i}'] .pick").click()
+    expect(page.locator(".bar .count")).to_have_text("2 chosen")
+    page.locator(".bar .strong").click()
+    expect(page.get_by_text("2 put at the front of the deck")).to_be_visible()
+    cards = loop.next_cards(ws, loop.newest_session(ws), loop.owner(ws), 2)
+    assert {c.item for c in cards} == set(chosen)
+    assert {c.reason for c in cards} == {"asked"}
+
+
+@pytest.mark.browser
+def test_names_of_files_and_people_are_shown_as_text(browser: Browser, site: tuple[str, Workspace]) -> None:
+    page = go(browser, f"{site[0]}/search")
+    tile = page.locator(f".tile:has(.pic[title='{NASTY}'])")
+    tile.locator(".pic").click()
+    expect(page.locator("dialog[open] .name")).to_have_text(NASTY)
+    page.keyboard.press("1")
+    expect(page.get_by_text(f"Nearest to {NASTY}")).to_be_visible()
+    page.goto(f"{site[0]}/start")
+    expect(page.get_by_text("Is it <green>?")).to_be_visible()
+    assert page.locator("a[href*=evil], green").count() == 0
+
+
+@pytest.mark.browser
+def test_a_swipe_on_the_label_page_starts_no_script_run(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = browser.new_page()
+    sent: list[float] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(time.monotonic())))
+    page.goto(f"{url}/label")
+    page.wait_for_selector(".deck .card img")
+    if page.get_by_role("button", name="Got it").is_visible():
+        page.get_by_role("button", name="Got it").click()
+    page.wait_for_timeout(1000)
+    events, frames = count_events(ws), len(sent)
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(400)
+    for _ in range(100):
+        if count_events(ws) >= events + 3:
+            break
+        page.wait_for_timeout(100)
+    assert count_events(ws) == events + 3
+    assert len(sent) == frames
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight <= innerHeight")
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_an_export_comes_down_as_a_zip(browser: Browser, site: tuple[str, Workspace]) -> None:
+    page = go(browser, f"{site[0]}/export")
+    page.get_by_role("button", name="Write the files").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as zip").click()
+    with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as z:
+        assert {"labels.csv", "events.csv"} <= set(z.namelist())
