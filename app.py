@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from streamlit import config
 
 from labeler import api, cli, people, workspace
+from labeler.server import running
 from labeler.server.desk import Desk
 from labeler.server.guard import Guard
 
@@ -44,14 +45,13 @@ app = streamlit.App(
 )
 
 
-def serve(*, host: str, port: int) -> None:
-    """Serve until Ctrl-C. The caller holds the workspace's lock and has set LABELER_WORKSPACE."""
-    import uvicorn
+def serve(*, host: str, port: int, on_stop: Callable[[], None] = lambda: None) -> None:
+    """Serve until Ctrl-C. The caller holds the workspace's lock and has set LABELER_WORKSPACE.
+
+    on_stop  called at the first signal to stop, before anything is closed.
+    """
     from streamlit.web import bootstrap
 
     desk.is_locked = True
     bootstrap.load_config_options({"server.address": host, "server.port": port})
-    uvicorn.run(
-        app, host=host, port=port, http="httptools", ws="websockets-sansio", log_level="warning",
-        access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
-    )  # fmt: skip
+    running.run(app, host=host, port=port, on_stop=on_stop)

@@ -17,8 +17,6 @@ STRENGTH = 10.0
 """scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
 PROVISIONAL_ROWS = 200
 """How many pool rows stand in for "something else"."""
-PROVISIONAL_WEIGHT = 0.5
-"""How much one of them counts beside an answer."""
 ROUGH_BELOW = 10
 """Examples of the rarest label below which probabilities are rough, whatever else is known."""
 
@@ -84,23 +82,20 @@ def fit_head(
 
     rows     (n, d) unit rows, n ≥ 1. labels  (n,) label numbers from 0 up.
     weights  (n,) how much each example counts, above 0; None: all alike. Labels are balanced on top.
-    pool     rows of the pool, of which `rng` draws some as provisional negatives: while there is one label,
-             as label -1; beside labels 0 and 1, as more of label 1, since most of a pool is not the target.
-             Beside more labels they say nothing and are not used. None: none are drawn.
+    pool     rows of the pool. With one label only, `rng` draws provisional negatives from them, label -1.
     One label and no pool: a head that answers that label always.
     The same input and `rng` give the same head. Raises ValueError without examples.
     """
     if len(rows) == 0:
         raise ValueError("fit_head needs an example.")
     count = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    given, counts = np.unique(labels, return_counts=True)
-    rarest, seen = int(counts.min()), given
-    if pool is not None and (len(given) == 1 or given.tolist() == [0, 1]):
+    seen, counts = np.unique(labels, return_counts=True)
+    rough = len(seen) == 1 or int(counts.min()) < ROUGH_BELOW
+    if len(seen) == 1 and pool is not None:
         drawn = _provisional(rows, pool, rng)
-        as_label = PROVISIONAL if len(given) == 1 else 1
         rows = np.vstack([rows, drawn])
-        labels = np.concatenate([labels, np.full(len(drawn), as_label, np.int64)])
-        count = np.concatenate([count, np.full(len(drawn), PROVISIONAL_WEIGHT)])
+        labels = np.concatenate([labels, np.full(len(drawn), PROVISIONAL, np.int64)])
+        count = np.concatenate([count, np.ones(len(drawn))])
         seen = np.unique(labels)
     if len(seen) == 1:
         return _always(int(seen[0]), rows.shape[1])
@@ -111,14 +106,14 @@ def fit_head(
         coef=np.stack([f[0] for f in fits]).astype(np.float32),
         intercept=np.array([f[1] for f in fits], np.float32),
         platt=np.array([f[2] for f in fits], np.float32),
-        rough=rarest < ROUGH_BELOW or len(given) == 1,
+        rough=rough,
     )
 
 
 def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:
     """Return rows drawn from `pool`, without those that are among the examples `rows` already."""
     drawn = pool[np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))]
-    return drawn[(drawn @ rows.T).max(1) < 1 - 1e-6]
+    return np.asarray(drawn[(drawn @ rows.T).max(1, initial=-1) < 1 - 1e-6], np.float32)
 
 
 def _always(label: int, dim: int) -> Head:
@@ -159,21 +154,22 @@ def _one_against_rest(
     from modAL.models import ActiveLearner
     from sklearn.linear_model import LogisticRegression
 
+    balanced = _balanced(is_one, weights)
     learner = ActiveLearner(
-        LogisticRegression(C=STRENGTH, class_weight="balanced", solver="lbfgs", tol=1e-3, max_iter=200),
+        LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200),
         X_training=rows,
         y_training=is_one,
-        sample_weight=weights,
+        sample_weight=balanced,
     )
     coef, intercept = learner.estimator.coef_[0].astype(np.float64), float(learner.estimator.intercept_[0])
-    unseen = _left_out(rows, is_one, _balanced(is_one, weights), coef=coef, intercept=intercept)
+    unseen = _left_out(rows, is_one, balanced, coef=coef, intercept=intercept)
     return coef, intercept, _platt(unseen, is_one, weights)
 
 
 def _balanced(is_one: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights that scikit-learn's "balanced" makes of `weights`: by number of examples."""
-    share = np.where(is_one, is_one.sum(), (~is_one).sum())
-    return np.asarray(weights * len(is_one) / (2 * share), np.float64)
+    """Return the weights scaled so that both sides weigh the same, and as much in all as before."""
+    side = np.where(is_one, weights[is_one].sum(), weights[~is_one].sum())
+    return np.asarray(weights * weights.sum() / (2 * side), np.float64)
 
 
 def _left_out(
@@ -215,14 +211,21 @@ def _platt(
     target = np.where(is_one, (ones + 1) / (ones + 2), 1 / (others + 2))
     x = np.stack([decision, np.ones_like(decision)], 1)
     prior = np.array([1.0, 0.0])
-    ab = prior.copy()
-    for _ in range(30):
+
+    def loss(ab: NDArray[np.float64]) -> float:
+        f = x @ ab
+        return float(weights @ (np.logaddexp(0, f) - target * f) + ((ab - prior) ** 2).sum() / 2)
+
+    ab, now = prior, loss(prior)
+    for _ in range(50):
         p = _sigmoid(x @ ab)
         gradient = x.T @ (weights * (p - target)) + (ab - prior)
-        curve = weights * p * (1 - p)
-        step = np.linalg.solve((x.T * curve) @ x + np.eye(2), gradient)
-        ab = ab - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
-        if float(np.abs(step).max()) < 1e-6:
+        step = np.linalg.solve((x.T * (weights * p * (1 - p))) @ x + np.eye(2), gradient)
+        # Newton overshoots where p is flat: halve until the loss falls as a line search asks
+        while (new := loss(ab - step)) > now - 1e-4 * float(gradient @ step) and np.abs(step).max() > 1e-6:
+            step = step / 2
+        ab, now = ab - step, min(now, new)
+        if np.abs(step).max() <= 1e-6:
             break
     return max(float(ab[0]), 1e-3), float(ab[1])
 

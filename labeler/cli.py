@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from labeler.export.records import ExportReport, Format, How
     from labeler.workspace import Workspace
 
-INTERRUPTED = 130
+INTERRUPTED_CODE = 130
+INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
+STOPPED = "Stopped. Every answer is kept; start again to go on."
+STOP_S = 1.6  # after Ctrl-C the server gets this long to close everything in order
 SHOWN_ASIDE = 10
 DEMO_QUESTION = "Is this an island?"
 
@@ -33,8 +36,8 @@ class Commands(click.Group):
             click.echo(f"Error: {e.error}" + (f"\n{e.do}" if e.do else ""), err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("\nStopped. What was done is kept; the same command goes on from here.", err=True)
-            ctx.exit(INTERRUPTED)
+            click.echo(f"\n{INTERRUPTED}", err=True)
+            ctx.exit(INTERRUPTED_CODE)
 
 
 workspace_option = click.option(
@@ -405,18 +408,27 @@ def _prepare(ws: "Workspace", *, quiet: bool) -> None:
         thread.join(1.2)
         bar.close()
         if thread.is_alive():
-            _leave("Stopped. What was done is kept; the same command goes on from here.")
+            _leave(INTERRUPTED, INTERRUPTED_CODE)
         raise
     bar.close()
     if failed:
         raise failed[0]
 
 
-def _leave(message: str) -> NoReturn:
-    """End now, whatever other threads do: all that is committed is on disk."""
-    click.echo(f"\n{message}", err=True)
+def _leave(message: str, code: int) -> NoReturn:
+    """End now, whatever other threads do: all that was acknowledged is on disk."""
+    click.echo(f"\n{message}", err=code != 0)
     sys.stdout.flush()
-    os._exit(INTERRUPTED)
+    os._exit(code)
+
+
+def _leave_in(seconds: float, message: str) -> None:
+    """End after `seconds` if the process is still there then."""
+    import threading
+
+    last = threading.Timer(seconds, _leave, (message, 0))
+    last.daemon = True
+    last.start()
 
 
 def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
@@ -439,10 +451,10 @@ def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
     if browser:
         places.open_browser(link, host, port)
     try:
-        site.serve(host=host, port=port)
+        site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
     except KeyboardInterrupt:
         pass
-    click.echo("\nStopped. Every answer is kept; start again to go on.")
+    click.echo(f"\n{STOPPED}")
 
 
 # saying ------------------------------------------------------------------------------------

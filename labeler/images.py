@@ -35,6 +35,7 @@ _FULL_PX = 64_000_000  # the most pixels of a full tile
 _WEBP_SIDE_PX = 16_383
 _BIG_PX = 30_000_000  # from here on one image at a time, so that a few giants don't fill the memory
 _BIG = threading.Lock()
+_HUNGRY = {"WEBP": 64, "AVIF": 100}  # megapixels: their decoders take 16 and 9 bytes a pixel
 _OPEN_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
 _PIL = r"PIL\."  # the modules whose warnings are not shown
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes with more than 8 bits per pixel
@@ -154,11 +155,10 @@ def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int =
     _hush()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > max_megapixels * 1_000_000:
-                raise Unreadable(
-                    f"The image has {image.width:,} × {image.height:,} pixels; "
-                    f"at most {max_megapixels} megapixels are read."
-                )
+            most = min(max_megapixels, _HUNGRY.get(image.format or "", max_megapixels))
+            if image.width * image.height > most * 1_000_000:
+                size = f"{image.width:,} × {image.height:,} pixels"
+                raise Unreadable(f"The image has {size}; at most {most} megapixels are read.")
             if image.width * image.height < _BIG_PX:
                 return _decode_open(image, want_px)
             with _BIG:

@@ -254,6 +254,13 @@ def _migrate(db: "sqlite_utils.Database") -> None:
             raise
 
 
+def is_disk_trouble(e: Exception) -> bool:
+    """Return whether the disk or another program is in the way (full, read-only, locked), not a bug."""
+    return isinstance(e, sqlite3.OperationalError) and any(
+        word in str(e) for word in ("full", "locked", "readonly", "disk I/O", "unable to open")
+    )
+
+
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Run the block as one transaction; inside another one, as a savepoint of it."""
@@ -270,7 +277,8 @@ def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     conn.execute("BEGIN IMMEDIATE")
     try:
         yield conn
+        conn.execute("COMMIT")
     except BaseException:
-        conn.execute("ROLLBACK")
+        if conn.in_transaction:  # SQLite ends it itself when the disk is full
+            conn.execute("ROLLBACK")
         raise
-    conn.execute("COMMIT")

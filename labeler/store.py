@@ -29,7 +29,9 @@ from labeler.domain import (
 )
 from labeler.errors import BadInput, Conflict, Missing
 from labeler.schema import transaction
+from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing
 
+MOST_RECENT = 2000  # events looked at for the pace
 SKIP_PAUSE = 50  # cards answered before a skipped one may come back
 
 # An item is answered when somebody's current answer to it is a label or "unsure".
@@ -88,6 +90,7 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
+        self._standing: dict[int, Standing] = {}
 
     # sessions ------------------------------------------------------------------------------
 
@@ -503,27 +506,29 @@ class Store:
         ).fetchone()
         return int(row[0])
 
-    def answers(self, session: int, until: int | None = None) -> Answers:
-        """Return the labels as they stood after event `until` (None: now).
+    def standing(self, session: int, until: int | None = None) -> Standing:
+        """Return where a session stands, or stood after event `until`.
 
-        Of several people's answers to one item the newest counts; skips are left out.
+        What was read is kept, so that only new events are; inside a transaction, whose events
+        may yet be rolled back, and for an earlier moment, everything is read.
         """
-        until = self.last_event(session) if until is None else until
+        fresh = until is not None or self.conn.in_transaction
+        stands = Standing() if fresh else self._standing.setdefault(session, Standing())
         rows = self.conn.execute(
-            """SELECT e.item, e.person, e.kind, coalesce(e.label, -1) FROM events e
-               WHERE e.session = :s AND e.seq <= :until AND e.kind <> 'undo'
-                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq AND u.seq <= :until)
-               ORDER BY e.seq""",
-            {"s": session, "until": until},
+            """SELECT seq, item, person, kind, label, undoes, card FROM events
+               WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
+            {"after": stands.seq, "until": until, "session": session},
         )
-        current: dict[tuple[int, int], tuple[str, int]] = {}  # by item and person, in order of arrival
-        for item, person, kind, label in rows:
-            current.pop((item, person), None)
-            current[item, person] = (kind, label)
-        by_item = {item: label for (item, _), (kind, label) in current.items() if kind != SKIP}
-        items = np.fromiter(sorted(by_item), np.int64, len(by_item))
-        labels = np.fromiter((by_item[i] for i in sorted(by_item)), np.int64, len(by_item))
-        return Answers(items, labels, until)
+        stands.feed(Change(*row) for row in rows)
+        return stands
+
+    def answers(self, session: int, until: int | None = None) -> Answers:
+        """Return the labels as they stand now, or stood after event `until`; skips are left out."""
+        stands = self.standing(session, until)
+        given = sorted((item, number) for item, number in stands.now.items() if number != SKIP_NUMBER)
+        items = np.array([item for item, _ in given], np.int64)
+        labels = np.array([number for _, number in given], np.int64)
+        return Answers(items, labels, stands.seq if until is None else until)
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
@@ -541,27 +546,20 @@ class Store:
 
     def counts(self, session: Session) -> dict[str, int]:
         """Return how many items now stand at each label, at unsure and at skip."""
-        answers = self.answers(session.id)
-        out = {name: int((answers.labels == i).sum()) for i, name in enumerate(session.labels)}
-        out[UNSURE] = int((answers.labels == -1).sum())
-        rows = self.conn.execute(
-            "SELECT DISTINCT item FROM answers WHERE session = ? AND kind = 'skip'", (session.id,)
-        ).fetchall()
-        out[SKIP] = len({i for (i,) in rows} - set(answers.items.tolist()))
-        return out
+        tally = self.standing(session.id).tally
+        return {
+            **{name: tally[i] for i, name in enumerate(session.labels)},
+            UNSURE: tally[UNSURE_NUMBER],
+            SKIP: tally[SKIP_NUMBER],
+        }
 
     def count_events(self, session: int) -> int:
         """Return how many events are stored, taken-back ones included."""
-        return int(
-            self.conn.execute("SELECT count(*) FROM events WHERE session = ?", (session,)).fetchone()[0]
-        )
+        return self.standing(session).events
 
     def count_shown(self, session: int) -> int:
         """Return how many cards people have seen: those that were ever answered, also with skip."""
-        row = self.conn.execute(
-            "SELECT count(DISTINCT card) FROM events WHERE session = ? AND kind <> 'undo'", (session,)
-        ).fetchone()
-        return int(row[0])
+        return len(self.standing(session).shown)
 
     def count_reason(self, session: int, reason: Reason) -> int:
         """Return how many cards of this reason stand answered with a label."""
@@ -573,12 +571,13 @@ class Store:
         return int(row[0])
 
     def count_since(self, session: int, seconds: float) -> int:
-        """Return how many answers came within the last `seconds`."""
+        """Return how many of the last 2,000 answers came within the last `seconds`."""
         since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
         text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         row = self.conn.execute(
-            "SELECT count(*) FROM events WHERE session = ? AND kind <> 'undo' AND received_at >= ?",
-            (session, text),
+            """SELECT count(*) FROM (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
+               WHERE kind <> 'undo' AND received_at >= ?""",
+            (session, MOST_RECENT, text),
         ).fetchone()
         return int(row[0])
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("labeler.worker")
 
 RESTARTS = 5  # times that a child which died is started again before people are told to look
+QUIET_S = 3.0  # after the start, in which imports would be in the way of the first card and page
 PICTURE_WAIT_S = 60.0  # how long a picture may wait for its vector
 _running: "list[Worker]" = []
 
@@ -51,7 +52,8 @@ class Worker:
         self._ws = ws
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._sessions: set[int] = set()
+        self._sessions: set[int] = set()  # in use since the start
+        self._due: set[int] = set()  # to be looked at
         self._learning: int | None = None
         self._examples: dict[int, int] = {}
         self._problem: str | None = None
@@ -76,11 +78,12 @@ class Worker:
     def poke(self, session: int) -> None:
         """Look at this session now: answers came, or cards are short."""
         self._sessions.add(session)
+        self._due.add(session)
         self._wake.set()
 
     def is_busy(self, session: int) -> bool:
         """Return whether a round for this session is being made or about to be."""
-        return self._learning == session or (self._wake.is_set() and session in self._sessions)
+        return self._learning == session or session in self._due
 
     def state(self) -> Literal["idle", "embedding", "learning"]:
         """Return what is being done now; learning comes first."""
@@ -107,18 +110,24 @@ class Worker:
 
     def _news(self) -> None:
         """Something joined the pool: every session that is in use may want a round."""
+        self._due.update(self._sessions)
         self._wake.set()
 
     def _serve(self) -> None:
-        self._sessions.update(s.id for s in loop.sessions(self._ws)[:1])
-        self._wake.set()
+        for session in loop.sessions(self._ws)[:1]:
+            self.poke(session.id)
+        started = time.monotonic()
         warm = False
         while not self._stop.is_set():
-            if self._wake.wait(timeout=2.0) or not warm:
-                self._wake.clear()
-                for session in sorted(self._sessions, reverse=True):
-                    self._learn(session)
-                warm = warm or self._warm_up()
+            self._wake.wait(timeout=1.0)
+            self._wake.clear()
+            while self._due:
+                self._learning = next(iter(self._due))
+                self._due.discard(self._learning)
+                self._learn(self._learning)
+                self._learning = None
+            if not warm and time.monotonic() - started > QUIET_S:
+                warm = self._warm_up()
         self._ws.close()
 
     def _learn(self, number: int) -> None:
@@ -126,7 +135,6 @@ class Worker:
         ws = self._ws
         if self._stop.is_set():
             return
-        self._learning = number
         try:
             session = loop.get_session(ws, number)
             linked = loop.link_examples(ws, session)
@@ -145,8 +153,6 @@ class Worker:
             self._problem = (
                 f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
             )
-        finally:
-            self._learning = None
 
     def _warm_up(self) -> bool:
         """Import what learning needs, once the first cards are out; return True when done."""
@@ -350,7 +356,10 @@ _mouth = threading.Lock()
 
 def _say(message: dict[str, Any]) -> None:  # Any: JSON
     with _mouth:
-        print(json.dumps(message), flush=True)
+        try:
+            print(json.dumps(message), flush=True)
+        except BrokenPipeError:  # the server was killed
+            os._exit(0)
 
 
 def _answer(ws: Workspace, loaded: _Loaded, stop: threading.Event) -> None:

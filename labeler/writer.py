@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from labeler.errors import NotReady
-from labeler.schema import transaction
+from labeler.schema import is_disk_trouble, transaction
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
@@ -75,15 +75,18 @@ class Writer:
             conn = self._ws.store.conn
             with transaction(conn):
                 for fn, future in group:
+                    if not future.set_running_or_notify_cancel():
+                        continue  # nobody waits for it any more
                     try:
                         with transaction(conn):
                             done.append((future, fn(self._ws)))
                     except Exception as e:  # handed to the caller, who knows what it means
                         future.set_exception(e)
-        except Exception as e:  # the commit itself failed (disk full, locked): nobody is told "stored"
+        except Exception as e:  # the commit itself failed: nobody is told "stored"
+            said = NotReady(f"Nothing could be stored: {e}.", "Free some disk space, or wait; then send it again.")
             for _, future in group:
                 if not future.done():
-                    future.set_exception(e)
+                    future.set_exception(said if is_disk_trouble(e) else e)
             return
         for future, result in done:
             future.set_result(result)

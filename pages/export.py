@@ -27,7 +27,8 @@ def what() -> float | None:
     with st.container(horizontal=True, key="figures"):
         for answer, (people, predicted) in results.export_counts(ws, session, least).items():
             name = ui.plain(ui.look(session, answer)[0])
-            st.metric(name, f"{people:,}", f"{predicted:,} predicted" if wanted else None, "off")
+            more = f"{predicted:,} predicted" if predicted else None
+            st.metric(name, f"{people:,}", more, "off", delta_arrow="off")
     return least
 
 
@@ -63,8 +64,7 @@ def done(report: ExportReport) -> None:
 
 def packed(folder: Path, files: list[Path]) -> bytes:
     """Return files as one zip."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as z:
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as z:
         for path in sorted(files):
             z.write(path, path.relative_to(folder))
     return buffer.getvalue()

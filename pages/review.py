@@ -32,7 +32,8 @@ def act(name: str, items: list[int]) -> None:
 
 def tile(g: results.GridItem) -> ui.Tile:
     """Return an answer or a prediction as a tile; with two labels the other one is a click away."""
-    notes = [f"{g.p:.2f}"] if g.source == "predicted" and g.p is not None else []
+    sure = "" if g.p is None else "> 0.99" if g.p > 0.99 else f"{g.p:.2f}"  # 1.00 would promise too much
+    notes = [f"predicted {sure}"] if g.source == "predicted" else []
     notes += [f"+{g.copies} same"] if g.copies else []
     quick = []
     if len(session.labels) == 2 and g.answer != UNSURE:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from labeler import loop, ui, workspace
-from labeler.domain import SKIP, Goal, Session
+from labeler.domain import SKIP, UNSURE, Goal, Session
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
 
@@ -24,7 +24,7 @@ def question(ws: Workspace, session: Session) -> None:
         with st.container(horizontal=True, key="figures"):
             st.metric("Answered", sum(n for answer, n in facts["counts"].items() if answer != SKIP))
             st.metric("Found", facts["found"])
-            st.metric("Rounds", facts["round"])
+            st.metric("Can't tell", facts["counts"][UNSURE])
         if st.button("Start swiping", type="primary", icon=":material/swipe:", width="stretch"):
             st.switch_page("label.py")
 

@@ -35,7 +35,7 @@ def make_pool(folder: Path, n: int = 200, *, embedded: bool = True, images: bool
     names = [f"img{i:04}.png" for i in range(n)]
     if images:
         for i, name in enumerate(names):
-            Image.new("RGB", (24, 16), (i % 256, i // 256 * 40, 200 * is_target(i))).save(source / name)
+            Image.new("RGB", (24, 16), (i % 256, i // 256 % 256, 200 * is_target(i))).save(source / name)
     seen = [SeenFile(name, 1, 1) for name in names]
     if images:
         stats = [(source / name).stat() for name in names]

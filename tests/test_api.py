@@ -53,18 +53,8 @@ def send(client, *events, **query):
 def test_the_session_says_where_it_stands(client, session):
     found = client.get("/api/session").json()
     named = {"id", "question", "labels", "goal", "round", "events", "counts", "found", "estimate"}
-    more = {"cards_shown"} | {
-        "worker",
-        "embedded",
-        "images",
-        "owner",
-        "stage",
-        "total",
-        "left_s",
-        "drawn",
-        "can_undo",
-    }
-    deck = {"per_minute", "rounds", "batch_size", "round_answered"}
+    more = {"worker", "embedded", "images", "owner", "stage", "total", "left_s", "drawn", "can_undo"}
+    deck = {"cards_shown", "per_minute", "rounds", "batch_size", "round_answered"}
     assert named | more | deck <= set(found)
     assert found["id"] == session.id
     assert found["counts"] == {"yes": 0, "no": 0, "unsure": 0, "skip": 0}
@@ -109,7 +99,7 @@ def test_people_who_swipe_do_not_see_why_a_card_was_chosen(ws, session, server):
     undone = client.post("/api/undo", json={"id": str(uuid.uuid4())}).json()
     assert not {"reason", "p_chosen", "score"} & set(undone["card"])
     assert client.get("/api/session").json()["owner"] is False
-    for method, path, body in OWNERS:
+    for method, path, body in [*OWNERS, ("GET", "/", None), ("GET", "/_stcore/health", None)]:
         assert is_problem(client.request(method, path, json=body), 403)
 
 
@@ -215,9 +205,10 @@ def test_a_duration_is_kept_within_a_day(ws, session, client, ms, stored):
 def test_a_bad_event_does_not_hold_back_the_others(client):
     bad = [
         answer(N), answer(2**40), answer(1, "maybe"), answer(1, "x" * 61), answer(-1), answer(1.5),
-        answer("1"), answer(True), answer(None), answer(1, card="7"), answer(1, ms="fast"), answer(1, at="yesterday"),
-        answer(1, at=5), answer(1, id="7"), answer(1, id=None), answer(1, 7), answer(1, ["yes"]),
-        answer(1, at="0001-01-01T00:00:00+23:00"), answer(1, at="9" * 5000), answer(10**30),
+        answer("1"), answer(True), answer(None), answer(1, card="7"), answer(1, ms="fast"),
+        answer(1, at="yesterday"), answer(1, at=5), answer(1, id="7"), answer(1, id=None), answer(1, 7),
+        answer(1, ["yes"]), answer(1, at="0001-01-01T00:00:00+23:00"), answer(1, at="9" * 5000),
+        answer(10**30),
     ]  # fmt: skip
     done = send(client, answer(1), *bad, "event", None, 7, [], {}, answer(2))
     assert done["accepted"] == 2
@@ -324,6 +315,31 @@ def test_undo_takes_back_only_ones_own_answer(server):
     assert is_problem(two.post("/api/undo", json={"id": str(uuid.uuid4())}), 409)
 
 
+def test_the_described_answers_look_like_the_real_ones(client):
+    described = client.get("/api/openapi.json").json()["paths"]
+
+    def shape(value):
+        if isinstance(value, dict) and not {"yes", "no"} & set(value):
+            return {key: shape(part) for key, part in value.items() if key != "estimate"}  # null for now
+        return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+    def is_like(method, path, reply):
+        content = described[path][method]["responses"]["200"]["content"]["application/json"]
+        assert shape(reply.json()) == shape(content["example"]), path
+
+    card = cards_of(client, n=1)[0]
+    is_like("get", "/cards", client.get("/api/cards?n=1"))
+    event = answer(card["item"], card=card["card"])
+    is_like("post", "/labels", client.post("/api/labels", json={"events": [event]}))
+    is_like("get", "/session", client.get("/api/session"))
+    is_like("get", "/items/{item}", client.get(f"/api/items/{card['item']}"))
+    is_like("get", "/search", client.get("/api/search?item=1"))
+    is_like("post", "/search", client.post("/api/search", json={"like": [1]}))
+    is_like("post", "/undo", client.post("/api/undo", json={"id": str(uuid.uuid4())}))
+    is_like("post", "/ask", client.post("/api/ask", json={"items": [1]}))
+    is_like("post", "/session/labels", client.post("/api/session/labels", json={"add": "maybe"}))
+
+
 # items, search, asking ---------------------------------------------------------------------
 
 
@@ -386,7 +402,8 @@ def test_search_by_pictures(client):
         {}, {"like": []}, {"like": [N]}, {"like": [-1]}, {"like": ["1"]}, {"like": [1], "k": 0},
         {"like": [10**30]}, {"embedding": []}, {"embedding": [0.0] * DIM}, {"embedding": [1.0] * (DIM + 1)},
         {"embedding": [1e300] * DIM}, {"embedding": ["1"] * DIM}, {"like": [1], "embedding": [1.0] * 3},
-        {"like": [1], "unlike": [1]}, [], "x", 7, {"like": [1], "k": 10**30}, {"like": [1], "k": 1.5}, {"unlike": [1]},
+        {"like": [1], "unlike": [1]}, [], "x", 7, {"like": [1], "k": 10**30},
+        {"like": [1], "k": 1.5}, {"unlike": [1]},
     ],
 )  # fmt: skip
 def test_a_search_that_makes_no_sense_says_so(client, body):

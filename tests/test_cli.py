@@ -357,7 +357,7 @@ def served(monkeypatch):
 
     class Site:
         @staticmethod
-        def serve(*, host, port):
+        def serve(*, host, port, on_stop):
             calls.append((host, port, os.environ["LABELER_WORKSPACE"]))
 
     monkeypatch.setattr(places, "load_site", lambda: Site)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.browser
 
 PHONE = {"width": 390, "height": 844}
 READY = ".card[data-place='0'][data-ready]"
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 SEEN = "localStorage.setItem('labeler.hint', 'seen')"
 
 
@@ -59,9 +60,11 @@ class Deck:
         self.page.wait_for_selector(f"{READY}:not([data-card='{before}'])", timeout=10_000)
         return self.card()
 
-    def fingers(self, kind, *points):
-        at = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
-        self.touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
+    def fingers(self, kind, *points, at=None):
+        """Send one touch event; `at`: its own time in seconds, however slow this machine is."""
+        where = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        when = {} if at is None else {"timestamp": at}
+        self.touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where} | when)
 
     def middle(self):
         box = self.page.locator(".stage").bounding_box()
@@ -70,17 +73,20 @@ class Deck:
     def drag(self, *way, steps=6, pause_ms=12):
         """Put a finger down in the middle and move it through the points of `way`; leave it there."""
         x, y = self.middle()
-        self.fingers("touchStart", (x, y))
+        at = time.time()
+        self.fingers("touchStart", (x, y), at=at)
         here = (0, 0)
         for dx, dy in way:
             for i in range(1, steps + 1):
-                self.fingers("touchMove", (x + here[0] + (dx - here[0]) * i / steps, y + here[1] + (dy - here[1]) * i / steps))
                 self.page.wait_for_timeout(pause_ms)
+                at += pause_ms / 1000
+                point = (x + here[0] + (dx - here[0]) * i / steps, y + here[1] + (dy - here[1]) * i / steps)
+                self.fingers("touchMove", point, at=at)
             here = (dx, dy)
+        return at
 
     def swipe(self, *way, **how):
-        self.drag(*way, **how)
-        self.fingers("touchEnd")
+        self.fingers("touchEnd", at=self.drag(*way, **how) + 0.004)
 
     def tap(self):
         self.fingers("touchStart", self.middle())
@@ -111,7 +117,7 @@ class Deck:
 
 
 def until(done, *, limit_s=15, say=lambda: "it did not come to pass"):
-    """Wait until done() is true."""
+    """Wait until done() is true; between two looks the page may go on."""
     end = time.monotonic() + limit_s
     while not done():
         assert time.monotonic() < end, say()
@@ -130,7 +136,8 @@ def decks(server, browser):
             session = client.post("/api/sessions", {"question": name, "labels": list(labels)})["id"]
             until(lambda: client.get(f"/api/session?session={session}")["round"] > 0)
         if context is None:
-            context = browser.new_context(**{"viewport": PHONE, "has_touch": True, "is_mobile": True} | options)
+            phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
+            context = browser.new_context(**phone | options)
             contexts.append(context)
         page = context.new_page()
         if not hint:
@@ -154,7 +161,8 @@ def broken(page, pattern, answer):
     try:
         yield
     finally:
-        page.unroute(pattern)
+        if not page.is_closed():
+            page.unroute(pattern)
 
 
 def refuse(status, body=None):
@@ -220,11 +228,16 @@ def test_a_bounce_at_the_end_of_a_fling_never_turns_the_answer_round(decks):
     """zooniverse/mobile#128."""
     deck = decks().open()
     before = deck.card()
-    deck.swipe((220, 0), (170, 0), steps=3, pause_ms=5)
+    at = deck.drag((220, 0), (190, 0), steps=3, pause_ms=6)
+    deck.fingers("touchEnd", at=at + 0.004)
+    x, y = deck.middle()
+    deck.fingers("touchStart", (x, y), at=at + 0.02)
+    for i in range(1, 4):
+        deck.fingers("touchMove", (x - 40 * i, y), at=at + 0.02 + i * 0.008)
+    deck.fingers("touchEnd", at=at + 0.05)
     deck.next(before)
-    deck.swipe((-60, 0), steps=2, pause_ms=1)
     deck.page.wait_for_timeout(400)
-    assert set(deck.counts()) == {"yes"} or deck.counts().get("no", 0) == 0
+    deck.stored(yes=1)
 
 
 def test_a_cancelled_touch_springs_back(decks):
@@ -261,15 +274,15 @@ def test_equal_swipes_in_a_row_are_as_many_answers(decks):
 def test_a_card_is_answered_only_when_it_has_been_seen(decks):
     """zooniverse/mobile#179: people answer the card at the back while the front one loads."""
     deck = decks()
-    held = []
-    deck.page.route("**/tiles/**", lambda route: held.append(route))
+    held, waits = [], [True]
+    deck.page.route("**/tiles/**", lambda route: held.append(route) if waits else route.continue_())
     deck.page.goto(f"{deck.client.url}/swipe?session={deck.session}")
     until(lambda: len(held) >= 10 or deck.page.wait_for_timeout(50))
     for key in ("ArrowRight", "ArrowLeft", "1", "l"):
         deck.page.keyboard.press(key)
     deck.swipe((170, 0))
     assert deck.page.locator(READY).count() == 0
-    deck.page.unroute("**/tiles/**")
+    waits.clear()
     for route in held:
         route.continue_()
     deck.card()
@@ -332,15 +345,16 @@ def test_pinch_zooms_and_what_is_left_of_it_never_answers(decks):
 
 
 def test_space_zooms_and_a_large_image_gets_sharper(decks):
-    deck = decks().open()
-    large = deck.page.locator("img[src*='w=1024']")
-    for _ in range(150):
-        width = deck.client.get(f"/api/items/{item_of(deck)}")["width"]
-        if width > 512:
-            break
-        deck.key("l")
+    deck = decks()
+
+    def enlarge(route):
+        cards = route.fetch().json()["cards"]
+        route.fulfill(json={"cards": [card | {"width": 1400, "height": 1000} for card in cards]})
+
+    deck.page.route("**/api/cards*", enlarge)
+    deck.open()
     deck.page.keyboard.press("Space")
-    large.wait_for(state="attached")
+    deck.page.locator("img[src*='w=1024']").wait_for(state="attached")
     deck.page.keyboard.press("Space")
     assert deck.page.locator(READY).evaluate("e => e.style.transform") == ""
 
@@ -370,10 +384,10 @@ def test_every_key_does_what_help_says(decks):
 
 
 def test_nine_labels_have_chips_and_keys(decks):
-    labels = ["crater", "dune", "track", "devil", "rock", "ice", "boulders", "nothing", "<b>error</b> & 'more'"]
+    labels = [*("crater", "dune", "track", "devil", "rock", "ice", "boulders", "nothing"), "<b>'more'</b> &"]
     deck = decks(labels).open()
     chips = deck.page.locator(".answers button")
-    assert [c.split("\n")[-1] for c in chips.all_inner_texts()] == labels or chips.count() == 9
+    assert deck.page.locator(".answers .word").all_text_contents() == labels
     assert deck.page.locator(".answers b:not(.digit)").count() == 0
     for key in "123456789":
         deck.key(key)
@@ -394,7 +408,7 @@ def test_it_fits_every_screen_with_buttons_for_thumbs(decks, labels, size, hand)
     deck = decks(labels, viewport=viewport, script=f"localStorage.setItem('labeler.hand', '{hand}')").open()
     boxes = deck.page.eval_on_selector_all(
         "button, .stage, .card[data-ready]",
-        "all => all.filter((e) => e.offsetParent).map((e) => [e.className, e.getBoundingClientRect().toJSON()])",
+        "all => all.filter(e => e.offsetParent).map(e => [e.className, e.getBoundingClientRect().toJSON()])",
     )
     assert len(boxes) >= len(labels) + 6
     for name, box in boxes:
@@ -405,9 +419,10 @@ def test_it_fits_every_screen_with_buttons_for_thumbs(decks, labels, size, hand)
         if "card" not in name and "stage" not in name:
             assert min(box["width"], box["height"]) >= 48, (name, box)
     card = next(box for name, box in boxes if name == "card")
-    assert card["width"] * card["height"] > 0.1 * size[0] * size[1] or min(card["width"], card["height"]) < 130
-    scrolled = "() => [document.scrollingElement.scrollHeight > innerHeight, getComputedStyle(document.documentElement).overscrollBehaviorY]"
-    assert deck.page.evaluate(scrolled) == [False, "none"]
+    sides = sorted((card["width"], card["height"]))
+    assert sides[0] * sides[1] > 0.1 * size[0] * size[1] or sides[0] < 130
+    assert deck.page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
+    assert deck.page.evaluate("getComputedStyle(document.documentElement).overscrollBehaviorY") == "none"
 
 
 def test_the_mirror_switch_is_remembered(decks):
@@ -426,7 +441,7 @@ def test_gestures_of_the_page_stay_out(decks):
     deck = decks().open()
     style = "e => { const s = getComputedStyle(e); return [s.touchAction, s.userSelect]; }"
     assert deck.page.locator(".stage").evaluate(style) == ["none", "none"]
-    x, y = deck.middle()
+    _, y = deck.middle()
     deck.fingers("touchStart", (4, y))
     for i in range(1, 12):
         deck.fingers("touchMove", (4 + 4 * i, y + 20 * i))
@@ -438,7 +453,7 @@ def test_gestures_of_the_page_stay_out(decks):
 
 def test_the_hint_shows_three_gestures_once_and_is_not_in_the_way(decks):
     deck = decks(hint=True).open()
-    assert deck.page.locator(".hint .gesture").all_inner_texts() == ["no", "yes", "Can’t tell"]
+    assert deck.page.locator(".hint .gesture").all_text_contents() == ["no", "yes", "Can’t tell"]
     before = deck.card()
     deck.swipe((170, 0))
     deck.next(before)
@@ -489,7 +504,7 @@ def test_ten_images_are_ahead(decks):
 
 
 def test_answers_outlive_the_network_a_reload_and_the_tab(decks):
-    deck = decks().open()
+    deck = decks(script=NO_LAST_WORD).open()
     with broken(deck.page, "**/api/labels*", lambda route: route.abort()):
         for _ in range(3):
             deck.key("ArrowRight")
@@ -506,6 +521,16 @@ def test_answers_outlive_the_network_a_reload_and_the_tab(decks):
     until(lambda: again.page.evaluate(LEFT) == 0)
 
 
+def test_closing_the_tab_hands_over_what_waits(decks):
+    deck = decks().open()
+    deck.page.keyboard.press("ArrowRight")
+    deck.page.close(run_before_unload=True)
+    deck.stored(yes=1)
+
+
+# a page that closes hands its answers to the browser; this stands for one that had no time for it
+NO_LAST_WORD = """const real = window.fetch;
+  window.fetch = (url, how) => how?.keepalive ? Promise.reject(new TypeError()) : real(url, how);"""
 LEFT = """() => new Promise((done) => { const ask = indexedDB.open("labeler-deck", 1);
   ask.onsuccess = () => { const c = ask.result.transaction("outbox").objectStore("outbox").count();
     c.onsuccess = () => done(c.result); }; })"""
@@ -524,7 +549,7 @@ def test_an_answer_whose_receipt_was_lost_counts_once(decks):
         deck.key("ArrowRight")
         until(lambda: len(sent) >= 2 or deck.page.wait_for_timeout(50))
     assert sent[0][0]["id"] == sent[1][0]["id"]
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", sent[0][0]["id"])
+    assert UUID4.fullmatch(sent[0][0]["id"])
     until(lambda: deck.page.evaluate(LEFT) == 0)
     deck.stored(yes=1)
     assert deck.status()["events"] == 1
@@ -594,12 +619,11 @@ def test_undo_goes_back_any_number_of_steps_and_across_a_reload(decks):
     deck.page.reload()
     deck.card()
     for i in (2, 1, 0):
-        before = deck.card()
         deck.page.click("[data-value=undo]")
-        until(lambda i=i: item_of(deck) == items[i], say=lambda: f"{item_of(deck)} of {items} after {before}")
+        until(lambda i=i: item_of(deck) == items[i], say=lambda: f"{item_of(deck)} of {items}")
     deck.stored()
     assert deck.status()["events"] == 10  # what was taken back stays in the log
-    deck.page.click("[data-value=undo]")
+    deck.page.keyboard.press("z")
     deck.page.get_by_text("nothing to undo", exact=False).wait_for()
     deck.key("ArrowRight")
     deck.stored(yes=1)
@@ -622,7 +646,8 @@ def test_undo_works_without_network_for_what_this_browser_remembers(decks):
 
 
 def test_without_a_database_it_says_so_and_still_sends(decks):
-    deck = decks(script="Object.defineProperty(window, 'indexedDB', { get() { throw new Error('no'); } })").open()
+    missing = "Object.defineProperty(window, 'indexedDB', { get() { throw new Error('no'); } })"
+    deck = decks(script=missing).open()
     assert "Keep the page open" in deck.page.inner_text(".note")
     deck.key("ArrowRight")
     deck.stored(yes=1)
@@ -648,7 +673,7 @@ def test_an_image_that_does_not_come_is_left_out(decks):
     ("facts", "said"),
     [
         ({"worker": "embedding", "embedded": 120, "total": 10000, "stage": "embedding"}, "120 of 10,000"),
-        ({"counts": {"yes": 100, "no": 50}, "worker": "idle", "stage": "done"}, "Every image here has an answer"),
+        ({"counts": {"yes": 100, "no": 50}, "worker": "idle", "stage": "done"}, "Every image here has an"),
         ({"counts": {"yes": 100, "no": 45, "skip": 5}, "worker": "idle", "stage": "done"}, "put off"),
         ({"worker": "idle", "stage": None}, "Nothing to ask right now"),
     ],
@@ -678,7 +703,8 @@ def test_no_server_and_no_session_are_explained(decks):
 
 def test_progress_counts_at_once_and_draws_finds_per_round(decks):
     deck = decks()
-    full = deck.status() | {"rounds": [{"round": i, "shown": 20 * i, "found": f} for i, f in enumerate([0, 4, 11, 13])]}
+    rounds = [{"round": i, "shown": 20 * i, "found": found} for i, found in enumerate([0, 4, 11, 13])]
+    full = deck.status() | {"rounds": rounds}
     deck.page.route("**/api/session*", lambda route: route.fulfill(json=full))
     deck.open()
     deck.key("ArrowRight")
@@ -702,30 +728,30 @@ def test_why_is_off_and_only_for_the_owner(decks):
 
 
 def test_the_light_page_weighs_less_than_60_kb(decks):
+    """Even when nothing is compressed: page, script, style and icon."""
     deck = decks()
-    sizes = {}
-
-    def weigh(reply):
-        if "/tiles/" not in reply.url:
-            sizes[reply.url] = max(reply.request.sizes()["responseBodySize"], 0)
-
-    deck.page.on("requestfinished", lambda request: weigh(request.response()))
+    bodies = {}
+    deck.page.on("response", lambda r: bodies.update({r.url: r}) if "/tiles/" not in r.url else None)
     deck.open()
     deck.page.wait_for_load_state("networkidle")
-    assert len([u for u in sizes if "/deck/" in u]) == 2
-    assert sum(sizes.values()) < 60_000, sizes
+    page = {url: len(r.body()) for url, r in bodies.items() if "/api/" not in url}
+    assert {url.split("/")[-1].split("?")[0] for url in page} <= {"swipe", "deck.js", "deck.css", "icon.svg"}
+    assert sum(page.values()) < 60_000, page
+    sent = sum(r.request.sizes()["responseBodySize"] for r in bodies.values())
+    assert sent < 30_000, sent
 
 
 def test_two_calls_of_the_component_make_one_deck_and_one_trigger_per_round(decks):
-    """Streamlit calls again with the same parent when data or theme change; a stale clean-up must not end it."""
+    """Streamlit calls again with the same parent when data change; a stale clean-up must not end it."""
     deck = decks()
-    deck.page.goto(f"{deck.client.url}/swipe?session={deck.session}")
+    bare = {"body": "<!doctype html><body>", "content_type": "text/html"}
+    deck.page.route("**/swipe", lambda route: route.fulfill(**bare))
+    deck.page.goto(f"{deck.client.url}/swipe")
     rounds = []
     deck.page.expose_function("fired", lambda name, value: rounds.append((name, value)))
     shown = deck.page.evaluate(
         """async (session) => {
           const { default: component } = await import("/deck/deck.js?component");
-          document.getElementById("labeler-deck").remove();
           const host = document.body.appendChild(document.createElement("div"));
           const parent = host.attachShadow({ mode: "open" });
           const make = (data) => component({ parentElement: parent, data, setTriggerValue: window.fired });
@@ -740,13 +766,8 @@ def test_two_calls_of_the_component_make_one_deck_and_one_trigger_per_round(deck
     )
     assert shown == [1, "dark"]
     before = deck.status()["round"]
-    deck.page.wait_for_function("() => window.deckRoot.querySelector('.card[data-ready]')")
     for _ in range(22):
-        old = deck.page.evaluate("() => window.deckRoot.querySelector('.card[data-ready]').dataset.card")
-        deck.page.keyboard.press("ArrowRight")
-        deck.page.wait_for_function(
-            "(old) => { const c = window.deckRoot.querySelector('.card[data-ready]'); return c && c.dataset.card !== old; }", arg=old
-        )
+        deck.key("ArrowRight")
     until(lambda: deck.status()["round"] > before or deck.page.wait_for_timeout(50), limit_s=30)
     until(lambda: rounds or deck.page.wait_for_timeout(50))
     deck.page.wait_for_timeout(300)

@@ -385,6 +385,18 @@ def test_a_bomb_is_not_decoded() -> None:
     assert "at most 1 megapixels" in reason(encoded(Image.new("L", (1200, 1000)), "PNG"), max_megapixels=1)
 
 
+@pytest.mark.parametrize(("fmt", "most"), [("WEBP", 64), ("AVIF", 100)])
+def test_formats_that_take_much_memory_have_a_lower_limit(
+    fmt: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(quarters(1200, 1000), fmt)
+    decode(data)
+    monkeypatch.setitem(images._HUNGRY, fmt, 1)
+    assert "at most 1 megapixels are read" in reason(data)
+    monkeypatch.undo()
+    assert images._HUNGRY[fmt] == most
+
+
 def test_a_lying_size_is_cut_off() -> None:
     assert reason(png_header(4000, 4000)) == "The file is cut off."
 

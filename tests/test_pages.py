@@ -161,12 +161,12 @@ def test_review_shows_answers_predictions_and_what_is_unsure(small: Workspace) -
     shown = tiles(test)
     assert len(shown) == 28
     assert all(t["chip"]["predicted"] for t in shown)
-    sure = [float(t["note"].split()[0]) for t in shown]
+    sure = [float(t["note"].split()[-1]) for t in shown]
     assert sure == sorted(sure, reverse=True)
     assert any("nobody has looked" in c.value and "rough" in c.value for c in test.caption)
-    test.slider[0].set_value(1.0).run()
+    test.slider[0].set_value(0.95).run()
     assert not test.exception
-    assert test.info or all(t["note"].startswith("1.00") for t in tiles(test))
+    assert test.info or all(float(t["note"].split()[-1]) >= 0.95 for t in tiles(test))
 
 
 def test_review_turns_its_pages(small: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +215,7 @@ def browser() -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         pytest.skip("no Chromium here")
+    expect.set_options(timeout=30_000)  # patient on a busy machine
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=found)
         yield browser
@@ -224,7 +225,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
     """The whole server over the small workspace, with 12 answers and a round: (address, workspace)."""
-    ws = make_small(tmp_path_factory.mktemp("site"))
+    ws = make_small(tmp_path_factory.mktemp("site"), 200)
     answer(ws, loop.start_session(ws, "Is it <green>?"))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -252,7 +253,8 @@ def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -
         color_scheme="dark" if dark else "light", has_touch=phone, is_mobile=phone, accept_downloads=True,
     ).new_page()  # fmt: skip
     page.goto(url)
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning] .st-key-nav")
+    expect(page.locator(".st-key-nav a")).to_have_count(5)
+    expect(page.locator("[data-testid=stHeader]")).to_be_hidden()  # the style has come
     return page
 
 
@@ -275,9 +277,10 @@ def test_every_page_fits_its_window(
         page = go(browser, f"{site[0]}/{name}", phone=phone, dark=dark)
         expect(page.locator("h1, .deck .question").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        boxes = page.evaluate("[...document.querySelectorAll('.st-key-nav a')].map(a => a.getBoundingClientRect())")
+        links = "[...document.querySelectorAll('.st-key-nav a')]"
+        boxes = page.evaluate(f"{links}.map(a => a.getBoundingClientRect())")
         assert [b["left"] >= 0 and b["right"] <= (390 if phone else 1440) for b in boxes] == [True] * 5
-        assert not page.locator("[data-testid=stException], [data-testid=stHeader]:visible").count()
+        assert not page.locator("[data-testid=stException], [data-testid=stAlert]").count()
         page.screenshot(path=tmp_path / f"{name}.png")
         page.context.close()
 
@@ -332,13 +335,14 @@ def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
 
 @pytest.mark.browser
 def test_names_of_files_and_people_are_shown_as_text(browser: Browser, site: tuple[str, Workspace]) -> None:
-    page = go(browser, f"{site[0]}/search")
-    tile = page.locator(f".tile:has(.pic[title='{NASTY}'])")
-    tile.locator(".pic").click()
+    url, ws = site
+    item = next(i for i in range(200) if loop.get_item(ws, i).path == NASTY)
+    page = go(browser, f"{url}/search?item={item}")
+    page.locator(f".tile[data-item='{item}'] .pic").click()
     expect(page.locator("dialog[open] .name")).to_have_text(NASTY)
     page.keyboard.press("1")
     expect(page.get_by_text(f"Nearest to {NASTY}")).to_be_visible()
-    page.goto(f"{site[0]}/start")
+    page.goto(f"{url}/start")
     expect(page.get_by_text("Is it <green>?")).to_be_visible()
     assert page.locator("a[href*=evil], green").count() == 0
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from active import selection
 from active.arrays import unit_rows
 from active.search import combine
 from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
@@ -91,12 +92,24 @@ def test_best_equals_sorting(values, k):
     assert _best(scores, k).tolist() == slow
 
 
-def test_find_takes_the_likeliest():
-    pool = some_pool(100, every=2)
-    picks = find(pool, 10, np.random.default_rng(0))
-    slow = sorted(pool.candidates.tolist(), key=lambda i: -pool.target[i])[:10]
-    assert picks.ids.tolist() == slow
-    np.testing.assert_array_equal(picks.scores, pool.target[slow])
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 60), every=st.integers(1, 3), among=st.integers(1, 70), seed=st.integers(0, 10**6))
+def test_find_takes_the_likeliest_by_their_own_and_their_neighbours_probability(n, every, among, seed):
+    pool = some_pool(n, every=every, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "AMONG", among)
+        picks = find(pool, 10, np.random.default_rng(0))
+    likely = sorted(range(n), key=lambda i: (-pool.target[i], i))
+    may = set(pool.candidates.tolist())
+    tried = [i for i in likely if i in may][: max(10, among)]
+    asked = [i for i in likely if i not in may][:among]
+    slow = {}
+    for i in tried:
+        near = sorted((j for j in tried + asked if j != i), key=lambda j: -(pool.rows[i] @ pool.rows[j]))[:10]
+        slow[i] = (pool.target[i] + np.mean(pool.target[near])) / 2 if near else pool.target[i]
+    best = sorted(slow.values(), reverse=True)[:10]
+    np.testing.assert_allclose(picks.scores, best, atol=1e-5)
+    np.testing.assert_allclose(picks.scores, [slow[i] for i in picks.ids.tolist()], atol=1e-5)
     assert (picks.p_chosen == 1).all()
 
 
@@ -150,14 +163,14 @@ def test_spread_draws_within_each_cluster_with_the_probability_it_says():
     rows = np.repeat(np.eye(2, dtype=np.float32), [30, 10], axis=0)
     pool = Pool(rows, np.arange(40))
     drawn = np.zeros(40)
-    for seed in range(800):
+    for seed in range(400):
         picks = spread(pool, 2, np.random.default_rng(seed))
         drawn[picks.ids] += 1
         for i, p in zip(picks.ids, picks.p_chosen, strict=True):
             assert p == pytest.approx(1 / 30 if i < 30 else 1 / 10)
-    assert drawn[:30].sum() == drawn[30:].sum() == 800
-    assert drawn[:30].max() < 60
-    assert drawn[30:].max() < 120
+    assert drawn[:30].sum() == drawn[30:].sum() == 400
+    assert drawn[:30].max() < 40
+    assert drawn[30:].max() < 80
 
 
 def test_spread_of_rows_that_are_all_the_same_still_gives_k():
@@ -190,18 +203,18 @@ def test_a_head_without_doubt_only_finds():
 
 @pytest.mark.parametrize(("size", "share"), [(20, 0.05), (7, 0.05), (10, 0.25), (5, 0.0), (5, 1.0)])
 def test_the_share_of_audit_is_right_in_the_mean(size, share):
-    pool = some_pool(400)
+    pool = some_pool(100)
     counts = [
-        ask(pool, size, batch_size=size, audit_share=share, seed=s).reasons.count("audit") for s in range(300)
+        ask(pool, size, batch_size=size, audit_share=share, seed=s).reasons.count("audit") for s in range(200)
     ]
     assert set(counts) <= {int(size * share), int(np.ceil(size * share))}
-    assert np.mean(counts) == pytest.approx(size * share, abs=0.1)
+    assert np.mean(counts) == pytest.approx(size * share, abs=0.12)
 
 
 def test_audit_says_with_what_probability_it_drew():
     pool = some_pool(60, every=2)
     hits, said = np.zeros(60), np.zeros(60)
-    for seed in range(3000):
+    for seed in range(1500):
         picks = ask(pool, 10, batch_size=5, audit_share=0.2, seed=seed)
         for i, why, p in zip(picks.ids, picks.reasons, picks.p_chosen, strict=True):
             if why == "audit":
@@ -211,7 +224,7 @@ def test_audit_says_with_what_probability_it_drew():
             else:
                 assert p == 1
     # one of 30, then one of 29 still in: each candidate two times in thirty
-    np.testing.assert_allclose(hits[::2] / 3000, 2 / 30, atol=0.02)
+    np.testing.assert_allclose(hits[::2] / 1500, 2 / 30, atol=0.03)
     assert hits[1::2].sum() == 0
 
 
@@ -289,3 +302,16 @@ def test_the_first_card_does_not_resemble_the_last_ones_dealt():
     pool = Pool(rows, np.arange(1, 50), target=target, before=np.array([0], np.int64))
     picks = ask(pool, 10, audit_share=0)
     assert picks.ids.tolist().index(1) == APART
+
+
+def test_a_draw_that_would_end_up_beside_its_twin_goes_further_up():
+    """Found by the test above: the last place was left to an audit card like the card before it."""
+    rng = np.random.default_rng(55983)
+    base = unit_rows(rng.normal(size=(60, 32)).astype(np.float32))
+    rows = unit_rows((np.repeat(base, 6, 0) + rng.normal(size=(360, 32)) * 1e-4).astype(np.float32))
+    target = np.repeat(rng.random(60), 6).astype(np.float32)
+    pool = Pool(rows, np.arange(360), target=target, doubt=1 - np.abs(2 * target - 1))
+    for seed in range(55983, 56083):
+        picks = ask(pool, 20, goal="classify", seed=seed)
+        assert too_near(pool, picks.ids, 0.98, APART) == []
+        assert picks.reasons.count("audit") == 1

@@ -55,9 +55,9 @@ def take_in(ws: Workspace, paths: Sequence[Path]) -> None:
     catalog.set_embedded("mean-4", 48, len(rows))
 
 
-def make_small(root: Path) -> Workspace:
-    """Return a workspace of 40 pictures, one of them twice, and one that can't be read."""
-    paths = draw(root / "pictures")
+def make_small(root: Path, n: int = 40) -> Workspace:
+    """Return a workspace of n pictures, one of them twice, and one that can't be read."""
+    paths = draw(root / "pictures", n)
     ws = Workspace.open(root / "ws", Config(images=str(root / "pictures"), batch_size=10))
     take_in(ws, paths)
     return ws

@@ -18,7 +18,7 @@
 
 const HOLD = 18; // cards held; few, so that what was learned shows soon
 const REFILL = 14; // ask for more below this: ten stay decoded while they travel
-const IN_PAGE = 3; // cards in the document
+const IN_PAGE = 2; // cards in the document: the top one and, under it, the next one, painted already
 const GROUP = 50; // answers in one request
 const GATHER_MS = 150; // answers given within this time travel together
 const BOUNCE_MS = 120; // an opposite swipe this soon is a finger bouncing
@@ -45,9 +45,9 @@ const FRAME = `
 <header class="top">
   <div class="head"><h1 data-part="question" dir="auto"></h1><span data-part="drawn" class="badge" hidden>Drawn images</span></div>
   <div class="meta">
-    <button type="button" data-part="stats"><span data-part="figures"></span><span class="bar mini"><i data-part="mini" class="fill"></i></span></button>
+    <button data-part="stats"><span data-part="figures"></span><span class="bar mini"><i data-part="mini" class="fill"></i></span></button>
     <span data-part="waiting" class="badge" role="status" hidden></span>
-    <button type="button" class="round" data-part="ask" aria-label="Help and settings" title="Help (?)"></button>
+    <button class="round" data-part="ask" aria-label="Help and settings" title="Help (?)"></button>
   </div>
   <p data-part="note" role="note" hidden>This browser stores nothing here. Keep the page open until no answer is waiting.</p>
 </header>
@@ -84,15 +84,16 @@ function icon(name) {
 
 const word = (text) => h("span", { class: "word", dir: "auto" }, text);
 const fill = (share) => { const i = h("i", { class: "fill" }); i.style.transform = `scaleX(${share})`; return i; };
+const now = () => performance.now();
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-const text = (n) => Number(n).toLocaleString("en");
+const { format: text } = new Intl.NumberFormat("en");
 const count = (n, one, many = `${one}s`) => `${text(n)} ${n === 1 ? one : many}`;
 
-/** Small choices remembered on this device; storage may be forbidden. */
+/** Small choices remembered on this device, or for this visit where storage is forbidden. */
 const memory = {
-  get(name) { try { return localStorage.getItem(`labeler.${name}`); } catch { return null; } },
-  set(name, value) { try { localStorage.setItem(`labeler.${name}`, value); } catch { /* for this visit only */ } },
+  get(name) { try { return localStorage.getItem(`labeler.${name}`); } catch { return this[name]; } },
+  set(name, value) { try { localStorage.setItem(`labeler.${name}`, value); } catch { this[name] = value; } },
 };
 
 /** Return a UUID version 4; `crypto.randomUUID` is missing on plain-HTTP addresses. */
@@ -284,7 +285,7 @@ export function verdict(dx, dy, vx, vy, reach) {
   const way = lean(dx, dy);
   const [far, speed] = [farOf(way, dx, dy), way === "up" ? -vy : vx * Math.sign(dx)];
   if (!way || speed < -0.3) return null; // pulled back on purpose
-  return far >= reach || (far > 28 && speed > 0.45) ? way : null;
+  return far >= reach || (far > 28 && speed > 0.4) ? way : null;
 }
 
 /**
@@ -292,8 +293,9 @@ export function verdict(dx, dy, vx, vy, reach) {
  * the drag without an answer; what is left of a pinch pans or does nothing.
  */
 class Gestures {
-  constructor(stage, on) {
-    Object.assign(this, { stage, on, mode: "none", fingers: new Map(), path: [], tap: null });
+  /** @param {HTMLElement} stage @param {Mover} card  what is moved */
+  constructor(stage, card) {
+    Object.assign(this, { stage, card, mode: "none", fingers: new Map(), path: [], tap: null });
     for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) stage.addEventListener(name, (e) => this[name](e));
     stage.addEventListener("lostpointercapture", (e) => this.pointercancel(e));
     const still = (e) => { if (e.cancelable && !e.target.closest("button, a")) e.preventDefault(); };
@@ -306,14 +308,14 @@ class Gestures {
     if ((e.pointerType === "mouse" && e.button) || e.target.closest("button, a")) return;
     this.fingers.set(e.pointerId, { x: e.clientX, y: e.clientY });
     try { this.stage.setPointerCapture(e.pointerId); } catch { /* the finger is gone already */ }
-    const ready = this.on.ready();
+    const ready = this.card.ready;
     if (this.fingers.size === 1) {
-      this.mode = !ready ? "dead" : this.on.zoomed() ? "pan" : "drag";
+      this.mode = !ready ? "dead" : this.card.zoomed ? "pan" : "drag";
       this.path = [{ x: e.clientX, y: e.clientY, at: e.timeStamp }];
       this.from = this.path[0];
       this.moved = 0;
     } else if (this.fingers.size === 2) {
-      if (this.mode === "drag") this.on.cancel();
+      if (this.mode === "drag") this.card.spring();
       this.mode = ready ? "pinch" : "dead";
       this.tap = null;
       this.last = this.spread();
@@ -332,15 +334,15 @@ class Gestures {
     const [mx, my] = [e.clientX - finger.x, e.clientY - finger.y];
     Object.assign(finger, { x: e.clientX, y: e.clientY });
     if (this.mode === "pinch") {
-      const now = this.spread();
-      this.on.zoom(now.x, now.y, now.far / this.last.far, now.x - this.last.x, now.y - this.last.y);
-      this.last = now;
+      const { last } = this;
+      const next = (this.last = this.spread());
+      this.card.zoomAt(next.x, next.y, next.far / last.far, next.x - last.x, next.y - last.y);
     } else if (this.mode === "drag" || this.mode === "pan") {
       this.path.push({ x: e.clientX, y: e.clientY, at: e.timeStamp });
       const [dx, dy] = [e.clientX - this.from.x, e.clientY - this.from.y];
       this.moved = Math.max(this.moved, Math.hypot(dx, dy));
-      if (this.mode === "drag") this.on.drag(dx, dy);
-      else this.on.pan(mx, my);
+      if (this.mode === "drag") this.card.drag(dx, dy);
+      else this.card.pan(mx, my);
     }
   }
 
@@ -348,8 +350,8 @@ class Gestures {
     this.pointermove(e);
     if (!this.fingers.delete(e.pointerId)) return;
     const was = this.mode;
-    if (was === "pinch") this.on.pinched();
-    this.mode = !this.fingers.size ? "none" : was === "pinch" && this.on.zoomed() ? "pan" : "dead";
+    if (was === "pinch") this.card.settle();
+    this.mode = !this.fingers.size ? "none" : was === "pinch" && this.card.zoomed ? "pan" : "dead";
     if (this.mode === "none" && (was === "drag" || was === "pan")) this.finish(e, was === "drag");
   }
 
@@ -357,9 +359,9 @@ class Gestures {
     const tapped = this.moved < 10 && e.timeStamp - this.from.at < 300;
     const twice = tapped && this.tap && e.timeStamp - this.tap.at < 320 && Math.hypot(e.clientX - this.tap.x, e.clientY - this.tap.y) < 40;
     this.tap = tapped && !twice ? { x: e.clientX, y: e.clientY, at: e.timeStamp } : null;
-    if (dragged && tapped) this.on.cancel();
-    if (twice) this.on.doubleTap(e.clientX, e.clientY);
-    if (dragged && !tapped) this.on.drop(e.clientX - this.from.x, e.clientY - this.from.y, ...this.speed(e));
+    if (dragged && tapped) this.card.spring();
+    if (twice) this.card.toggleZoom(e.clientX, e.clientY);
+    if (dragged && !tapped) this.card.drop(e.clientX - this.from.x, e.clientY - this.from.y, ...this.speed(e), e.timeStamp);
   }
 
   /** Speed in px/ms over the last tenth of a second: long enough that a bounce at the end does not count. */
@@ -371,8 +373,8 @@ class Gestures {
 
   pointercancel(e) {
     if (!this.fingers.delete(e.pointerId)) return;
-    if (this.mode === "drag") this.on.cancel();
-    if (this.mode === "pinch") this.on.pinched();
+    if (this.mode === "drag") this.card.spring();
+    if (this.mode === "pinch") this.card.settle();
     this.mode = this.fingers.size ? "dead" : "none";
   }
 
@@ -381,7 +383,7 @@ class Gestures {
 
   /** The page lost sight of its fingers. */
   reset() {
-    if (this.mode === "drag") this.on.cancel();
+    if (this.mode === "drag") this.card.spring();
     this.fingers.clear();
     this.mode = "none";
   }
@@ -413,10 +415,11 @@ function chart(found) {
 }
 
 class Screen {
-  /** @param {ParentNode & Node} root @param {string} mode @param {any} on  answer, undo, tryNow, why */
+  /** @param {ParentNode & Node} root @param {string} mode @param {any} on  press, undo, tryNow, opening */
   constructor(root, mode, on) {
     this.on = on;
-    this.deck = h("div", { class: "deck", "data-mode": mode, "data-hand": memory.get("hand") ?? "right" });
+    this.room = { w: 0, height: 0 };
+    this.deck = h("div", { class: "deck", "data-mode": mode });
     this.deck.innerHTML = FRAME; // a constant
     for (const el of this.deck.querySelectorAll("[data-part]")) { this[el.dataset.part] = el; el.classList.add(el.dataset.part); }
     this.stats.prepend(icon("chart"));
@@ -426,8 +429,10 @@ class Screen {
       box.firstElementChild.append(h("button", { class: "round", "aria-label": "Close" }, icon("cross")));
       box.addEventListener("click", (e) => { if (e.target === box) box.close(); });
     }
-    this.stats.addEventListener("click", () => { this.sheet.append(this.panel); this.open(this.sheet); });
+    this.stats.addEventListener("click", () => { this.sheet.append(this.panel); this.drawPanel?.(); this.open(this.sheet); });
+    this.sheet.addEventListener("close", () => { if (this.deck.dataset.layout !== "wide") this.panel.remove(); });
     this.ask.addEventListener("click", () => this.open(this.help));
+    this.choose();
     root.append(this.deck);
   }
 
@@ -449,32 +454,36 @@ class Screen {
     const labels = choices.slice(0, -2).map((c) => this.button(c, two ? "big" : "chip"));
     this.deck.dataset.labels = two ? "two" : "many";
     this.answers.replaceChildren(...(two ? labels.reverse() : labels));
-    this.undo = this.button({ value: "undo", word: "Undo", icon: "undo", key: "Z" }, "small");
+    this.undo = this.button({ value: "undo", word: "Undo", icon: "undo", key: "Z" }, "small", this.on.undo);
     this.tools.replaceChildren(this.undo, ...choices.slice(-2).map((c) => this.button(c, "small")));
     this.showHelp(session, choices);
   }
 
-  button(choice, kind) {
-    const press = () => (choice.value === "undo" && kind === "small" && !choice.way ? this.on.undo() : this.on.press(choice));
-    return h("button", { type: "button", class: `btn ${kind}`, "data-value": choice.value, "data-tone": choice.tone, click: press },
+  button(choice, kind, press = () => this.on.press(choice)) {
+    return h("button", { class: `btn ${kind}`, "data-value": choice.value, "data-tone": choice.tone, click: press },
       icon(choice.icon), word(choice.word), h("kbd", { "aria-hidden": "true" }, choice.key));
   }
 
   showHelp({ labels, owner }, [first, second]) {
     const rows = [["→", first.word], ["←", second.word], ["↑", "Can’t tell: you looked, and it is not clear"], ["L", "Later: not now, it may come back"],
       [`1 – ${labels.length}`, "The answers, by number"], ["Z ⌫", "Undo, as many steps as you like"], ["Space", "Zoom in and out"], ["?", "This help"]];
-    const set = (name, on) => { memory.set(name, on); this.deck.dataset.hand = memory.get("hand") ?? "right"; this.on.why(); };
-    const toggle = (label, on, change) => {
-      const box = h("input", { type: "checkbox", role: "switch", change: () => change(box.checked) });
-      box.checked = on;
+    const toggle = (label, name, value) => {
+      const change = () => { memory.set(name, box.checked ? value : ""); this.choose(); };
+      const box = h("input", { type: "checkbox", role: "switch", checked: memory.get(name) === value, change });
       return h("label", { class: "switch" }, label, box);
     };
     this.helpIn.replaceChildren(
       h("p", {}, "Swipe right, left or up, press a button, or use the keys. Pinch or tap twice to look closer."),
       h("table", {}, h("tbody", {}, ...rows.map(([keys, what]) => h("tr", {},
         h("th", { scope: "row" }, ...keys.split(" ").map((k) => (k === "–" ? " – " : h("kbd", {}, k)))), h("td", { dir: "auto" }, what))))),
-      toggle("Left hand: buttons on the other side", memory.get("hand") === "left", (on) => { set("hand", on ? "left" : "right"); this.deck.dataset.hand = on ? "left" : "right"; }),
-      owner && toggle("Say why each image was chosen", memory.get("why") === "1", (on) => set("why", on ? "1" : "")) || "");
+      toggle("Left hand: buttons on the other side", "hand", "left"),
+      owner ? toggle("Say why each image was chosen", "why", "1") : "");
+  }
+
+  /** Put the choices of the help sheet into effect. */
+  choose() {
+    this.deck.dataset.hand = memory.get("hand") || "right";
+    this.showWhy(this.reason);
   }
 
   /** Draw how far it is. @param {any} session @param {{found: number, answered: number, done: number, batch: number}} f */
@@ -483,6 +492,11 @@ class Screen {
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
     this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round`);
     this.undo.disabled = !f.undo;
+    this.drawPanel = () => this.showPanel(session, f);
+    if (this.panel.isConnected) this.drawPanel();
+  }
+
+  showPanel(session, f) {
     const rounds = (session.rounds ?? []).slice(-60);
     const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
     const e = session.estimate;
@@ -514,7 +528,7 @@ class Screen {
       facts.icon ? h("div", { class: "medal" }, icon(facts.icon)) : h("div", { class: "skeleton" }),
       facts.title ? h("h2", {}, facts.title) : "", h("p", {}, facts.text),
       facts.share != null ? h("span", { class: "bar" }, fill(facts.share)) : "",
-      facts.again ? h("button", { type: "button", class: "btn", click: this.on.tryNow }, "Try now") : "",
+      facts.again ? h("button", { class: "btn", click: this.on.tryNow }, "Try now") : "",
     ] : []));
   }
 
@@ -526,6 +540,7 @@ class Screen {
   }
 
   showWhy(reason) {
+    this.reason = reason;
     this.why.hidden = !reason || memory.get("why") !== "1";
     this.why.textContent = WHY[reason] ?? reason ?? "";
   }
@@ -536,7 +551,7 @@ class Screen {
     const [first, second] = this.choices;
     const gesture = (way, c) => h("div", { class: `gesture ${way}`, "data-tone": c.tone }, icon(way), word(c.word));
     this.hint = h("div", { class: "hint", role: "note" }, h("p", {}, "Swipe the image"), gesture("left", second), gesture("right", first),
-      gesture("up", this.choices.at(-2)), h("button", { type: "button", class: "btn", click: () => this.endHint() }, "Got it"));
+      gesture("up", this.choices.at(-2)), h("button", { class: "btn", click: () => this.endHint() }, "Got it"));
     this.stage.append(this.hint);
   }
 
@@ -550,9 +565,12 @@ class Screen {
   layout() {
     const { clientWidth: w, clientHeight: height } = this.deck;
     const layout = height < 520 && w > height ? "side" : w >= 960 ? "wide" : "tall";
-    if (this.deck.dataset.layout === layout) return;
-    this.deck.dataset.layout = layout;
-    if (layout === "wide") { this.sheet.close(); this.aside.append(this.panel); }
+    if (this.deck.dataset.layout !== layout) {
+      this.deck.dataset.layout = layout;
+      if (layout === "wide") { this.sheet.close(); this.aside.append(this.panel); this.drawPanel?.(); }
+    }
+    this.room = { w: this.stage.clientWidth, height: this.stage.clientHeight }; // asked here only: a layout costs time
+    this.deck.style.visibility = getComputedStyle(this.deck).display === "grid" ? "" : "hidden"; // until the style is there
   }
 }
 
@@ -565,7 +583,9 @@ class Mover {
     Object.assign(this, { screen, queue, zoom: { s: 1, x: 0, y: 0 }, calm: matchMedia("(prefers-reduced-motion: reduce)") });
   }
 
-  get reach() { return clamp(this.screen.stage.clientWidth * 0.25, 72, 150); }
+  get ready() { return this.screen.deck.dataset.state === "card"; }
+
+  get reach() { return clamp(this.screen.room.w * 0.25, 72, 150); }
 
   drag(dx, dy) {
     this.at = [dx, dy];
@@ -610,7 +630,7 @@ class Mover {
   /** Send a card off the screen; it can't be touched any more. */
   fly(held, choice, [dx, dy, speed]) {
     const { el } = held;
-    const { clientWidth: w, clientHeight: height } = this.screen.stage;
+    const { w, height } = this.screen.room;
     const [x, y] = { right: [w * 1.2, dy * 1.6], left: [-w * 1.2, dy * 1.6], up: [dx * 1.4, -height * 1.25], down: [0, height * 0.6] }[choice.way];
     const from = el.style.transform || "none";
     const down = choice.way === "down";
@@ -625,11 +645,11 @@ class Mover {
     setTimeout(() => el.remove(), duration);
   }
 
-  /** A card that was taken back comes from where it went. */
-  comeBack(held, way = "down") {
+  /** The top card comes from below the last one or, taken back, from where it went. */
+  appear(way) {
+    const from = { right: "translateX(110%) rotate(14deg)", left: "translateX(-110%) rotate(-14deg)", up: "translateY(-110%)", down: "translateY(60%) scale(.55)" };
     if (this.calm.matches) return;
-    const from = { right: "translateX(110%) rotate(14deg)", left: "translateX(-110%) rotate(-14deg)", up: "translateY(-110%)", down: "translateY(60%) scale(.55)" }[way];
-    held.el.animate([{ transform: from }, { transform: "none" }], { duration: 240, easing: "cubic-bezier(.2,.8,.3,1)" });
+    this.queue[0]?.el.animate([{ transform: from[way] ?? "scale(.96)" }, { transform: "none" }], { duration: 220, easing: "cubic-bezier(.2,1,.35,1)" });
   }
 
   get zoomed() { return this.zoom.s > 1; }
@@ -646,13 +666,16 @@ class Mover {
     if (s > 1.3) this.sharpen(top);
   }
 
+  /** The end of a pinch: nearly nothing is nothing. */
+  settle() { if (this.zoom.s < 1.08) this.spring(); }
+
   pan(mx, my) { this.moveTo(this.zoom.s, this.zoom.x + mx, this.zoom.y + my); }
 
   moveTo(s, x, y, smooth = false) {
     const [top] = this.queue;
-    const { stage } = this.screen;
-    const slack = (size, room) => Math.max((size * s - room) / 2, 0) + (s > 1 ? 40 : 0);
-    const [sx, sy] = [slack(top.w, stage.clientWidth), slack(top.h, stage.clientHeight)];
+    const { stage, room } = this.screen;
+    const slack = (size, space) => Math.max((size * s - space) / 2, 0) + (s > 1 ? 40 : 0);
+    const [sx, sy] = [slack(top.w, room.w), slack(top.h, room.height)];
     this.zoom = { s, x: clamp(x, -sx, sx), y: clamp(y, -sy, sy) };
     stage.classList.toggle("zoomed", s > 1);
     top.el.classList.toggle("held", !smooth);
@@ -692,21 +715,16 @@ class Deck {
     this.last = { at: -1e9, way: null };
     Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9 });
     this.screen = new Screen(root, this.options.mode, {
-      press: (c) => { if (performance.now() - this.last.at > SLIP_MS) this.answer(c); },
-      undo: () => this.undo(), tryNow: () => this.tryNow(), why: () => this.screen.showWhy(this.queue[0]?.info.reason),
-      opening: () => this.gestures.reset(),
+      press: (c) => { if (now() - this.last.at > SLIP_MS) this.answer(c); },
+      undo: () => this.undo(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
     });
     this.mover = new Mover(this.screen, this.queue);
     this.sender = new Sender({
       url: (session) => this.url("labels", {}, session), changed: () => this.showWaiting(),
       settled: (why) => this.onSettled(why), failed: (e) => this.stumble(e),
     });
-    this.gestures = new Gestures(this.screen.stage, {
-      ready: () => this.screen.deck.dataset.state === "card", zoomed: () => this.mover.zoomed,
-      drag: (...at) => this.mover.drag(...at), drop: (...at) => this.drop(...at), cancel: () => this.mover.spring(),
-      pan: (...by) => this.mover.pan(...by), zoom: (...how) => this.mover.zoomAt(...how),
-      pinched: () => { if (this.mover.zoom.s < 1.08) this.mover.spring(); }, doubleTap: (x, y) => this.mover.toggleZoom(x, y),
-    });
+    this.mover.drop = (...how) => this.drop(...how);
+    this.gestures = new Gestures(this.screen.stage, this.mover);
     this.listen();
     this.showState();
     this.start();
@@ -734,10 +752,16 @@ class Deck {
   takeOver() {
     for (const a of this.sender.waiting.values()) {
       if (this.session && a.session !== String(this.session.id)) continue;
-      if (a.label === null) this.history = this.history.filter((b) => b.item !== a.item);
-      else this.history.push(a);
-      this.done.add(a.card);
-      this.local.push(this.weigh(a));
+      if (a.label === null) {
+        const back = this.history.find((b) => b.item === a.item);
+        this.history = this.history.filter((b) => b !== back);
+        this.done.delete(a.card);
+        if (back) this.local.push({ ...this.weigh(back, -1), id: a.id });
+      } else {
+        this.history.push(a);
+        this.done.add(a.card);
+        this.local.push(this.weigh(a));
+      }
     }
     this.showProgress();
   }
@@ -745,10 +769,10 @@ class Deck {
   /** Do what is due: figures, more cards, leases. Returns for how many ms nothing is. */
   async upkeep() {
     const idle = !this.queue.length;
-    const since = performance.now() - this.figuresAt;
+    const since = now() - this.figuresAt;
     if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
     if (this.session && !this.trouble) {
-      const old = !document.hidden && performance.now() - this.askedAt > LEASE_MS;
+      const old = !document.hidden && now() - this.askedAt > LEASE_MS;
       if (this.queue.length < REFILL || old) await this.refill(Math.max(1, HOLD - this.queue.length));
     }
     if (this.trouble) return this.trouble.passing ? Math.min(10_000, 700 * 1.5 ** (this.attempts += 1)) : 4000;
@@ -780,7 +804,7 @@ class Deck {
     if (!this.trouble) await this.sender.sending;
     const { groups } = this.sender;
     const known = this.local.filter((l) => !this.sender.waiting.has(l.id));
-    this.figuresAt = performance.now();
+    this.figuresAt = now();
     this.stale = false;
     try {
       let session = await call(this.url("session"));
@@ -826,7 +850,7 @@ class Deck {
   async refill(n) {
     const have = [...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)];
     const query = this.askedAt ? { n, have: have.filter((c) => c != null).join() } : { n }; // the first time, its own come back
-    this.askedAt = performance.now();
+    this.askedAt = now();
     try {
       const { cards } = await call(this.url("cards", query));
       const fresh = cards.filter((c) => !this.done.has(c.card) && !this.queue.some((q) => q.info.item === c.item));
@@ -870,7 +894,7 @@ class Deck {
     this.wake?.();
   }
 
-  /** Bring the page in line with the queue: the top card, the next one under it, one more. */
+  /** Bring the page in line with the queue: the top card, the next one under it. */
   show() {
     this.queue.forEach((held, place) => {
       if (place >= IN_PAGE) { held.el.remove(); return; }
@@ -897,7 +921,7 @@ class Deck {
       held.arming = false;
       if (this.queue[0] !== held) return;
       held.painted = true;
-      held.shownAt = performance.now();
+      held.shownAt = now();
       held.el.dataset.ready = "1";
       held.el.removeAttribute("aria-hidden");
       this.screen.showWhy(held.info.reason);
@@ -907,7 +931,7 @@ class Deck {
 
   /** Make the card as large as the stage allows; a very long image still gets a card one can hold. */
   fit(held) {
-    const { clientWidth: w, clientHeight: height } = this.screen.stage;
+    const { w, height } = this.screen.room;
     const [iw, ih, rw, rh] = [held.info.width || 1, held.info.height || 1, w - 8, height - 24];
     const k = Math.min(rw / iw, rh / ih);
     held.w = Math.max(iw * k, Math.min(rw, 120));
@@ -917,27 +941,29 @@ class Deck {
 
   // answers
 
-  drop(dx, dy, vx, vy) {
+  drop(dx, dy, vx, vy, at) {
     const way = verdict(dx, dy, vx, vy, this.mover.reach);
-    const bounced = way === { right: "left", left: "right" }[this.last.way] && performance.now() - this.last.at < BOUNCE_MS;
+    const bounced = way === { right: "left", left: "right" }[this.last.way] && at - this.last.at < BOUNCE_MS;
     const choice = way && !bounced && this.choices.find((c) => c.way === way);
     if (!choice || !this.answer(choice, [dx, dy, Math.hypot(vx, vy)])) this.mover.spring();
+    else this.last.at = at;
   }
 
   /** Answer the top card; false when there is none that has been seen. @param {Choice} choice */
   answer(choice, motion = [0, 0, 0]) {
     const [held] = this.queue;
-    if (!held?.painted || this.busy || this.screen.deck.dataset.state !== "card") return false;
-    const now = performance.now();
+    if (!held?.painted || this.busy || !this.mover.ready) return false;
+    const at = now();
     held.painted = false;
     this.gestures.kill();
     this.mover.fly(held, choice, motion);
     this.queue.shift();
     this.mover.spring();
     this.show();
-    this.last = { at: now, way: choice.way };
+    this.mover.appear();
+    this.last = { at, way: choice.way };
     const { card, item } = held.info;
-    const answer = this.sender.add({ session: String(this.session.id), card, item, label: choice.value, ms: Math.round(now - held.shownAt), shown: held.info });
+    const answer = this.sender.add({ session: String(this.session.id), card, item, label: choice.value, ms: Math.round(at - held.shownAt), shown: held.info });
     this.done.add(card);
     this.history.push(answer);
     this.local.push(this.weigh(answer));
@@ -1005,10 +1031,9 @@ class Deck {
     if (twin >= 0) this.queue.splice(twin, 1)[0].el.remove();
     this.done.delete(info.card);
     this.mover.spring();
-    const held = this.hold(info);
-    this.queue.unshift(held);
+    this.queue.unshift(this.hold(info));
     this.show();
-    this.mover.comeBack(held, choice?.way);
+    this.mover.appear(choice?.way);
     this.screen.live.textContent = `Taken back: ${choice?.word ?? label}.`;
     this.stale = true;
     this.showProgress();
@@ -1085,19 +1110,20 @@ class Deck {
   onVisible() {
     this.gestures.reset();
     if (document.hidden) { this.sender.flush(); return; }
-    if (this.queue[0]) this.queue[0].shownAt = performance.now(); // time away is no time spent looking
+    if (this.queue[0]) this.queue[0].shownAt = now(); // time away is no time spent looking
     this.sender.open();
     this.wake?.();
   }
 
   onWheel(e) {
     e.preventDefault();
+    if (e.deltaY > 0 && !this.mover.zoomed) return;
     this.mover.zoomAt(e.clientX, e.clientY, Math.exp(-clamp(e.deltaY, -60, 60) * (e.ctrlKey ? 0.02 : 0.006)));
-    if (this.mover.zoom.s <= 1.02) this.mover.spring();
+    if (e.deltaY > 0) this.mover.settle();
   }
 
   onResize() {
-    this.screen.layout();
+    this.screen.layout(); // also the first time: the observer calls at once
     if (this.mover.zoomed) this.mover.spring();
     this.queue.slice(0, IN_PAGE).forEach((held) => this.fit(held));
   }

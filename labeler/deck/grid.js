@@ -77,7 +77,7 @@ function makeView(root) {
   function makeTile(tile, old) {
     const node = el("li", "tile");
     node.dataset.item = tile.item;
-    const words = [tile.name, tile.chip && (tile.chip.predicted ? "predicted " : "") + tile.chip.text, tile.note].filter(Boolean);
+    const words = [tile.name, tile.chip?.text, tile.note].filter(Boolean);
     const pic = el("button", "pic", undefined, { type: "button", "aria-label": words.join(", "), title: tile.name });
     let img = old?.querySelector("img");
     if (!img || img.getAttribute("src") !== tile.src) {
@@ -88,8 +88,9 @@ function makeView(root) {
     pic.append(img);
     pic.addEventListener("click", () => open(tileAt(tile.item)));
     node.append(pic);
+    if (tile.note) node.append(el("span", "note over", tile.note));
     if (view.data.bulk.length) node.append(makePick(tile));
-    if (tile.chip || tile.note || tile.quick?.length) node.append(makeRow(tile));
+    if (tile.chip || tile.quick?.length) node.append(makeRow(tile));
     node.addEventListener("focusin", () => rove(tileAt(tile.item), false));
     return node;
   }
@@ -110,7 +111,6 @@ function makeView(root) {
   function makeRow(tile) {
     const row = el("div", "row");
     if (tile.chip) row.append(makeChip(tile.chip));
-    if (tile.note) row.append(el("span", "note", tile.note));
     for (const action of tile.quick ?? []) {
       const button = makeButton(action, "quick");
       button.setAttribute("aria-label", `${action.text}: ${tile.name}`);

@@ -11,6 +11,7 @@ from labeler.domain import LabelEvent, Recorded
 from labeler.errors import BadInput
 from labeler.server.asking import DeskDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
+from labeler.server.examples import CARD, NOW, RECORDED, SESSION, UNDONE, gives
 from labeler.server.wire import Events, Undo, card_json, event_id, read_event
 from labeler.workspace import Workspace
 
@@ -21,7 +22,7 @@ MOST_HAVE = 1000
 router = APIRouter()
 
 
-@router.get("/session")
+@router.get("/session", responses=gives(SESSION | NOW))
 async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Where a session stands: its question and labels, what was answered and found, what the worker does."""
 
@@ -49,7 +50,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
     )
 
 
-@router.get("/cards")
+@router.get("/cards", responses=gives({"cards": [CARD]}))
 async def get_cards(
     desk: DeskDep,
     visitor: VisitorDep,
@@ -86,7 +87,7 @@ async def _round(desk: Desk, session: int | None) -> None:
         await asyncio.sleep(POLL_S)
 
 
-@router.post("/labels")
+@router.post("/labels", responses=gives(RECORDED))
 async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Store answers. "Accepted" is said when they are on disk; a repeated event id changes nothing."""
     events: list[LabelEvent] = []
@@ -113,7 +114,7 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
     return JSONResponse({"accepted": done.accepted, "duplicates": done.duplicates, "rejected": rejected})
 
 
-@router.post("/undo")
+@router.post("/undo", responses=gives(UNDONE))
 async def post_undo(body: Undo, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Take this client's last answer back and give its card again. 409 when there is nothing to undo."""
     person = await desk.enter(visitor)

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import secrets
+import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from labeler.writer import Writer
 
 T = TypeVar("T")
 READERS = 4  # threads, each with its own connection
+SWITCH_S = 0.001  # how long a thread that computes may keep those that answer waiting; Python's own is 5 ms
 
 
 class Desk:
@@ -36,6 +39,8 @@ class Desk:
         shared  the server listens to other machines too, so that nobody comes in without the link.
         """
         self.ws = ws
+        switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self.writer = Writer(ws)
         self.writer.start()
@@ -53,6 +58,7 @@ class Desk:
         finally:
             await asyncio.to_thread(self.writer.stop)
             self._readers.shutdown(wait=False, cancel_futures=True)
+            sys.setswitchinterval(switch_s)
 
     async def read(self, fn: Callable[[Workspace], T]) -> T:
         """Return what fn(workspace) returns, run in a thread."""
@@ -71,8 +77,6 @@ class Desk:
 
 
 def _stamp(ws: Workspace) -> str:
-    import secrets
-
     stamp = ws.store.fact("stamp")
     if stamp is None:
         stamp = secrets.token_hex(4)

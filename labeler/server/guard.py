@@ -14,7 +14,7 @@ from labeler.server.desk import Desk
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OURS = ("/api/", "/swipe", "/deck/", "/tiles/")  # the rest is Streamlit's
+OURS = ("/api/", "/deck/", "/tiles/")  # with /swipe; the rest is Streamlit's
 CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cookie is set with these
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20
@@ -68,6 +68,8 @@ class Guard:
             visitor = await self._visitor(scope, headers)
             reply.cookie = visitor.cookie
             scope["labeler.visitor"] = visitor
+            if not visitor.owner and not _is_ours(scope):
+                raise Refusal(403, "Only the owner may open this page.", "Open /swipe instead.")
             if scope["type"] == "websocket":
                 await self.app(scope, receive, send)
                 return
@@ -128,6 +130,11 @@ def _headers(scope: "Scope") -> dict[str, str]:
     return out
 
 
+def _is_ours(scope: "Scope") -> bool:
+    path: str = scope["path"]
+    return path == "/swipe" or path.startswith(OURS)
+
+
 def _check_origin(scope: "Scope", headers: dict[str, str]) -> None:
     """Raise Refusal when a browser says that another site made this request."""
     host, origin = headers.get("host", "").lower(), headers.get("origin")
@@ -173,7 +180,7 @@ class _Reply:
     def limit(self, headers: dict[str, str]) -> None:
         """Raise Refusal for a body that says it is too large; watch one that does not say."""
         path = self._scope["path"]
-        if not path.startswith(OURS):
+        if not _is_ours(self._scope):
             return
         self._left = MOST_PICTURE_BYTES if path.startswith(PICTURE_ROUTES) else MOST_BYTES
         said = headers.get("content-length", "0")
@@ -191,7 +198,7 @@ class _Reply:
     async def send(self, message: "Message") -> None:
         if message["type"] == "http.response.start":
             self._started = True
-            ours = self._scope["path"].startswith(OURS)
+            ours = _is_ours(self._scope)
             message = {**message, "headers": [*message.get("headers", []), *self._extra(message, ours)]}
         await self._send(message)
 

@@ -16,6 +16,7 @@ from labeler.domain import Goal, Session
 from labeler.errors import BadInput
 from labeler.server.asking import DeskDep, OwnerDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
+from labeler.server.examples import ITEM, RESULTS, SESSION, gives
 from labeler.server.tiles import tile_url
 from labeler.server.wire import HIGHEST, Ask, LabelChange, NewSession, Search, finite, item_json
 from labeler.workspace import Workspace
@@ -30,7 +31,7 @@ PICTURES = {
 router = APIRouter()
 
 
-@router.get("/items/{item}")
+@router.get("/items/{item}", responses=gives(ITEM))
 async def get_item(
     item: Annotated[int, Path(ge=0, le=HIGHEST)], desk: DeskDep, owner: OwnerDep, session: SessionDep
 ) -> JSONResponse:
@@ -46,7 +47,7 @@ async def get_item(
     return JSONResponse(await desk.read(look))
 
 
-@router.get("/search")
+@router.get("/search", responses=gives(RESULTS))
 async def get_search(
     desk: DeskDep,
     visitor: VisitorDep,
@@ -59,6 +60,7 @@ async def get_search(
 
 @router.post(
     "/search",
+    responses=gives(RESULTS),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -142,14 +144,14 @@ def _stacked(rows: Sequence[Rows]) -> Rows | None:
     return np.concatenate(rows) if rows else None
 
 
-@router.post("/ask")
+@router.post("/ask", responses=gives({"asked": 2}))
 async def post_ask(body: Ask, desk: DeskDep, owner: OwnerDep, session: SessionDep) -> JSONResponse:
     """Put items at the front of the deck. For the owner."""
     added = await desk.write(lambda ws: loop.ask_about(ws, loop.get_session(ws, session), body.items))
     return JSONResponse({"asked": added})
 
 
-@router.post("/sessions")
+@router.post("/sessions", responses=gives(SESSION))
 async def post_session(body: NewSession, desk: DeskDep, owner: OwnerDep) -> JSONResponse:
     """Start a session. For the owner."""
     goal = cast(Goal, body.goal)  # the pattern allows nothing else
@@ -162,7 +164,7 @@ async def _session_json(desk: Desk, session: Session) -> JSONResponse:
     return JSONResponse(await desk.read(lambda ws: loop.session_status(ws, session)))
 
 
-@router.post("/session/labels")
+@router.post("/session/labels", responses=gives(SESSION))
 async def post_session_labels(
     body: LabelChange, desk: DeskDep, owner: OwnerDep, session: SessionDep
 ) -> JSONResponse:
@@ -181,6 +183,7 @@ async def post_session_labels(
 
 @router.post(
     "/examples",
+    responses=gives({"items": [7031, None]}),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -1,0 +1,65 @@
+"""Where a session stands after its events, kept up to date event by event instead of read anew."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labeler.domain import SKIP, UNSURE
+
+UNSURE_NUMBER, SKIP_NUMBER = -1, -2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What of a stored event matters here. kind "undo" takes `undoes` back; it may name nothing."""
+
+    seq: int
+    item: int
+    person: int
+    kind: str
+    label: int | None
+    undoes: int | None
+    card: int | None
+
+
+class Standing:
+    """The current answer of every item, with counts.
+
+    now     {item: label number, -1 unsure, -2 skipped}. Of each person the newest answer that was
+            not taken back; of several people the newest of those that is not a skip.
+    tally   {that number: how many items}.
+    shown   cards that were ever answered. seq  the last event fed, 0 before the first.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.events = 0
+        self.now: dict[int, int] = {}
+        self.tally: Counter[int] = Counter()
+        self.shown: set[int] = set()
+        self._said: dict[int, dict[int, list[tuple[int, int]]]] = {}
+
+    def feed(self, changes: Iterable[Change]) -> None:
+        """Take in events in the order of their `seq`, each once. Cost: the number of events."""
+        for c in changes:
+            self.seq = c.seq
+            self.events += 1
+            if c.kind != "undo":
+                number = {UNSURE: UNSURE_NUMBER, SKIP: SKIP_NUMBER}.get(c.kind, c.label)
+                assert number is not None
+                self._said.setdefault(c.item, {}).setdefault(c.person, []).append((c.seq, number))
+                if c.card is not None:
+                    self.shown.add(c.card)
+            elif c.undoes is not None:
+                for said in self._said.get(c.item, {}).values():
+                    said[:] = [s for s in said if s[0] != c.undoes]
+            self._settle(c.item)
+
+    def _settle(self, item: int) -> None:
+        before = self.now.pop(item, None)
+        if before is not None:
+            self.tally[before] -= 1
+        last = sorted(said[-1] for said in self._said.get(item, {}).values() if said)
+        if last:
+            self.now[item] = next((n for _, n in reversed(last) if n != SKIP_NUMBER), SKIP_NUMBER)
+            self.tally[self.now[item]] += 1

@@ -1,0 +1,107 @@
+import asyncio
+import gc
+import sys
+import threading
+
+import pytest
+
+from labeler import worker
+from labeler.server import desk as desk_module
+from labeler.server.desk import Desk
+from tests.pools import make_pool
+from tests.served import Still, begin
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = make_pool(tmp_path, 5)
+    begin(ws)
+    yield ws
+    ws.close()
+
+
+def hold(ws, use):
+    """Return what use(desk) returns while the desk is open."""
+
+    async def main():
+        desk = Desk()
+        async with desk.serving(ws, shared=False):
+            return await use(desk)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _no_child(monkeypatch):
+    monkeypatch.setattr(desk_module, "Worker", Still)
+
+
+def test_reads_and_writes_leave_the_event_loop_alone(ws):
+    async def use(desk):
+        here = threading.current_thread().name
+        return here, await desk.read(name), await desk.write(name)
+
+    def name(_):
+        return threading.current_thread().name
+
+    here, reader, writer = hold(ws, use)
+    assert reader.startswith("reader")
+    assert len({here, reader, writer}) == 3
+
+
+def test_the_stamp_belongs_to_the_workspace(ws, tmp_path):
+    async def use(desk):
+        return desk.stamp
+
+    other = make_pool(tmp_path / "other", 5)
+    assert hold(ws, use) == hold(ws, use) != hold(other, use)
+    other.close()
+
+
+def test_what_was_imported_is_not_collected_again(ws):
+    gc.unfreeze()
+
+    async def use(desk):
+        return gc.get_freeze_count(), sys.getswitchinterval()
+
+    before = sys.getswitchinterval()
+    frozen, interval = hold(ws, use)
+    gc.unfreeze()
+    assert frozen > 10_000
+    assert interval == pytest.approx(desk_module.SWITCH_S)
+    assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_a_caller_who_hangs_up_does_not_disturb_the_writer(ws):
+    async def use(desk):
+        began, go = threading.Event(), threading.Event()
+
+        def slow(ws):
+            began.set()
+            go.wait(5)
+            ws.store.set_fact("slow", "done")
+
+        task = asyncio.create_task(desk.write(slow))
+        await asyncio.to_thread(began.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+        return await desk.write(lambda ws: ws.store.fact("slow"))
+
+    assert hold(ws, use) == "done"
+
+
+def test_the_worker_is_stopped_when_serving_ends(ws, monkeypatch):
+    ended = []
+
+    def stop(self):
+        ended.append(self)
+
+    monkeypatch.setattr(Still, "stop", stop)
+
+    async def use(desk):
+        return desk.worker
+
+    assert [hold(ws, use)] == ended
+    assert worker.current() is None
