@@ -99,8 +99,9 @@ def fit_head(
         seen = np.unique(labels)
     if len(seen) == 1:
         return _always(int(seen[0]), rows.shape[1])
-    ones = seen[1:] if len(seen) == 2 else seen
-    fits = [_one_against_rest(rows, labels == label, count) for label in ones]
+    from modAL.models import ActiveLearner
+
+    fits = ActiveLearner(_Heads(), X_training=rows, y_training=labels, weights=count).estimator.fits
     return Head(
         labels=seen.astype(np.int64),
         coef=np.stack([f[0] for f in fits]).astype(np.float32),
@@ -147,21 +148,27 @@ class _Given:
         return p
 
 
+class _Heads:
+    """An estimator, as modAL's ActiveLearner wants one: one label against the rest, for every label."""
+
+    fits: list[tuple[NDArray[np.float64], float, tuple[float, float]]]
+
+    def fit(self, rows: Rows, labels: Ids, weights: NDArray[np.float64]) -> "_Heads":
+        seen = np.unique(labels)
+        ones = seen[1:] if len(seen) == 2 else seen
+        self.fits = [_one_against_rest(rows, labels == label, weights) for label in ones]
+        return self
+
+
 def _one_against_rest(
     rows: Rows, is_one: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float, tuple[float, float]]:
     """Return coefficients (d,), intercept and Platt's slope and offset of one label against the others."""
-    from modAL.models import ActiveLearner
     from sklearn.linear_model import LogisticRegression
 
     balanced = _balanced(is_one, weights)
-    learner = ActiveLearner(
-        LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200),
-        X_training=rows,
-        y_training=is_one,
-        sample_weight=balanced,
-    )
-    coef, intercept = learner.estimator.coef_[0].astype(np.float64), float(learner.estimator.intercept_[0])
+    fitted = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200).fit(rows, is_one, balanced)
+    coef, intercept = fitted.coef_[0].astype(np.float64), float(fitted.intercept_[0])
     unseen = _left_out(rows, is_one, balanced, coef=coef, intercept=intercept)
     return coef, intercept, _platt(unseen, is_one, weights)
 

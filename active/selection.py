@@ -132,7 +132,9 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     one step of it.
     """
     assert pool.target is not None
-    asked = _without(np.arange(len(pool.rows), dtype=np.int64), pool.candidates)
+    left_out = np.ones(len(pool.rows), bool)
+    left_out[pool.candidates] = False
+    asked = np.flatnonzero(left_out)
     asked = asked[_best(pool.target[asked], AMONG)]
     ids = pool.candidates[_best(pool.target[pool.candidates], max(k, AMONG))]
     among = np.concatenate([ids, asked])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INTERRUPTED_CODE = 130
 INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
 STOPPED = "Stopped. Every answer is kept; start again to go on."
-STOP_S = 1.6  # after Ctrl-C the server gets this long to close everything in order
+STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
 SHOWN_ASIDE = 10
 DEMO_QUESTION = "Is this an island?"
 

@@ -262,7 +262,7 @@ def _choose(
     rows, x, y, like = labeled
     arrays: dict[str, NDArray[np.generic]] = {}
     target = doubts = None
-    if 0 in y or len(np.unique(y)) > 1:
+    if len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size):
         from active.learner import doubt, fit_head
 
         head = fit_head(x, y, pool=rows, rng=rng)
@@ -337,6 +337,8 @@ def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: i
     last = rounds[-1]
     if not last.embedded and embedded > 0:
         return True
+    if used and last.embedded and last.encoder != used[0] and embedded * 2 >= last.pool:
+        return True  # another encoder was chosen, and it has seen enough
     pool = embedded if last.embedded else ws.catalog.count_items()
     if used and last.embedded and last.encoder == used[0] and pool >= last.pool * 1.5:
         return True

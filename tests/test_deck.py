@@ -401,8 +401,13 @@ def test_nine_labels_have_chips_and_keys(decks):
 
 
 @pytest.mark.parametrize("labels", [("yes", "no"), tuple("abcdefghi")], ids=["two labels", "nine labels"])
-@pytest.mark.parametrize("size", [(390, 844), (360, 640), (844, 390), (820, 1180), (1440, 900)])
-@pytest.mark.parametrize("hand", ["right", "left"])
+@pytest.mark.parametrize(
+    ("size", "hand"),
+    [
+        *[((390, 844), "right"), ((360, 640), "left"), ((844, 390), "right"), ((844, 390), "left")],
+        *[((820, 1180), "right"), ((1440, 900), "left")],
+    ],
+)
 def test_it_fits_every_screen_with_buttons_for_thumbs(decks, labels, size, hand):
     viewport = {"width": size[0], "height": size[1]}
     deck = decks(labels, viewport=viewport, script=f"localStorage.setItem('labeler.hand', '{hand}')").open()
@@ -754,6 +759,8 @@ def test_two_calls_of_the_component_make_one_deck_and_one_trigger_per_round(deck
           const { default: component } = await import("/deck/deck.js?component");
           const host = document.body.appendChild(document.createElement("div"));
           const parent = host.attachShadow({ mode: "open" });
+          host.style.cssText = "display: block; height: 600px";
+          parent.appendChild(document.createElement("style")).textContent = '@import url("/deck/deck.css");';
           const make = (data) => component({ parentElement: parent, data, setTriggerValue: window.fired });
           const [first, second] = [make({ session }), make({ session, theme: "dark" })];
           first();

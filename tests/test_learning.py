@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from labeler import learning, loop
-from tests.pools import KEY, event, is_target, make_pool
+from tests.pools import DIM, KEY, event, is_target, make_pool
 
 
 @pytest.fixture
@@ -183,3 +183,29 @@ def test_a_large_pool_is_turned_to_256_numbers_and_appended_to(tmp_path):
     assert learning.space(ws).basis == 1024
     assert np.allclose(np.linalg.norm(learning.space(ws).rows, axis=1), 1, atol=1e-4)
     ws.close()
+
+
+def test_another_encoder_makes_a_round_once_it_has_seen_half_the_pool(ws):
+    session = loop.start_session(ws)
+    loop.learn(ws, session)
+    rows = ws.vectors(KEY, DIM).rows()
+    ws.catalog.use_encoder("other", DIM)
+    ws.vectors("other", DIM).append(rows[:200])
+    ws.catalog.set_embedded("other", DIM, 100)
+    assert not learning.needs_round(ws, session, now=0.0, examples_seen=0)
+    ws.catalog.set_embedded("other", DIM, 200)
+    assert learning.needs_round(ws, session, now=0.0, examples_seen=0)
+    made = loop.learn(ws, session)
+    assert (made.encoder, made.pool) == ("other", 200)
+    first = ws.store.rounds(session.id)[0]
+    assert learning.draw_again(ws, session, first) == ws.store.picks(session.id, first.number)
+
+
+def test_the_first_batch_is_neighbours_of_the_example_and_a_spread(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    loop.record(ws, session, loop.owner(ws), [event(10, "yes")])
+    made = loop.learn(ws, session)
+    picks = ws.store.picks(session.id, made.number)[:20]
+    assert {p.reason for p in picks} == {"find", "spread", "audit"}
+    likely = [p.item for p in picks if p.reason == "find"]
+    assert sum(is_target(i) for i in likely) >= 0.8 * len(likely)
