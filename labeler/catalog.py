@@ -261,8 +261,11 @@ class Catalog:
             conn.executemany("UPDATE items SET present = 0 WHERE id = ?", [(i,) for i in items])
 
     def paths(self, items: Sequence[int] | None = None) -> dict[int, list[str]]:
-        """Return every path, as it is shown, of the given items (all: None); gone files only if none is left."""
-        query = "SELECT item, path, state FROM files WHERE item IS NOT NULL {} ORDER BY item, id"
+        """Return every path of the given items (all: None); gone files only if none is left.
+
+        Paths can be given to the file system; `shown_path` makes text of them.
+        """
+        query = "SELECT item, path, raw, state FROM files WHERE item IS NOT NULL {} ORDER BY item, id"
         if items is None:
             rows = self.conn.execute(query.format("")).fetchall()
         else:
@@ -273,7 +276,8 @@ class Catalog:
                 rows += self.conn.execute(query.format(f"AND item IN ({marks})"), part).fetchall()
         there: dict[int, list[str]] = {}
         gone: dict[int, list[str]] = {}
-        for item, path, state in rows:
+        for item, shown, raw, state in rows:
+            path = os.fsdecode(raw) if raw is not None else shown
             (gone if state == "gone" else there).setdefault(item, []).append(path)
         return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
 

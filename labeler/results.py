@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from active.arrays import Ids
 from labeler import learning
+from labeler.catalog import shown_path
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
 from labeler.workspace import Workspace
@@ -94,7 +95,7 @@ def labels_grid(
     return Grid(
         [
             GridItem(
-                int(items[i]), paths.get(int(items[i]), [""])[0], str(names[i]),
+                int(items[i]), shown_path(paths.get(int(items[i]), [""])[0])[0], str(names[i]),
                 None if np.isnan(p[i]) else float(p[i]), source, max(0, len(paths.get(int(items[i]), [])) - 1),
             )
             for i in page

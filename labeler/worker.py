@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("labeler.worker")
 
+SAID = 3  # the child's exit code after an error that a person has to mend; starting it again would not help
 RESTARTS = 5  # times that a child which died is started again before people are told to look
 QUIET_S = 3.0  # after the start, in which imports would be in the way of the first card and page
 PICTURE_WAIT_S = 60.0  # how long a picture may wait for its vector
@@ -71,7 +72,8 @@ class Worker:
         self._stop.set()
         self._wake.set()
         self._child.stop()
-        self._thread.join(timeout=1)
+        if self._thread.is_alive():
+            self._thread.join(timeout=0.2)  # a daemon: what it was computing is not missed
         if self in _running:
             _running.remove(self)
 
@@ -214,7 +216,7 @@ class Child:
                 except OSError:
                     pass  # it is gone already
         try:
-            process.wait(timeout=1)
+            process.wait(timeout=0.6)
         except subprocess.TimeoutExpired:
             process.kill()
 
@@ -270,7 +272,7 @@ class Child:
         if self.problem is None:
             self.problem = f"Taking images in stopped (exit code {code}). See the server's log."
         log.error("the child that embeds ended with code %s (%s times)", code, self._died)
-        if code != 1 and self._died <= RESTARTS:
+        if code != SAID and self._died <= RESTARTS:
             time.sleep(min(30, 2**self._died))
             with self._lock:
                 if not self._stopping:
@@ -347,7 +349,7 @@ def main(folder: str) -> int:
                 _say({"news": True})
     except LabelerError as e:
         _say({"problem": str(e)})
-        return 1
+        return SAID
     return 0
 
 
@@ -377,7 +379,7 @@ def _answer(ws: Workspace, loaded: _Loaded, stop: threading.Event) -> None:
             _say({"name": name, "error": f"The picture can't be read: {e}.", "do": "Try another one."})
     stop.set()
     ws.close()
-    time.sleep(0.8)  # the batch in hand may end; what is not committed is taken in again
+    time.sleep(0.3)  # the batch in hand may end; what is not committed is taken in again
     os._exit(0)
 
 

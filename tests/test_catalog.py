@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from labeler.catalog import Aside, Decoded, SeenFile
+from labeler.catalog import Aside, Decoded, SeenFile, shown_path
 from labeler.config import Config
 from labeler.workspace import Workspace
 
@@ -90,7 +90,8 @@ def test_names_that_are_no_text_are_kept_as_bytes_and_shown_as_text(catalog):
     assert catalog.new_files(1)[0].path == name
     item = decode(catalog, {name: "h1"})[name]
     assert os.fsencode(catalog.item(item).path) == b"caf\xe9.jpg"
-    assert catalog.paths()[item] == ["caf\\xe9.jpg"]
+    assert catalog.paths()[item] == [name]
+    assert shown_path(name) == ("caf\\xe9.jpg", b"caf\xe9.jpg")
 
 
 def test_new_files_come_in_a_fixed_random_order(catalog):
