@@ -17,7 +17,6 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
-
 ROOT = Path(__file__).resolve().parent.parent
 
 

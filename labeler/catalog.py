@@ -1,4 +1,4 @@
-"""What is known about files, items and encoders (SQL). Sessions and answers are in store.py."""
+"""What is known about files, items and encoders (SQL). Sessions are in store.py, answers in journal.py."""
 
 import os
 import sqlite3

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows
 from labeler.domain import Goal, Pick, Round, Session
-from labeler.store import Answers
+from labeler.journal import Answers
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -168,14 +168,14 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
 
     now  unix time: what people hold now is left out.
     """
-    store, catalog = ws.store, ws.catalog
-    answers = store.answers(session.id)
+    store, journal, catalog = ws.store, ws.journal, ws.catalog
+    answers = journal.answers(session.id)
     sp = space(ws)
     pool = len(sp.rows) if sp else catalog.count_items()
     if pool == 0:
         return None
-    held = store.held(session.id, now)
-    out = {*answers.items.tolist(), *held, *store.skipped(session.id, answers.last_event), *catalog.absent()}
+    held = journal.held(session.id, now)
+    out = {*answers.items.tolist(), *held, *journal.skipped(session.id, answers.last_event), *catalog.absent()}
     left_out = np.array(sorted(i for i in out if i < pool), np.int64)
     vectors = store.example_vectors(session.id, sp.key) if sp else []
     examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
@@ -184,13 +184,13 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     made = Round(
         session=session.id, number=number, pool=pool, embedded=sp is not None, basis=sp.basis if sp else 0,
         last_event=answers.last_event, seed=int(np.random.SeedSequence([session.seed, number]).generate_state(1)[0]),
-        found=int((answers.labels == 0).sum()), shown=store.count_shown(session.id),
+        found=int((answers.labels == 0).sum()), shown=journal.count_shown(session.id),
         created_at=datetime.now(UTC), encoder=sp.key if sp else None,
     )  # fmt: skip
     material = _Material(
         left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
-        np.array([i for i in store.last_dealt(session.id) if i < pool], np.int64),
+        np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
     )  # fmt: skip
     picks, head = _draw(ws, session, made, material, answers)
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
@@ -201,7 +201,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
 def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     """Return the picks of a recorded round, computed anew from what it recorded."""
     material = _Material.load(ws.round_file(session.id, made.number))
-    return _draw(ws, session, made, material, ws.store.answers(session.id, made.last_event))[0]
+    return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
 
 
 def _rows_then(ws: Workspace, made: Round) -> tuple[Rows, object]:
@@ -328,7 +328,7 @@ def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: i
 
     examples_seen  how many reference vectors the last round had.
     """
-    store = ws.store
+    store, journal = ws.store, ws.journal
     rounds = store.rounds(session.id, last=1)
     used = ws.catalog.encoder()
     embedded = used[2] if used else 0
@@ -342,10 +342,10 @@ def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: i
     pool = embedded if last.embedded else ws.catalog.count_items()
     if used and last.embedded and last.encoder == used[0] and pool >= last.pool * 1.5:
         return True
-    fresh = store.count_after(session.id, last.last_event)
+    fresh = journal.count_after(session.id, last.last_event)
     if fresh >= session.batch_size or (used and count_example_vectors(ws, session, used[0]) > examples_seen):
         return True
-    waiting = store.count_waiting(session.id, now)
+    waiting = journal.count_waiting(session.id, now)
     return waiting < session.batch_size and (fresh > 0 or pool > last.pool)
 
 
@@ -380,4 +380,4 @@ AUDITS_FOR_TRUST = 30
 
 def _is_rough(ws: Workspace, session: Session) -> bool:
     """Return True until at least 30 cards drawn uniformly at random have been answered."""
-    return ws.store.count_reason(session.id, "audit") < AUDITS_FOR_TRUST
+    return ws.journal.count_reason(session.id, "audit") < AUDITS_FOR_TRUST

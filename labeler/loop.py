@@ -27,8 +27,9 @@ from labeler.domain import (
     StoredEvent,
 )
 from labeler.errors import BadInput, Missing, NotReady
+from labeler.journal import Undone
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
-from labeler.store import Example, Undone
+from labeler.store import Example
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -170,12 +171,12 @@ def link_examples(ws: Workspace, session: Session) -> int:
         if item is None:
             continue
         person = owner(ws)
-        card = ws.store.add_card(session.id, item, person, "asked", time.time())
+        card = ws.journal.add_card(session.id, item, person, "asked", time.time())
         event = LabelEvent(
             id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
             item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
         )  # fmt: skip
-        ws.store.add_events(session, person, [event])
+        ws.journal.add_events(session, person, [event])
         ws.store.link_example(example.id, item)
         linked += 1
     return linked
@@ -241,17 +242,17 @@ def next_cards(
     ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
 ) -> list[Card]:
     """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
-    return ws.store.lease_cards(session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s)
+    return ws.journal.lease_cards(session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s)
 
 
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
     """Store answers; each event id counts once."""
-    return ws.store.add_events(session, person, events)
+    return ws.journal.add_events(session, person, events)
 
 
 def undo(ws: Workspace, session: Session, person: int, event_id: str) -> Undone:
     """Take back the person's last answer. Raises Conflict when there is none."""
-    return ws.store.undo(session, person, event_id, time.time(), ws.config.lease_s)
+    return ws.journal.undo(session, person, event_id, time.time(), ws.config.lease_s)
 
 
 def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:
@@ -260,7 +261,7 @@ def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:
     for item in items:
         if not 0 <= item < n:
             raise Missing(f"There is no item {item}.", f"Items go from 0 to {n - 1}.")
-    return ws.store.ask(session.id, items)
+    return ws.journal.ask(session.id, items)
 
 
 def correct(ws: Workspace, session: Session, person: int, item: int, label: str | None) -> None:
@@ -268,9 +269,9 @@ def correct(ws: Workspace, session: Session, person: int, item: int, label: str 
     event = LabelEvent(str(uuid.uuid4()), item, label, datetime.now(UTC))
     get_item(ws, item)
     if label is None:
-        ws.store.take_back(session.id, person, [item])
+        ws.journal.take_back(session.id, person, [item])
         return
-    for _, why in ws.store.add_events(session, person, [event]).rejected:
+    for _, why in ws.journal.add_events(session, person, [event]).rejected:
         raise Missing(why, "Choose another one.")
 
 
@@ -293,7 +294,7 @@ def get_item(ws: Workspace, item: int) -> Item:
 
 def item_events(ws: Workspace, session: Session, item: int) -> list[StoredEvent]:
     """Return everything that was said about an item, oldest first."""
-    return ws.store.log(session, item)
+    return ws.journal.log(session, item)
 
 
 def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
@@ -338,25 +339,25 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
 
 def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: JSON
     """Return the `session` object of `status`, and what the deck shows of progress."""
-    store = ws.store
+    store, journal = ws.store, ws.journal
     rounds = store.rounds(session.id)
-    counts = store.counts(session)
+    counts = journal.counts(session)
     last = rounds[-1] if rounds else None
-    fresh = store.count_after(session.id, last.last_event) if last else store.count_events(session.id)
+    fresh = journal.count_after(session.id, last.last_event) if last else journal.count_events(session.id)
     return {
         "id": session.id,
         "question": session.question,
         "labels": list(session.labels),
         "goal": session.goal,
         "round": last.number if last else 0,
-        "events": store.count_events(session.id),
-        "cards_shown": store.count_shown(session.id),
+        "events": journal.count_events(session.id),
+        "cards_shown": journal.count_shown(session.id),
         "counts": counts,
         "found": counts[session.target],
         "estimate": None,
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
-        "per_minute": store.count_since(session.id, 60),
+        "per_minute": journal.count_since(session.id, 60),
         "rounds": [{"round": r.number, "shown": r.shown, "found": r.found} for r in rounds],
     }
 

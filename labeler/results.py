@@ -51,7 +51,7 @@ def predicted(ws: Workspace, session: Session) -> tuple[Ids, Ids, NDArray[np.flo
     if made is None:
         none = np.empty(0, np.int64)
         return none, none, np.empty(0, np.float32)
-    out = np.concatenate([ws.store.answers(session.id).items, np.array(ws.catalog.absent(), np.int64)])
+    out = np.concatenate([ws.journal.answers(session.id).items, np.array(ws.catalog.absent(), np.int64)])
     items = np.setdiff1d(np.arange(len(made.probs), dtype=np.int64), out)
     probs = made.probs[items]
     return items, probs.argmax(1).astype(np.int64), probs.max(1)
@@ -67,7 +67,7 @@ def labels_grid(
     order     newest and oldest go by the answer's time (predictions: by item).
     """
     if source == "person":
-        answers = ws.store.answers(session.id)
+        answers = ws.journal.answers(session.id)
         items, numbers = answers.items, answers.labels
         p = np.full(len(items), np.nan, np.float32)
         made = learning.predict(ws, session) if order in ("surest", "doubtful") else None
@@ -106,7 +106,7 @@ def labels_grid(
 
 def _ages(ws: Workspace, session: Session, items: Ids) -> Ids:
     """Return each item's newest event's place in the log."""
-    last = ws.store.last_events(session.id)
+    last = ws.journal.last_events(session.id)
     return np.array([last.get(int(i), 0) for i in items], np.int64)
 
 
@@ -114,7 +114,7 @@ def export_counts(
     ws: Workspace, session: Session, predicted_from: float | None
 ) -> dict[str, tuple[int, int]]:
     """Return {label: (images answered by people, images predicted at least this surely)}; "unsure" too."""
-    people = ws.store.counts(session)
+    people = ws.journal.counts(session)
     out = {name: (people[name], 0) for name in (*session.labels, UNSURE)}
     if predicted_from is not None:
         _, numbers, p = predicted(ws, session)
@@ -142,8 +142,8 @@ def export(
 def _label_rows(
     ws: Workspace, session: Session, paths: dict[int, list[str]], predicted_from: float | None
 ) -> Iterator[LabelRow]:
-    answers = ws.store.answers(session.id)
-    votes = ws.store.votes(session.id)
+    answers = ws.journal.answers(session.id)
+    votes = ws.journal.votes(session.id)
     for item, number in zip(answers.items.tolist(), answers.labels.tolist(), strict=True):
         name = UNSURE if number < 0 else session.labels[number]
         count, at = votes[item]
@@ -160,7 +160,7 @@ def _label_rows(
 
 def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) -> Iterator[EventRow]:
     names = ws.store.people_names()
-    for e in ws.store.log(session):
+    for e in ws.journal.log(session):
         yield EventRow(
             e.id, e.item, paths.get(e.item, [""])[0], e.answer, names[e.person], e.at,
             e.ms, e.card, e.reason, e.p_chosen, e.round,
@@ -169,4 +169,4 @@ def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) ->
 
 def take_back(ws: Workspace, session: Session, person: int, items: Sequence[int]) -> None:
     """Take back everybody's answers to these items; the log keeps them."""
-    ws.store.take_back(session.id, person, items)
+    ws.journal.take_back(session.id, person, items)

@@ -4,6 +4,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -252,6 +253,16 @@ def _migrate(db: "sqlite_utils.Database") -> None:
     except sqlite3.OperationalError:
         if migrations().pending(db):
             raise
+
+
+def timestamp() -> str:
+    """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_time(text: str) -> datetime:
+    """Return a stored time."""
+    return datetime.fromisoformat(text)
 
 
 def is_disk_trouble(e: Exception) -> bool:

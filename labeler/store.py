@@ -1,57 +1,18 @@
-"""Sessions, people, cards and answers (SQL). Files and items are in catalog.py."""
+"""Sessions, people, rounds and reference pictures (SQL). Cards and answers are in journal.py."""
 
 import json
 import sqlite3
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids
 from labeler.config import Config
-from labeler.domain import (
-    SKIP,
-    UNSURE,
-    Card,
-    Goal,
-    LabelEvent,
-    Person,
-    Pick,
-    Reason,
-    Recorded,
-    Round,
-    Session,
-    StoredEvent,
-)
-from labeler.errors import BadInput, Conflict, Missing
-from labeler.schema import transaction
-from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing
-
-MOST_RECENT = 2000  # events looked at for the pace
-SKIP_PAUSE = 50  # cards answered before a skipped one may come back
-
-# An item is answered when somebody's current answer to it is a label or "unsure".
-ANSWERED = """EXISTS (SELECT 1 FROM events e WHERE e.session = :session AND e.item = {item}
-  AND e.kind IN ('label', 'unsure') AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))"""
-LEASED = """EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {item}
-  AND c.lease_until > :now AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
-    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)))"""
-SKIPPED = """EXISTS (SELECT 1 FROM answers s WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
-  AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
-       AND o.kind <> 'undo' LIMIT :pause)) < :pause)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What an undo took back, and the card to show again."""
-
-    item: int
-    label: str
-    card: Card
+from labeler.domain import Goal, Person, Pick, Reason, Round, Session
+from labeler.errors import BadInput, Missing
+from labeler.schema import read_time, timestamp, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +26,30 @@ class Example:
     item: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The current labels of a session at one moment, arrays of one length, by item.
-
-    items   (n,) item ids. labels (n,) label numbers; -1 means unsure.
-    """
-
-    items: Ids
-    labels: NDArray[np.int64]
-    last_event: int
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def label_numbers(conn: sqlite3.Connection, session: int) -> dict[str, int]:
+    """Return {name: label number}, earlier names of a label included: late answers may use them."""
+    rows = conn.execute(
+        "SELECT name, label FROM label_names WHERE session = ? ORDER BY seq", (session,)
+    ).fetchall()
+    now = {label: name for name, label in rows}
+    return dict(rows) | {name: label for label, name in now.items()}
 
 
 class Store:
-    """Sessions, people, cards and answers of one workspace, over one connection of one thread."""
+    """Sessions, people, rounds and reference pictures of one workspace, over one connection of one thread."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
-        self._standing: dict[int, Standing] = {}
 
     # sessions ------------------------------------------------------------------------------
 
     def add_session(self, question: str, labels: Sequence[str], goal: Goal, config: Config) -> Session:
         """Create a session and return it. Its seed is drawn here and stored."""
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-        created = _now()
-        checked = Session(0, question.strip(), tuple(labels), goal, seed, config.batch_size, _time(created))
+        created = timestamp()
+        checked = Session(
+            0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created)
+        )
         with transaction(self.conn) as conn:
             cursor = conn.execute(
                 "INSERT INTO sessions(question, goal, seed, batch_size, config, created_at) VALUES (?,?,?,?,?,?)",
@@ -125,7 +76,7 @@ class Store:
         if row is None:
             raise Missing(f"There is no session {number}.", "Ask for one that GET /api/session names.")
         names = tuple(self._names(row[0]).values())
-        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], _time(row[5]))
+        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]))
 
     def sessions(self) -> list[Session]:
         """Return every session, newest first."""
@@ -146,11 +97,8 @@ class Store:
         return dict(sorted({label: name for label, name in rows}.items()))
 
     def label_numbers(self, session: int) -> dict[str, int]:
-        """Return {name: label number}, earlier names of a label included: late answers may use them."""
-        rows = self.conn.execute(
-            "SELECT name, label FROM label_names WHERE session = ? ORDER BY seq", (session,)
-        )
-        return dict(rows.fetchall()) | {name: label for label, name in self._names(session).items()}
+        """Return {name: label number}, earlier names of a label included."""
+        return label_numbers(self.conn, session)
 
     def name_label(self, session: Session, label: int, name: str) -> Session:
         """Add a label (`label` is the next number) or rename one; the log keeps the old name."""
@@ -165,7 +113,7 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute(
                 "INSERT INTO label_names(session, label, name, at) VALUES (?,?,?,?)",
-                (session.id, label, name, _now()),
+                (session.id, label, name, timestamp()),
             )
         return self.session(session.id)
 
@@ -176,7 +124,7 @@ class Store:
         with transaction(self.conn) as conn:
             cursor = conn.execute(
                 "INSERT INTO people(token_hash, name, role, created_at) VALUES (?,?,?,?)",
-                (token_hash, name, role, _now()),
+                (token_hash, name, role, timestamp()),
             )
         return self.person(int(cursor.lastrowid or 0))
 
@@ -200,6 +148,10 @@ class Store:
             "SELECT id, name, role FROM people WHERE token_hash IS NULL AND role = 'own' LIMIT 1"
         ).fetchone()
         return Person(*row) if row is not None else self.add_person("owner", "own")
+
+    def people_names(self) -> dict[int, str]:
+        """Return {person number: name}."""
+        return dict(self.conn.execute("SELECT id, name FROM people").fetchall())
 
     # facts ---------------------------------------------------------------------------------
 
@@ -241,7 +193,7 @@ class Store:
                FROM rounds WHERE session = ? ORDER BY number DESC LIMIT ?""",
             (session, last),
         ).fetchall()
-        return [Round(s, n, p, bool(e), b, le, sd, f, sh, _time(c), k) for s, n, p, e, b, le, sd, f, sh, c, k in rows][::-1]  # fmt: skip  # noqa: E501
+        return [Round(s, n, p, bool(e), b, le, sd, f, sh, read_time(c), k) for s, n, p, e, b, le, sd, f, sh, c, k in rows][::-1]  # fmt: skip  # noqa: E501
 
     def picks(self, session: int, number: int) -> list[Pick]:
         """Return the picks of a round, in order."""
@@ -251,381 +203,6 @@ class Store:
         )
         return [Pick(i, cast(Reason, r), p, s) for i, r, p, s in rows]
 
-    # cards ---------------------------------------------------------------------------------
-
-    def ask(self, session: int, items: Sequence[int]) -> int:
-        """Put items at the front of the deck; return how many were not answered or waiting already."""
-        with transaction(self.conn) as conn:
-            added = 0
-            for item in items:
-                added += conn.execute(
-                    f"""INSERT INTO asked(session, item, at) SELECT :session, :item, :at
-                        WHERE NOT {ANSWERED.format(item=":item")}
-                          AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.session = :session AND a.item = :item
-                            AND NOT EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = :item
-                                            AND c.reason = 'asked'))""",
-                    {"session": session, "item": item, "at": _now()},
-                ).rowcount
-        return added
-
-    def lease_cards(
-        self, session: int, person: int, n: int, *, have: Sequence[int] | None, now: float, lease_s: int
-    ) -> list[Card]:
-        """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
-
-        have  the cards that the person's deck still holds: their lease is extended and they
-              are not sent again. None: the deck is new (a reload), so the person's own
-              unanswered cards come first.
-        Order: own cards, what people asked for, then the newest round by place. An item that
-        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
-        """
-        args: dict[str, object] = {
-            "session": session, "person": person, "now": now, "until": now + lease_s, "pause": SKIP_PAUSE,
-        }  # fmt: skip
-        with transaction(self.conn) as conn:
-            ids: list[int] = []
-            if have is None:
-                ids += self._own(conn, args, n)
-            for card in have or ():
-                conn.execute(
-                    "UPDATE cards SET lease_until = :until WHERE id = :card AND session = :session"
-                    " AND person = :person AND lease_until > :now",
-                    args | {"card": card},
-                )
-            if ids:
-                marks = ",".join("?" * len(ids))
-                conn.execute(f"UPDATE cards SET lease_until = ? WHERE id IN ({marks})", (args["until"], *ids))
-            for item, number, reason, p, score in self._next_items(conn, args, n - len(ids)):
-                cursor = conn.execute(
-                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person, leased_at, lease_until)
-                       VALUES (?,?,?,?,?,?,?,?,?)""",
-                    (session, item, number, reason, p, score, person, now, now + lease_s),
-                )
-                ids.append(int(cursor.lastrowid or 0))
-            return self._cards(conn, ids)
-
-    def _own(self, conn: sqlite3.Connection, args: dict[str, object], n: int) -> list[int]:
-        """Return the person's unanswered cards that nobody else holds, oldest first.
-
-        A card of an older round whose lease ran out is not one: its item goes back to the pool.
-        """
-        rows = conn.execute(
-            f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.person = :person AND c.lease_until > :now AND i.present = 1
-                  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
-                    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {ANSWERED.format(item="c.item")}
-                ORDER BY c.id LIMIT :n""",
-            args | {"n": n},
-        )
-        return [i for (i,) in rows]
-
-    def _next_items(
-        self, conn: sqlite3.Connection, args: dict[str, object], n: int
-    ) -> list[tuple[int, int, str, float | None, float | None]]:
-        """Return (item, round, reason, p_chosen, score) of what to ask next."""
-        if n <= 0:
-            return []
-        free = " AND ".join(f"NOT {rule.format(item='x.item')}" for rule in (ANSWERED, LEASED))
-        there = "EXISTS (SELECT 1 FROM items i WHERE i.id = x.item AND i.present = 1)"
-        newest = conn.execute(
-            "SELECT coalesce(max(number), 0) FROM rounds WHERE session = :session", args
-        ).fetchone()[0]
-        args = args | {"round": newest, "n": n}
-        asked = conn.execute(
-            f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x WHERE x.session = :session AND {free} AND {there}
-                  AND NOT {SKIPPED.format(item="x.item")} GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
-            args,
-        ).fetchall()
-        taken = {row[0] for row in asked}
-        ranked = conn.execute(
-            f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM picks x
-                WHERE x.session = :session AND x.round = :round AND {free} AND {there}
-                  AND NOT {SKIPPED.format(item="x.item")} ORDER BY x.place LIMIT :n + :taken""",
-            args | {"taken": len(taken)},
-        ).fetchall()
-        return (asked + [row for row in ranked if row[0] not in taken])[:n]
-
-    def _cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
-        out = []
-        for card in ids:
-            row = conn.execute(
-                """SELECT c.id, c.item, i.width, i.height, c.round, c.reason, c.p_chosen, c.score
-                   FROM cards c JOIN items i ON i.id = c.item WHERE c.id = ?""",
-                (card,),
-            ).fetchone()
-            out.append(Card(row[0], row[1], row[2], row[3], row[4], cast(Reason, row[5]), row[6], row[7]))
-        return out
-
-    def add_card(self, session: int, item: int, person: int, reason: Reason, now: float) -> int:
-        """Store a card that is answered at once (an example in the pool) and return its id."""
-        with transaction(self.conn) as conn:
-            cursor = conn.execute(
-                """INSERT INTO cards(session, item, round, reason, person, leased_at, lease_until)
-                   VALUES (?,?,(SELECT coalesce(max(number), 0) FROM rounds WHERE session = ?),?,?,?,?)""",
-                (session, item, session, reason, person, now, now),
-            )
-        return int(cursor.lastrowid or 0)
-
-    def last_dealt(self, session: int, n: int = 2) -> list[int]:
-        """Return the items of the n newest cards, oldest first."""
-        rows = self.conn.execute(
-            "SELECT item FROM cards WHERE session = ? ORDER BY id DESC LIMIT ?", (session, n)
-        ).fetchall()
-        return [i for (i,) in rows][::-1]
-
-    def held(self, session: int, now: float) -> list[int]:
-        """Return the items that somebody holds now, unanswered, in order."""
-        rows = self.conn.execute(
-            f"SELECT DISTINCT x.item FROM cards x WHERE x.session = :session AND x.lease_until > :now"
-            f" AND {LEASED.format(item='x.item')} ORDER BY x.item",
-            {"session": session, "now": now},
-        )
-        return [i for (i,) in rows]
-
-    def count_waiting(self, session: int, now: float) -> int:
-        """Return how many cards of the newest round nobody has been given yet."""
-        args = {"session": session, "now": now, "pause": SKIP_PAUSE}
-        row = self.conn.execute(
-            f"""SELECT count(*) FROM picks x WHERE x.session = :session
-                  AND x.round = (SELECT max(number) FROM rounds WHERE session = :session)
-                  AND NOT {ANSWERED.format(item="x.item")} AND NOT {LEASED.format(item="x.item")}""",
-            args,
-        ).fetchone()
-        return int(row[0])
-
-    # events --------------------------------------------------------------------------------
-
-    def add_events(self, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
-        """Store answers in the order given; each id once. Late answers and foreign cards count too."""
-        numbers = self.label_numbers(session.id)
-        accepted = duplicates = 0
-        rejected: list[tuple[str, str]] = []
-        with transaction(self.conn) as conn:
-            items = conn.execute("SELECT coalesce(max(id) + 1, 0) FROM items").fetchone()[0]
-            for e in events:
-                if conn.execute("SELECT 1 FROM events WHERE id = ?", (e.id,)).fetchone():
-                    duplicates += 1
-                elif not 0 <= e.item < items:
-                    rejected.append((e.id, f"There is no item {e.item}."))
-                elif e.answer not in (None, UNSURE, SKIP) and e.answer not in numbers:
-                    rejected.append((e.id, f"There is no label {e.answer!r}."))
-                else:
-                    self._insert(conn, session.id, person, e, numbers)
-                    accepted += 1
-        return Recorded(accepted, duplicates, tuple(rejected))
-
-    def _insert(
-        self, conn: sqlite3.Connection, session: int, person: int, e: LabelEvent, numbers: dict[str, int]
-    ) -> None:
-        card = undoes = None
-        if e.card is not None and 0 < e.card < 2**62:
-            row = conn.execute(
-                "SELECT 1 FROM cards WHERE id = ? AND session = ? AND item = ?", (e.card, session, e.item)
-            ).fetchone()
-            card = e.card if row else None
-        if e.answer is None:
-            row = conn.execute(
-                "SELECT seq FROM answers WHERE session = ? AND item = ? AND person = ?",
-                (session, e.item, person),
-            ).fetchone()
-            undoes = row[0] if row else None
-        kind = "undo" if e.answer is None else e.answer if e.answer in (UNSURE, SKIP) else "label"
-        label = numbers[e.answer] if kind == "label" and e.answer is not None else None
-        conn.execute(
-            """INSERT INTO events(id, session, item, kind, label, undoes, person, card, at, ms, received_at)
-               VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
-            (e.id, session, e.item, kind, label, undoes, person, card, e.at.isoformat(), e.ms, _now()),
-        )
-
-    def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
-        """Take back the person's last answer given on a card; the same event id gives the same result.
-
-        Raises Conflict when there is nothing to take back.
-        """
-        with transaction(self.conn) as conn:
-            row = conn.execute(
-                """SELECT e.seq, e.item, e.kind, e.label, e.card FROM events u JOIN events e ON e.seq = u.undoes
-                   WHERE u.id = ? AND u.person = ? AND u.session = ?""",
-                (event_id, person, session.id),
-            ).fetchone()
-            if row is None and conn.execute("SELECT 1 FROM events WHERE id = ?", (event_id,)).fetchone():
-                raise Conflict(f"The event id {event_id} is used already.", "Send a new one.")
-            if row is None:
-                row = conn.execute(
-                    """SELECT e.seq, e.item, e.kind, e.label, e.card FROM events e
-                       WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo' AND e.card IS NOT NULL
-                         AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
-                       ORDER BY e.seq DESC LIMIT 1""",
-                    (session.id, person),
-                ).fetchone()
-                if row is None:
-                    raise Conflict("There is nothing to undo.", "Answer a card first.")
-                at = _now()
-                conn.execute(
-                    """INSERT INTO events(id, session, item, kind, undoes, person, card, at, received_at)
-                       VALUES (?,?,?,'undo',?,?,?,?,?)""",
-                    (event_id, session.id, row[1], row[0], person, row[4], at, at),
-                )
-            _, item, kind, label, card = row
-            conn.execute(
-                "UPDATE cards SET lease_until = ?, person = ? WHERE id = ?", (now + lease_s, person, card)
-            )
-            name = session.labels[label] if kind == "label" else kind
-            return Undone(item, name, self._cards(conn, [card])[0])
-
-    def take_back(self, session: int, person: int, items: Sequence[int]) -> None:
-        """Take back every standing answer to these items, whoever gave it, in the name of `person`."""
-        at = _now()
-        with transaction(self.conn) as conn:
-            for item in items:
-                rows = conn.execute(
-                    """SELECT e.seq FROM events e WHERE e.session = ? AND e.item = ? AND e.kind <> 'undo'
-                         AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq) ORDER BY e.seq""",
-                    (session, item),
-                ).fetchall()
-                conn.executemany(
-                    """INSERT INTO events(id, session, item, kind, undoes, person, at, received_at)
-                       VALUES (?,?,?,'undo',?,?,?,?)""",
-                    [(str(uuid.uuid4()), session, item, seq, person, at, at) for (seq,) in rows],
-                )
-
-    def can_undo(self, session: int, person: int) -> bool:
-        """Return whether the person has an answer that undo would take back."""
-        row = self.conn.execute(
-            """SELECT EXISTS (SELECT 1 FROM events e WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo'
-                 AND e.card IS NOT NULL AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))""",
-            (session, person),
-        ).fetchone()
-        return bool(row[0])
-
-    def last_event(self, session: int) -> int:
-        """Return the newest event's place in the log, 0 before the first."""
-        row = self.conn.execute(
-            "SELECT coalesce(max(seq), 0) FROM events WHERE session = ?", (session,)
-        ).fetchone()
-        return int(row[0])
-
-    def standing(self, session: int, until: int | None = None) -> Standing:
-        """Return where a session stands, or stood after event `until`.
-
-        What was read is kept, so that only new events are; inside a transaction, whose events
-        may yet be rolled back, and for an earlier moment, everything is read.
-        """
-        fresh = until is not None or self.conn.in_transaction
-        stands = Standing() if fresh else self._standing.setdefault(session, Standing())
-        rows = self.conn.execute(
-            """SELECT seq, item, person, kind, label, undoes, card FROM events
-               WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
-            {"after": stands.seq, "until": until, "session": session},
-        )
-        stands.feed(Change(*row) for row in rows)
-        return stands
-
-    def answers(self, session: int, until: int | None = None) -> Answers:
-        """Return the labels as they stand now, or stood after event `until`; skips are left out."""
-        stands = self.standing(session, until)
-        given = sorted((item, number) for item, number in stands.now.items() if number != SKIP_NUMBER)
-        items = np.array([item for item, _ in given], np.int64)
-        labels = np.array([number for _, number in given], np.int64)
-        return Answers(items, labels, stands.seq if until is None else until)
-
-    def skipped(self, session: int, until: int | None = None) -> list[int]:
-        """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
-        until = self.last_event(session) if until is None else until
-        args = {"session": session, "until": until, "pause": SKIP_PAUSE}
-        rows = self.conn.execute(
-            """SELECT DISTINCT s.item FROM events s WHERE s.session = :session AND s.kind = 'skip' AND s.seq <= :until
-                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = s.seq AND u.seq <= :until)
-                 AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
-                      AND o.seq <= :until AND o.kind <> 'undo' LIMIT :pause)) < :pause
-               ORDER BY s.item""",
-            args,
-        )
-        return [i for (i,) in rows]
-
-    def counts(self, session: Session) -> dict[str, int]:
-        """Return how many items now stand at each label, at unsure and at skip."""
-        tally = self.standing(session.id).tally
-        return {
-            **{name: tally[i] for i, name in enumerate(session.labels)},
-            UNSURE: tally[UNSURE_NUMBER],
-            SKIP: tally[SKIP_NUMBER],
-        }
-
-    def count_events(self, session: int) -> int:
-        """Return how many events are stored, taken-back ones included."""
-        return self.standing(session).events
-
-    def count_shown(self, session: int) -> int:
-        """Return how many cards people have seen: those that were ever answered, also with skip."""
-        return len(self.standing(session).shown)
-
-    def count_reason(self, session: int, reason: Reason) -> int:
-        """Return how many cards of this reason stand answered with a label."""
-        row = self.conn.execute(
-            """SELECT count(DISTINCT c.item) FROM answers a JOIN cards c ON c.id = a.card
-               WHERE a.session = ? AND a.kind = 'label' AND c.reason = ?""",
-            (session, reason),
-        ).fetchone()
-        return int(row[0])
-
-    def count_since(self, session: int, seconds: float) -> int:
-        """Return how many of the last 2,000 answers came within the last `seconds`."""
-        since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
-        text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        row = self.conn.execute(
-            """SELECT count(*) FROM (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
-               WHERE kind <> 'undo' AND received_at >= ?""",
-            (session, MOST_RECENT, text),
-        ).fetchone()
-        return int(row[0])
-
-    def count_after(self, session: int, event: int) -> int:
-        """Return how many events came after this one, taken-back answers and their undos included."""
-        row = self.conn.execute(
-            "SELECT count(*) FROM events WHERE session = ? AND seq > ?", (session, event)
-        ).fetchone()
-        return int(row[0])
-
-    def log(self, session: Session, item: int | None = None) -> list[StoredEvent]:
-        """Return the events as stored, in order; of one item, or all."""
-        where = "" if item is None else "AND e.item = :item"
-        rows = self.conn.execute(
-            f"""SELECT e.seq, e.id, e.item, e.kind, e.label, e.at, e.person, e.card, e.ms, c.reason, c.p_chosen, c.round
-                FROM events e LEFT JOIN cards c ON c.id = e.card
-                WHERE e.session = :session {where} ORDER BY e.seq""",
-            {"session": session.id, "item": item},
-        )
-        out = []
-        for seq, uid, it, kind, label, at, person, card, ms, reason, p, number in rows:
-            answer = None if kind == "undo" else session.labels[label] if kind == "label" else kind
-            out.append(
-                StoredEvent(
-                    seq, uid, it, answer, _time(at), person, card, ms, cast(Reason | None, reason), p, number
-                )
-            )
-        return out
-
-    def last_events(self, session: int) -> dict[int, int]:
-        """Return {item: the place in the log of the newest event about it}."""
-        rows = self.conn.execute(
-            "SELECT item, max(seq) FROM events WHERE session = ? GROUP BY item", (session,)
-        )
-        return dict(rows.fetchall())
-
-    def votes(self, session: int) -> dict[int, tuple[int, datetime]]:
-        """Return {item: (people whose answer stands, when the last of them answered)}."""
-        rows = self.conn.execute(
-            """SELECT item, count(*), max(at) FROM answers WHERE session = ? AND kind <> 'skip' GROUP BY item""",
-            (session,),
-        )
-        return {item: (n, _time(at)) for item, n, at in rows}
-
-    def people_names(self) -> dict[int, str]:
-        """Return {person number: name}."""
-        return dict(self.conn.execute("SELECT id, name FROM people").fetchall())
-
     # examples ------------------------------------------------------------------------------
 
     def add_example(self, session: int, content_hash: str, name: str, label: int) -> int | None:
@@ -634,7 +211,7 @@ class Store:
             cursor = conn.execute(
                 """INSERT INTO examples(session, hash, name, label, added_at) VALUES (?,?,?,?,?)
                    ON CONFLICT(session, hash) DO NOTHING""",
-                (session, content_hash, name, label, _now()),
+                (session, content_hash, name, label, timestamp()),
             )
         return int(cursor.lastrowid or 0) if cursor.rowcount else None
 

@@ -11,6 +11,7 @@ from typing import Literal
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
 from labeler.errors import BadInput, Conflict, NotReady
+from labeler.journal import Journal
 from labeler.schema import open_db
 from labeler.store import Store
 from labeler.vectors import Vectors
@@ -19,7 +20,7 @@ ENV = "LABELER_WORKSPACE"
 
 
 class Workspace:
-    """A workspace folder. `store` and `catalog` belong to the thread that asks for them."""
+    """A workspace folder. `store`, `journal` and `catalog` belong to the thread that asks for them."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder = folder
@@ -67,15 +68,24 @@ class Workspace:
         db = open_db(self.folder / "labeler.db", sync=sync)
         self._local.db = db
         self._local.store = Store(db.conn)
+        self._local.journal = Journal(db.conn)
         self._local.catalog = Catalog(db.conn)
 
     @property
     def store(self) -> Store:
-        """Return this thread's own store of sessions and answers."""
+        """Return this thread's own store of sessions, people and rounds."""
         if not hasattr(self._local, "store"):
             self._open()
         store: Store = self._local.store
         return store
+
+    @property
+    def journal(self) -> Journal:
+        """Return this thread's own journal of cards and answers."""
+        if not hasattr(self._local, "journal"):
+            self._open()
+        journal: Journal = self._local.journal
+        return journal
 
     @property
     def catalog(self) -> Catalog:
@@ -94,7 +104,7 @@ class Workspace:
         """Close this thread's connection."""
         if hasattr(self._local, "db"):
             self._local.db.conn.close()
-            del self._local.db, self._local.store, self._local.catalog
+            del self._local.db, self._local.store, self._local.journal, self._local.catalog
 
     def vectors(self, key: str, dim: int) -> Vectors:
         """Return the vectors of an encoder."""

@@ -157,7 +157,7 @@ def test_accepted_answers_are_on_disk(ws, session, client):
     cards = cards_of(client, n=3)
     done = send(client, *(answer(c["item"], "yes", c["card"]) for c in cards))
     assert done == {"accepted": 3, "duplicates": 0, "rejected": []}
-    log = ws.store.log(session)
+    log = ws.journal.log(session)
     expected = [(c["item"], "yes", c["card"], 812) for c in cards]
     assert [(e.item, e.answer, e.card, e.ms) for e in log] == expected
     assert log[0].at.isoformat() == "2026-11-20T12:00:00+00:00"
@@ -175,7 +175,7 @@ def test_a_repeat_changes_nothing(ws, session, client):
     assert send(client, *events) == {"accepted": 0, "duplicates": 2, "rejected": []}
     twice = answer(3)
     assert send(client, twice, twice) == {"accepted": 1, "duplicates": 1, "rejected": []}
-    assert ws.store.count_events(session.id) == 3
+    assert ws.journal.count_events(session.id) == 3
 
 
 def test_a_late_answer_and_one_to_somebody_elses_card_are_stored(ws, session, server):
@@ -188,7 +188,7 @@ def test_a_late_answer_and_one_to_somebody_elses_card_are_stored(ws, session, se
     assert send(late, answer(card["item"], "yes", card["card"]))["accepted"] == 1
     assert send(late, answer(mine["item"], "no", mine["card"]))["accepted"] == 1
     assert send(late, answer(5, "no", 987654))["accepted"] == 1
-    assert ws.store.count_events(session.id) == 3
+    assert ws.journal.count_events(session.id) == 3
 
 
 @pytest.mark.parametrize("at", ["1970-01-01T00:00:00Z", "2999-01-01T00:00:00.000Z", "2026-11-20T12:00+05:30"])
@@ -199,7 +199,7 @@ def test_a_phones_wrong_clock_does_not_matter(client, at):
 @pytest.mark.parametrize(("ms", "stored"), [(-5, 0), (1e12, 86_400_000), (12.7, 12), (None, None)])
 def test_a_duration_is_kept_within_a_day(ws, session, client, ms, stored):
     send(client, answer(1, ms=ms))
-    assert ws.store.log(session)[0].ms == stored
+    assert ws.journal.log(session)[0].ms == stored
 
 
 def test_a_bad_event_does_not_hold_back_the_others(client):

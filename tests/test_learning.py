@@ -124,7 +124,7 @@ def test_the_pool_runs_dry_without_an_error(tmp_path):
         loop.learn(ws, session)
         answer_round(ws, session, loop.owner(ws))
     assert loop.next_cards(ws, session, loop.owner(ws), 20, have=[]) == []
-    assert ws.store.counts(session) == {"yes": 3, "no": 27, "unsure": 0, "skip": 0}
+    assert ws.journal.counts(session) == {"yes": 3, "no": 27, "unsure": 0, "skip": 0}
     ws.close()
 
 

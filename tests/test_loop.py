@@ -42,8 +42,8 @@ def test_an_example_in_the_pool_is_a_card_and_an_answer(ws):
     assert loop.add_example(ws, session, "a.png", data) == 7
     status = loop.session_status(ws, session)
     assert (status["found"], status["cards_shown"], status["events"]) == (1, 1, 1)
-    assert ws.store.log(session)[0].reason == "asked"
-    assert ws.store.log(session)[0].p_chosen is None
+    assert ws.journal.log(session)[0].reason == "asked"
+    assert ws.journal.log(session)[0].p_chosen is None
 
 
 def test_an_example_outside_the_pool_counts_as_nothing_but_leads_the_search(ws):
@@ -115,9 +115,9 @@ def test_correct_overrides_the_deck_and_none_clears_it(ws):
     swiper = ws.store.add_person("ann", "own", "ann").id
     loop.record(ws, session, swiper, [event(4, "yes")])
     loop.correct(ws, session, loop.owner(ws), 4, "no")
-    assert ws.store.counts(session)["no"] == 1
+    assert ws.journal.counts(session)["no"] == 1
     loop.correct(ws, session, loop.owner(ws), 4, None)
-    assert sum(ws.store.counts(session).values()) == 0
+    assert sum(ws.journal.counts(session).values()) == 0
     with pytest.raises(Missing):
         loop.correct(ws, session, loop.owner(ws), 4, "maybe")
 

@@ -1,17 +1,8 @@
-import sqlite3
-import time
-from datetime import UTC, datetime
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from labeler.domain import Pick, Round
-from labeler.errors import BadInput, Conflict, Missing
-from labeler.store import Store
+from labeler.errors import BadInput, Missing, NotReady
+from labeler.workspace import Workspace
 from tests.pools import event, make_pool
-
-NOW = 1_000_000.0
 
 
 @pytest.fixture
@@ -31,172 +22,13 @@ def people(ws):
     return [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
 
 
-def make_round(store: Store, session: int, number: int, items: list[int]) -> None:
-    made = Round(session, number, 100, True, 0, 0, 1, 0, 0, datetime.now(UTC), "k")
-    store.add_round(made, [Pick(i, "audit", 0.25, None) for i in items])
-
-
-def lease(ws, session, person, n, *, have=(), now=NOW, lease_s=300):
-    return ws.store.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
-
-
-def test_events_cannot_be_changed_or_deleted(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes")])
-    with pytest.raises(sqlite3.IntegrityError, match="never changed"):
-        ws.store.conn.execute("UPDATE events SET item = 2")
-    with pytest.raises(sqlite3.IntegrityError, match="never deleted"):
-        ws.store.conn.execute("DELETE FROM events")
-
-
-def test_a_repeated_event_id_changes_nothing(ws, session, people):
-    e = event(1, "yes")
-    assert ws.store.add_events(session, people[0], [e]).accepted == 1
-    again = ws.store.add_events(session, people[0], [e, e])
-    assert (again.accepted, again.duplicates) == (0, 2)
-    assert ws.store.count_events(session.id) == 1
-
-
-def test_only_unknown_items_and_labels_are_rejected(ws, session, people):
-    bad = [event(100, "yes"), event(-1, "yes"), event(1, "maybe"), event(2, "no", card=999)]
-    out = ws.store.add_events(session, people[0], bad)
-    assert out.accepted == 1
-    assert [why for _, why in out.rejected] == [
-        "There is no item 100.",
-        "There is no item -1.",
-        "There is no label 'maybe'.",
-    ]
-    assert ws.store.log(session)[0].card is None
-
-
-def test_two_people_never_hold_the_same_card(ws, session, people):
-    make_round(ws.store, session.id, 1, list(range(30)))
-    mine = lease(ws, session, people[0], 20)
-    theirs = lease(ws, session, people[1], 20)
-    assert len(mine) == 20
-    assert len(theirs) == 10
-    assert not {c.item for c in mine} & {c.item for c in theirs}
-
-
-def test_a_lease_that_ran_out_goes_back_to_the_pool_and_a_late_answer_counts(ws, session, people):
-    make_round(ws.store, session.id, 1, [5])
-    (card,) = lease(ws, session, people[0], 1)
-    assert lease(ws, session, people[1], 1) == []
-    (other,) = lease(ws, session, people[1], 1, now=NOW + 301)
-    assert other.item == 5
-    assert other.id != card.id
-    assert ws.store.add_events(session, people[0], [event(5, "yes", card.id)]).accepted == 1
-    assert ws.store.add_events(session, people[1], [event(5, "no", other.id)]).accepted == 1
-    assert ws.store.counts(session)["no"] == 1  # the newest answer to the item
-
-
-def test_held_cards_are_extended_and_not_sent_again(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2, 3])
-    first = lease(ws, session, people[0], 2)
-    more = lease(ws, session, people[0], 2, have=[c.id for c in first], now=NOW + 200)
-    assert [c.item for c in more] == [3]
-    assert lease(ws, session, people[1], 3, now=NOW + 450) == []
-
-
-def test_after_a_reload_own_cards_come_first_and_keep_their_ids(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2, 3, 4])
-    first = lease(ws, session, people[0], 3)
-    ws.store.add_events(session, people[0], [event(first[0].item, "no", first[0].id)])
-    again = lease(ws, session, people[0], 3, have=None)
-    assert [c.id for c in again[:2]] == [c.id for c in first[1:]]
-    assert again[2].item == 4
-
-
-def test_skip_comes_back_after_fifty_other_cards(ws, session, people):
-    make_round(ws.store, session.id, 1, list(range(80)))
-    (first,) = lease(ws, session, people[0], 1)
-    ws.store.add_events(session, people[0], [event(first.item, "skip", first.id)])
-    for n in range(50):
-        assert ws.store.skipped(session.id) == [first.item], n
-        (card,) = lease(ws, session, people[0], 1)
-        assert card.item != first.item
-        ws.store.add_events(session, people[0], [event(card.item, "no", card.id)])
-    assert ws.store.skipped(session.id) == []
-    assert lease(ws, session, people[0], 1)[0].item == first.item
-
-
-def test_unsure_never_comes_back_by_itself(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2])
-    (card,) = lease(ws, session, people[0], 1)
-    ws.store.add_events(session, people[0], [event(card.item, "unsure", card.id)])
-    assert [c.item for c in lease(ws, session, people[0], 5)] == [2]
-    assert ws.store.answers(session.id).labels.tolist() == [-1]
-
-
-def test_undo_goes_back_any_number_of_steps_and_keeps_the_log(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2, 3])
-    cards = lease(ws, session, people[0], 3)
-    for card, answer in zip(cards, ("yes", "unsure", "skip"), strict=True):
-        ws.store.add_events(session, people[0], [event(card.item, answer, card.id)])
-    back = [ws.store.undo(session, people[0], f"u{i}", NOW, 300) for i in range(3)]
-    assert [(u.item, u.label) for u in back] == [(3, "skip"), (2, "unsure"), (1, "yes")]
-    assert [u.card.id for u in back] == [c.id for c in reversed(cards)]
-    with pytest.raises(Conflict, match="nothing to undo"):
-        ws.store.undo(session, people[0], "u4", NOW, 300)
-    assert ws.store.count_events(session.id) == 6
-    assert len(ws.store.answers(session.id).items) == 0
-    assert {c.id for c in lease(ws, session, people[0], 5, have=None)} == {c.id for c in cards}
-
-
-def test_undo_with_the_same_id_takes_back_once(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2])
-    for card in lease(ws, session, people[0], 2):
-        ws.store.add_events(session, people[0], [event(card.item, "yes", card.id)])
-    assert ws.store.undo(session, people[0], "same", NOW, 300) == ws.store.undo(
-        session, people[0], "same", NOW, 300
-    )
-    assert ws.store.counts(session)["yes"] == 1
-
-
-def test_undo_is_for_ones_own_answers(ws, session, people):
-    make_round(ws.store, session.id, 1, [1])
-    (card,) = lease(ws, session, people[0], 1)
-    ws.store.add_events(session, people[0], [event(1, "yes", card.id)])
-    with pytest.raises(Conflict):
-        ws.store.undo(session, people[1], "u", NOW, 300)
-
-
-def test_taking_back_a_correction_brings_the_earlier_answer_back(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes"), event(1, "no"), event(1, None)])
-    assert ws.store.counts(session)["yes"] == 1
-    ws.store.add_events(session, people[0], [event(1, None), event(1, None)])
-    assert ws.store.counts(session)["yes"] == 0
-
-
-def test_take_back_clears_everybodys_answers(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes"), event(1, "no")])
-    ws.store.add_events(session, people[1], [event(1, "yes")])
-    ws.store.take_back(session.id, people[0], [1])
-    assert len(ws.store.answers(session.id).items) == 0
-
-
-def test_what_people_ask_for_comes_first_once(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2])
-    assert ws.store.ask(session.id, [50, 51, 50]) == 2
-    assert ws.store.ask(session.id, [50]) == 0
-    cards = lease(ws, session, people[0], 3)
-    assert [(c.item, c.reason, c.p_chosen) for c in cards[:2]] == [(50, "asked", None), (51, "asked", None)]
-    assert cards[2].reason == "audit"
-    assert cards[2].p_chosen == 0.25
-
-
-def test_vanished_items_are_not_asked(ws, session, people):
-    make_round(ws.store, session.id, 1, [1, 2])
-    ws.catalog.mark_absent([1])
-    assert [c.item for c in lease(ws, session, people[0], 5)] == [2]
-
-
 def test_labels_can_be_added_and_renamed_and_late_answers_find_them(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes")])
+    ws.journal.add_events(session, people[0], [event(1, "yes")])
     session = ws.store.name_label(session, 2, "maybe")
     session = ws.store.name_label(session, 0, "island")
     assert session.labels == ("island", "no", "maybe")
-    assert ws.store.add_events(session, people[0], [event(2, "yes"), event(3, "island")]).accepted == 2
-    assert ws.store.counts(session)["island"] == 3
+    assert ws.journal.add_events(session, people[0], [event(2, "yes"), event(3, "island")]).accepted == 2
+    assert ws.journal.counts(session)["island"] == 3
     with pytest.raises(BadInput, match="another label"):
         ws.store.name_label(session, 1, "yes")
     with pytest.raises(BadInput, match="repeat"):
@@ -205,64 +37,15 @@ def test_labels_can_be_added_and_renamed_and_late_answers_find_them(ws, session,
 
 def test_sessions_share_images_but_not_labels(ws, session, people):
     other = ws.store.add_session("Is it round?", ["round", "square", "other"], "classify", ws.config)
-    ws.store.add_events(session, people[0], [event(1, "yes")])
-    assert ws.store.counts(other) == {"round": 0, "square": 0, "other": 0, "unsure": 0, "skip": 0}
+    ws.journal.add_events(session, people[0], [event(1, "yes")])
+    assert ws.journal.counts(other) == {"round": 0, "square": 0, "other": 0, "unsure": 0, "skip": 0}
     assert ws.store.session().id == other.id
     for wrong in (99, 0, -1, 2**70):
         with pytest.raises(Missing):
             ws.store.session(wrong)
 
 
-def test_answers_as_they_stood_earlier(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes"), event(2, "no")])
-    then = ws.store.last_event(session.id)
-    ws.store.add_events(session, people[0], [event(1, None), event(2, "yes")])
-    old, new = ws.store.answers(session.id, then), ws.store.answers(session.id)
-    assert (old.items.tolist(), old.labels.tolist()) == ([1, 2], [0, 1])
-    assert (new.items.tolist(), new.labels.tolist()) == ([2], [0])
-
-
-answer = st.sampled_from(["yes", "no", "unsure", "skip", None])
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), answer), max_size=30))
-def test_current_answers_are_what_replaying_the_log_says(tmp_path_factory, steps):
-    ws = make_pool(tmp_path_factory.mktemp("log"), 4)
-    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    people = [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
-    stacks: dict[tuple[int, int], list[tuple[int, str]]] = {}
-    for at, (item, who, given_answer) in enumerate(steps):
-        ws.store.add_events(session, people[who], [event(item, given_answer)])
-        stack = stacks.setdefault((item, who), [])
-        if given_answer is not None:
-            stack.append((at, given_answer))
-        elif stack:
-            stack.pop()
-    expected = {}
-    for (item, _), stack in sorted(stacks.items(), key=lambda kv: kv[1][-1][0] if kv[1] else -1):
-        if stack and stack[-1][1] != "skip":
-            expected[item] = stack[-1][1]
-    got = ws.store.answers(session.id)
-    names = {0: "yes", 1: "no", -1: "unsure"}
-    assert {int(i): names[int(n)] for i, n in zip(got.items, got.labels, strict=True)} == expected
-    counts = ws.store.counts(session)
-    assert {k: counts[k] for k in ("yes", "no", "unsure")} == {
-        k: list(expected.values()).count(k) for k in ("yes", "no", "unsure")
-    }
-    ws.close()
-
-
 def test_opening_a_file_that_is_no_database_says_so(tmp_path):
-    from labeler.errors import NotReady
-    from labeler.workspace import Workspace
-
     (tmp_path / "labeler.db").write_bytes(b"not a database" * 100)
     with pytest.raises(NotReady, match="not a labeler database"):
         Workspace.open(tmp_path)
-
-
-def test_count_per_minute_counts_answers_only(ws, session, people):
-    ws.store.add_events(session, people[0], [event(1, "yes"), event(1, None)])
-    assert ws.store.count_since(session.id, 60) == 1
-    assert time.time() > 0

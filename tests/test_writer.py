@@ -32,7 +32,7 @@ def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
     futures = []
 
     def send(i):
-        futures.append(writer.submit(lambda w: w.store.add_events(session, person, [event(i, "yes")])))
+        futures.append(writer.submit(lambda w: w.journal.add_events(session, person, [event(i, "yes")])))
 
     threads = [threading.Thread(target=send, args=(i,)) for i in range(50)]
     for t in threads:
@@ -40,7 +40,7 @@ def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
     for t in threads:
         t.join()
     assert sum(f.result(10).accepted for f in futures) == 50
-    assert ws.store.count_events(session.id) == 50
+    assert ws.journal.count_events(session.id) == 50
     assert len(commits) <= 50
 
 
@@ -49,23 +49,23 @@ def test_a_job_that_fails_is_rolled_back_alone(ws, writer):
     person = ws.store.owner().id
 
     def fails(w):
-        w.store.add_events(session, person, [event(1, "yes")])
+        w.journal.add_events(session, person, [event(1, "yes")])
         raise BadInput("No.", "Stop.")
 
     bad = writer.submit(fails)
-    good = writer.submit(lambda w: w.store.add_events(session, person, [event(2, "yes")]))
+    good = writer.submit(lambda w: w.journal.add_events(session, person, [event(2, "yes")]))
     with pytest.raises(BadInput, match=r"No\. Stop\."):
         bad.result(10)
     assert good.result(10).accepted == 1
-    assert ws.store.answers(session.id).items.tolist() == [2]
+    assert ws.journal.answers(session.id).items.tolist() == [2]
 
 
 def test_a_result_is_given_out_only_after_the_commit(ws, writer):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
     person = ws.store.owner().id
     for i in range(20):
-        writer.submit(lambda w, i=i: w.store.add_events(session, person, [event(i, "no")])).result(10)
-        assert ws.store.count_events(session.id) == i + 1  # another connection sees it
+        writer.submit(lambda w, i=i: w.journal.add_events(session, person, [event(i, "no")])).result(10)
+        assert ws.journal.count_events(session.id) == i + 1  # another connection sees it
 
 
 def test_when_the_commit_fails_nobody_is_told_that_it_worked(ws):

@@ -191,7 +191,6 @@ class Sender {
     this.waiting.set(answer.id, answer);
     this.outbox.add(answer).catch(() => { this.kept = false; this.on.changed(); });
     if (!this.tries) this.soon(GATHER_MS);
-    this.on.changed();
     return answer;
   }
 
@@ -609,11 +608,12 @@ class Mover {
   mark(held, choice, strength) {
     const { stamp } = held;
     const { edges } = this.screen;
-    if (choice && stamp.dataset.value !== choice.value) {
-      Object.assign(stamp.dataset, { value: choice.value, tone: choice.tone, way: choice.way });
+    const { value, tone, way } = choice ?? {};
+    if (choice && stamp.dataset.value !== value) {
+      Object.assign(stamp.dataset, { value, tone, way });
       stamp.replaceChildren(icon(choice.icon), word(choice.word));
     }
-    if (choice) Object.assign(edges.dataset, { tone: choice.tone, way: choice.way });
+    if (choice && edges.dataset.value !== value) Object.assign(edges.dataset, { value, tone, way });
     stamp.style.opacity = edges.style.opacity = choice ? strength : 0;
   }
 
@@ -902,8 +902,13 @@ class Deck {
       if (!held.el.isConnected) { this.fit(held); this.screen.stage.append(held.el); }
       if (place) this.cover(held);
     });
+    this.showTop();
+  }
+
+  showTop() {
     const [top] = this.queue;
-    if (top?.decoded && !top.painted && !top.arming) this.arm(top);
+    if (top) top.el.dataset.place = 0;
+    if (top?.decoded && top.el.isConnected && !top.painted && !top.arming) this.arm(top);
     this.showState();
   }
 
@@ -959,7 +964,7 @@ class Deck {
     this.mover.fly(held, choice, motion);
     this.queue.shift();
     this.mover.spring();
-    this.show();
+    this.showTop();
     this.mover.appear();
     this.last = { at, way: choice.way };
     const { card, item } = held.info;
@@ -969,11 +974,14 @@ class Deck {
     this.local.push(this.weigh(answer));
     this.stale = true;
     buzz(12);
-    requestAnimationFrame(() => setTimeout(() => this.afterAnswer(choice))); // once the next card is on the screen
+    requestAnimationFrame(() => setTimeout(() => this.afterAnswer(choice)));
     return true;
   }
 
+  /** What can wait until the next card is on the screen. */
   afterAnswer(choice) {
+    this.show();
+    this.showWaiting();
     this.screen.endHint();
     this.showProgress();
     this.screen.live.textContent = `${choice.word}. ${count(this.figures().answered, "image")} answered.`;

@@ -33,7 +33,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
             "embedded": loop.count_embedded_files(ws),
             "images": ws.catalog.count_files(),
             "drawn": loop.is_drawn(ws),
-            "can_undo": person is not None and ws.store.can_undo(asked.id, person.id),
+            "can_undo": person is not None and ws.journal.can_undo(asked.id, person.id),
         }
 
     found = await desk.read(look)
