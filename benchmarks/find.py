@@ -112,9 +112,11 @@ def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]
     mark = hashlib.blake2b(str(Path(encoder).resolve()).encode(), digest_size=4).hexdigest()
     workspace = folder.with_name(f"{folder.name}-{Path(encoder).name}-{mark}")
     common = ["--images", str(folder), "--encoder", encoder]
-    with tempfile.TemporaryDirectory() as fresh:
-        with running(*common, "--workspace", fresh + "/w", "--port", "8640") as server:
-            first_card_s = first_cards(server)[0]
+    with (
+        tempfile.TemporaryDirectory() as fresh,
+        running(*common, "--workspace", fresh + "/w", "--port", "8640") as server,
+    ):
+        first_card_s = first_cards(server)[0]
     started = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "labeler.cli", "index", *common, "--workspace", str(workspace)],

@@ -91,7 +91,8 @@ class Catalog:
                 """INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
                    ON CONFLICT(path) DO UPDATE SET scan = excluded.scan,
                      state = CASE WHEN size = excluded.size AND mtime_ns = excluded.mtime_ns
-                                   AND state IN ('item', 'aside') AND coalesce(reason, '') NOT LIKE '%permission%'
+                                   AND state IN ('item', 'aside')
+                                   AND coalesce(reason, '') NOT LIKE '%permission%'
                              THEN state ELSE 'new' END,
                      size = excluded.size, mtime_ns = excluded.mtime_ns""",
                 rows,
@@ -122,8 +123,10 @@ class Catalog:
                  (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')"""
         )
         conn.execute(
-            """UPDATE items SET file = (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
-               WHERE present = 1 AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
+            """UPDATE items SET file =
+                 (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
+               WHERE present = 1
+                 AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
                  AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
                                  AND f.state = 'item')"""
         )

@@ -26,7 +26,8 @@ ANSWERED = """EXISTS (SELECT 1 FROM events e WHERE e.session = :session AND e.it
 LEASED = """EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {item}
   AND c.lease_until > :now AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)))"""
-SKIPPED = """EXISTS (SELECT 1 FROM answers s WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
+SKIPPED = """EXISTS (SELECT 1 FROM answers s
+  WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
   AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
        AND o.kind <> 'undo' LIMIT :pause)) < :pause)"""
 
@@ -70,8 +71,8 @@ class Journal:
                     f"""INSERT INTO asked(session, item, at) SELECT :session, :item, :at
                         WHERE NOT {ANSWERED.format(item=":item")}
                           AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.session = :session AND a.item = :item
-                            AND NOT EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = :item
-                                            AND c.reason = 'asked'))""",
+                            AND NOT EXISTS (SELECT 1 FROM cards c
+                              WHERE c.session = :session AND c.item = :item AND c.reason = 'asked'))""",
                     {"session": session, "item": item, "at": timestamp()},
                 ).rowcount
         return added
@@ -105,7 +106,8 @@ class Journal:
                 conn.execute(f"UPDATE cards SET lease_until = ? WHERE id IN ({marks})", (args["until"], *ids))
             for item, number, reason, p, score in self._next_items(conn, args, n - len(ids)):
                 cursor = conn.execute(
-                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person, leased_at, lease_until)
+                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
+                                          leased_at, lease_until)
                        VALUES (?,?,?,?,?,?,?,?,?)""",
                     (session, item, number, reason, p, score, person, now, now + lease_s),
                 )
@@ -141,7 +143,8 @@ class Journal:
         ).fetchone()[0]
         args = args | {"round": newest, "n": n}
         asked = conn.execute(
-            f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x WHERE x.session = :session AND {free} AND {there}
+            f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
+                WHERE x.session = :session AND {free} AND {there}
                   AND NOT {SKIPPED.format(item="x.item")} GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
             args,
         ).fetchall()
@@ -253,7 +256,8 @@ class Journal:
         """
         with transaction(self.conn) as conn:
             row = conn.execute(
-                """SELECT e.seq, e.item, e.kind, e.label, e.card FROM events u JOIN events e ON e.seq = u.undoes
+                """SELECT e.seq, e.item, e.kind, e.label, e.card
+                   FROM events u JOIN events e ON e.seq = u.undoes
                    WHERE u.id = ? AND u.person = ? AND u.session = ?""",
                 (event_id, person, session.id),
             ).fetchone()
@@ -343,10 +347,12 @@ class Journal:
         until = self.last_event(session) if until is None else until
         args = {"session": session, "until": until, "pause": SKIP_PAUSE}
         rows = self.conn.execute(
-            """SELECT DISTINCT s.item FROM events s WHERE s.session = :session AND s.kind = 'skip' AND s.seq <= :until
+            """SELECT DISTINCT s.item FROM events s
+               WHERE s.session = :session AND s.kind = 'skip' AND s.seq <= :until
                  AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = s.seq AND u.seq <= :until)
-                 AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
-                      AND o.seq <= :until AND o.kind <> 'undo' LIMIT :pause)) < :pause
+                 AND (SELECT count(*) FROM (SELECT 1 FROM events o
+                      WHERE o.session = :session AND o.seq > s.seq AND o.seq <= :until
+                        AND o.kind <> 'undo' LIMIT :pause)) < :pause
                ORDER BY s.item""",
             args,
         )
@@ -383,7 +389,8 @@ class Journal:
         since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
         text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         row = self.conn.execute(
-            """SELECT count(*) FROM (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
+            """SELECT count(*) FROM
+                 (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
                WHERE kind <> 'undo' AND received_at >= ?""",
             (session, MOST_RECENT, text),
         ).fetchone()
@@ -400,7 +407,8 @@ class Journal:
         """Return the events as stored, in order; of one item, or all."""
         where = "" if item is None else "AND e.item = :item"
         rows = self.conn.execute(
-            f"""SELECT e.seq, e.id, e.item, e.kind, e.label, e.at, e.person, e.card, e.ms, c.reason, c.p_chosen, c.round
+            f"""SELECT e.seq, e.id, e.item, e.kind, e.label, e.at, e.person, e.card, e.ms,
+                       c.reason, c.p_chosen, c.round
                 FROM events e LEFT JOIN cards c ON c.id = e.card
                 WHERE e.session = :session {where} ORDER BY e.seq""",
             {"session": session.id, "item": item},
@@ -435,7 +443,8 @@ class Journal:
     def votes(self, session: int) -> dict[int, tuple[int, datetime]]:
         """Return {item: (people whose answer stands, when the last of them answered)}."""
         rows = self.conn.execute(
-            """SELECT item, count(*), max(at) FROM answers WHERE session = ? AND kind <> 'skip' GROUP BY item""",
+            """SELECT item, count(*), max(at) FROM answers
+               WHERE session = ? AND kind <> 'skip' GROUP BY item""",
             (session,),
         )
         return {item: (n, read_time(at)) for item, n, at in rows}

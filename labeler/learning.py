@@ -75,8 +75,9 @@ class _Material:
         """Return what a round's file holds."""
         with np.load(path, allow_pickle=False) as f:
             return cls(
-                left_out=f["left_out"], examples=f["examples"], n=int(f["n"]), goal=cast(Goal, str(f["goal"])),
-                batch_size=int(f["batch_size"]), audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
+                left_out=f["left_out"], examples=f["examples"], n=int(f["n"]),
+                goal=cast(Goal, str(f["goal"])), batch_size=int(f["batch_size"]),
+                audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
                 before=f["before"],
             )  # fmt: skip
 
@@ -175,7 +176,8 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     if pool == 0:
         return None
     held = journal.held(session.id, now)
-    out = {*answers.items.tolist(), *held, *journal.skipped(session.id, answers.last_event), *catalog.absent()}
+    skipped = journal.skipped(session.id, answers.last_event)
+    out = {*answers.items.tolist(), *held, *skipped, *catalog.absent()}
     left_out = np.array(sorted(i for i in out if i < pool), np.int64)
     vectors = store.example_vectors(session.id, sp.key) if sp else []
     examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
@@ -183,7 +185,8 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     number = rounds[-1].number + 1 if rounds else 1
     made = Round(
         session=session.id, number=number, pool=pool, embedded=sp is not None, basis=sp.basis if sp else 0,
-        last_event=answers.last_event, seed=int(np.random.SeedSequence([session.seed, number]).generate_state(1)[0]),
+        last_event=answers.last_event,
+        seed=int(np.random.SeedSequence([session.seed, number]).generate_state(1)[0]),
         found=int((answers.labels == 0).sum()), shown=journal.count_shown(session.id),
         created_at=datetime.now(UTC), encoder=sp.key if sp else None,
     )  # fmt: skip

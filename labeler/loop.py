@@ -242,7 +242,8 @@ def next_cards(
     ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
 ) -> list[Card]:
     """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
-    return ws.journal.lease_cards(session.id, person, n, have=have, now=time.time(), lease_s=ws.config.lease_s)
+    now, lease_s = time.time(), ws.config.lease_s
+    return ws.journal.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
 
 
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:

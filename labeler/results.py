@@ -96,7 +96,8 @@ def labels_grid(
         [
             GridItem(
                 int(items[i]), shown_path(paths.get(int(items[i]), [""])[0])[0], str(names[i]),
-                None if np.isnan(p[i]) else float(p[i]), source, max(0, len(paths.get(int(items[i]), [])) - 1),
+                None if np.isnan(p[i]) else float(p[i]), source,
+                max(0, len(paths.get(int(items[i]), [])) - 1),
             )
             for i in page
         ],

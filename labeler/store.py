@@ -52,7 +52,8 @@ class Store:
         )
         with transaction(self.conn) as conn:
             cursor = conn.execute(
-                "INSERT INTO sessions(question, goal, seed, batch_size, config, created_at) VALUES (?,?,?,?,?,?)",
+                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at)
+                   VALUES (?,?,?,?,?,?)""",
                 (checked.question, goal, seed, config.batch_size, json.dumps(asdict(config)), created),
             )
             number = int(cursor.lastrowid or 0)
@@ -94,7 +95,7 @@ class Store:
         rows = self.conn.execute(
             "SELECT label, name FROM label_names WHERE session = ? ORDER BY seq", (session,)
         )
-        return dict(sorted({label: name for label, name in rows}.items()))
+        return dict(sorted(dict(rows.fetchall()).items()))
 
     def label_numbers(self, session: int) -> dict[str, int]:
         """Return {name: label number}, earlier names of a label included."""
@@ -179,7 +180,8 @@ class Store:
                 ),
             )  # fmt: skip
             conn.executemany(
-                "INSERT INTO picks(session, round, place, item, reason, p_chosen, score) VALUES (?,?,?,?,?,?,?)",
+                """INSERT INTO picks(session, round, place, item, reason, p_chosen, score)
+                   VALUES (?,?,?,?,?,?,?)""",
                 [
                     (made.session, made.number, i, p.item, p.reason, p.p_chosen, p.score)
                     for i, p in enumerate(picks)
@@ -189,7 +191,8 @@ class Store:
     def rounds(self, session: int, last: int = 200) -> list[Round]:
         """Return the newest `last` rounds, oldest first."""
         rows = self.conn.execute(
-            """SELECT session, number, pool, embedded, basis, last_event, seed, found, shown, created_at, encoder
+            """SELECT session, number, pool, embedded, basis, last_event, seed, found, shown,
+                      created_at, encoder
                FROM rounds WHERE session = ? ORDER BY number DESC LIMIT ?""",
             (session, last),
         ).fetchall()
@@ -253,7 +256,8 @@ class Store:
         """Return the reference pictures that have a vector, with it, in order of arrival."""
         rows = self.conn.execute(
             """SELECT x.id, x.hash, x.name, x.label, x.item, v.vector FROM examples x
-               JOIN example_vectors v ON v.example = x.id AND v.encoder = ? WHERE x.session = ? ORDER BY x.id""",
+               JOIN example_vectors v ON v.example = x.id AND v.encoder = ?
+               WHERE x.session = ? ORDER BY x.id""",
             (encoder, session),
         )
         return [(Example(*row[:5]), np.frombuffer(row[5], "<f4")) for row in rows]

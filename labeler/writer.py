@@ -83,7 +83,8 @@ class Writer:
                     except Exception as e:  # handed to the caller, who knows what it means
                         future.set_exception(e)
         except Exception as e:  # the commit itself failed: nobody is told "stored"
-            said = NotReady(f"Nothing could be stored: {e}.", "Free some disk space, or wait; then send it again.")
+            do = "Free some disk space, or wait; then send it again."
+            said = NotReady(f"Nothing could be stored: {e}.", do)
             for _, future in group:
                 if not future.done():
                     future.set_exception(said if is_disk_trouble(e) else e)

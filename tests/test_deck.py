@@ -491,7 +491,7 @@ def test_dark_and_calm_follow_the_system(decks):
     deck.swipe((170, 0))
     deck.next(before)
     deck.page.emulate_media(color_scheme="light")
-    assert deck.page.locator(".deck").get_attribute("data-theme") == "light"
+    deck.page.locator(".deck[data-theme=light]").wait_for()
 
 
 # waiting, losing, undoing ------------------------------------------------------------------------

@@ -93,7 +93,8 @@ def the_first_time(person):
     """Open the link on a phone: the hint shows three gestures, once."""
     person.page.goto(f"{person.client.url}/swipe")
     person.page.wait_for_selector(".hint")
-    assert [w.lower() for w in person.page.locator(".hint .word").all_inner_texts()] == ["no", "yes", "can’t tell"]
+    words = person.page.locator(".hint .word").all_inner_texts()
+    assert [w.lower() for w in words] == ["no", "yes", "can’t tell"]
     photograph(person.page, "hint")
     person.page.click("text=Got it")
     person.page.reload()
