@@ -8,6 +8,7 @@ there yet, or a card that could not be answered.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.find import HOME, flat_folder
 from benchmarks.server import Client, running
 
 if TYPE_CHECKING:
     from playwright.sync_api import CDPSession, Page
 
-HOME = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
 PORT = "8643"
 PHONE = {"width": 390, "height": 844}
 SLOWER, ROUND_TRIP_MS, PER_SECOND = 4, 100, 2
@@ -52,17 +53,18 @@ MEASURE = """() => {
 
 
 def pool() -> tuple[list[str], Path]:
-    """Return the options that name images and encoder, and the workspace kept for them.
+    """Return the options that name images and encoder, and the workspace kept for them (that of `find`).
 
     Real photographs and a real network where they are there, else the drawn demonstration set.
     """
     data, weights = os.environ.get("LABELER_TEST_DATA"), os.environ.get("LABELER_TEST_WEIGHTS")
     if not data:
         return [], HOME / "deck-drawn"
-    options = ["--images", str(Path(data) / "aid")]
-    if weights:
-        options += ["--encoder", str(Path(weights) / "mobilenet_v1_1.0_224")]
-    return options, HOME / f"deck-aid-{'mobilenet' if weights else 'builtin'}"
+    folder, _ = flat_folder(Path(data) / "aid", HOME)
+    encoder = str(Path(weights) / "mobilenet_v1_1.0_224") if weights else "builtin"
+    mark = hashlib.blake2b(str(Path(encoder).resolve()).encode(), digest_size=4).hexdigest()
+    workspace = folder.with_name(f"{folder.name}-{Path(encoder).name}-{mark}")
+    return ["--images", str(folder), "--encoder", encoder], workspace
 
 
 def index(options: list[str], workspace: Path) -> None:

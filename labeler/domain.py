@@ -138,6 +138,7 @@ class Round:
     last_event  the last event (StoredEvent.seq) it has seen, 0 for none.
     seed        of the round's own generator.
     found       target labels at that time; shown: cards answered at that time.
+    examples    reference pictures that it knew, as items or by their vectors.
     """
 
     session: int
@@ -151,6 +152,7 @@ class Round:
     shown: int
     created_at: datetime
     encoder: str | None = None
+    examples: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
         seed=int(np.random.SeedSequence([session.seed, number]).generate_state(1)[0]),
         found=int((answers.labels == 0).sum()), shown=journal.count_shown(session.id),
         created_at=datetime.now(UTC), encoder=sp.key if sp else None,
+        examples=_count_examples(ws, session, sp.key if sp else ""),
     )  # fmt: skip
     material = _Material(
         left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
@@ -326,11 +327,8 @@ def sample_of(ws: Workspace, made: Round, rows: Rows) -> Ids:
     return held[1]
 
 
-def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: int) -> bool:
-    """Return whether a new round would know more, or the deck would run short without one.
-
-    examples_seen  how many reference vectors the last round had.
-    """
+def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
+    """Return whether a new round would know more, or the deck would run short without one."""
     store, journal = ws.store, ws.journal
     rounds = store.rounds(session.id, last=1)
     used = ws.catalog.encoder()
@@ -346,15 +344,16 @@ def needs_round(ws: Workspace, session: Session, *, now: float, examples_seen: i
     if used and last.embedded and last.encoder == used[0] and pool >= last.pool * 1.5:
         return True
     fresh = journal.count_after(session.id, last.last_event)
-    if fresh >= session.batch_size or (used and count_example_vectors(ws, session, used[0]) > examples_seen):
+    if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
     waiting = journal.count_waiting(session.id, now)
     return waiting < session.batch_size and (fresh > 0 or pool > last.pool)
 
 
-def count_example_vectors(ws: Workspace, session: Session, key: str) -> int:
-    """Return how many reference pictures outside the pool this encoder has seen."""
-    return sum(e.item is None for e, _ in ws.store.example_vectors(session.id, key))
+def _count_examples(ws: Workspace, session: Session, key: str) -> int:
+    """Return how many reference pictures can be learned from: items of the pool, or seen by the encoder."""
+    seen = {e.id for e, _ in ws.store.example_vectors(session.id, key)}
+    return sum(e.item is not None or e.id in seen for e in ws.store.examples(session.id))
 
 
 def predict(ws: Workspace, session: Session) -> Predictions | None:

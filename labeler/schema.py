@@ -85,6 +85,7 @@ CREATE TABLE rounds (
   seed INTEGER NOT NULL,
   found INTEGER NOT NULL,
   shown INTEGER NOT NULL,
+  examples INTEGER NOT NULL,
   encoder TEXT,
   created_at TEXT NOT NULL,
   PRIMARY KEY (session, number)

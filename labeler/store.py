@@ -173,10 +173,11 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute(
                 """INSERT INTO rounds(session, number, pool, embedded, basis, last_event, seed, found, shown,
-                                      encoder, created_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
+                                      encoder, created_at, examples) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
                 (
                     made.session, made.number, made.pool, int(made.embedded), made.basis, made.last_event,
                     made.seed, made.found, made.shown, made.encoder, made.created_at.isoformat(),
+                    made.examples,
                 ),
             )  # fmt: skip
             conn.executemany(
@@ -192,11 +193,17 @@ class Store:
         """Return the newest `last` rounds, oldest first."""
         rows = self.conn.execute(
             """SELECT session, number, pool, embedded, basis, last_event, seed, found, shown,
-                      created_at, encoder
+                      created_at, encoder, examples
                FROM rounds WHERE session = ? ORDER BY number DESC LIMIT ?""",
             (session, last),
         ).fetchall()
-        return [Round(s, n, p, bool(e), b, le, sd, f, sh, read_time(c), k) for s, n, p, e, b, le, sd, f, sh, c, k in rows][::-1]  # fmt: skip  # noqa: E501
+        return [
+            Round(
+                r[0], r[1], r[2], bool(r[3]), r[4], r[5], r[6], r[7], r[8],
+                created_at=read_time(r[9]), encoder=r[10], examples=r[11],
+            )
+            for r in reversed(rows)
+        ]  # fmt: skip
 
     def picks(self, session: int, number: int) -> list[Pick]:
         """Return the picks of a round, in order."""

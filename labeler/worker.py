@@ -56,7 +56,6 @@ class Worker:
         self._sessions: set[int] = set()  # in use since the start
         self._due: set[int] = set()  # to be looked at
         self._learning: int | None = None
-        self._examples: dict[int, int] = {}
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._serve, name="learner", daemon=True)
         self._child = Child(ws, on_news=self._news)
@@ -89,7 +88,7 @@ class Worker:
 
     def state(self) -> Literal["idle", "embedding", "learning"]:
         """Return what is being done now; learning comes first."""
-        if self._learning is not None:
+        if self._learning is not None or self._due:
             return "learning"
         return "embedding" if self._child.is_embedding() else "idle"
 
@@ -139,13 +138,11 @@ class Worker:
             return
         try:
             session = loop.get_session(ws, number)
-            linked = loop.link_examples(ws, session)
+            loop.link_examples(ws, session)
             used = ws.catalog.encoder()
             if ws.store.examples(number) and (used is None or ws.store.unembedded_examples(used[0])):
                 self._child.ensure()
-            seen = self._examples.get(number, 0)
-            if linked or learning.needs_round(ws, session, now=time.time(), examples_seen=seen):
-                self._examples[number] = learning.count_example_vectors(ws, session, used[0]) if used else 0
+            if learning.needs_round(ws, session, now=time.time()):
                 learning.learn(ws, session, now=time.time())
             self._problem = None
         except LabelerError as e:

@@ -131,8 +131,8 @@ def test_the_pool_runs_dry_without_an_error(tmp_path):
 def test_a_round_is_due_after_a_batch_when_cards_run_short_and_when_the_pool_grows(ws):
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
 
-    def due(examples_seen: int = 0) -> bool:
-        return learning.needs_round(ws, session, now=0.0, examples_seen=examples_seen)
+    def due() -> bool:
+        return learning.needs_round(ws, session, now=0.0)
 
     assert due()
     loop.learn(ws, session)
@@ -192,9 +192,9 @@ def test_another_encoder_makes_a_round_once_it_has_seen_half_the_pool(ws):
     ws.catalog.use_encoder("other", DIM)
     ws.vectors("other", DIM).append(rows[:200])
     ws.catalog.set_embedded("other", DIM, 100)
-    assert not learning.needs_round(ws, session, now=0.0, examples_seen=0)
+    assert not learning.needs_round(ws, session, now=0.0)
     ws.catalog.set_embedded("other", DIM, 200)
-    assert learning.needs_round(ws, session, now=0.0, examples_seen=0)
+    assert learning.needs_round(ws, session, now=0.0)
     made = loop.learn(ws, session)
     assert (made.encoder, made.pool) == ("other", 200)
     first = ws.store.rounds(session.id)[0]
@@ -209,3 +209,13 @@ def test_the_first_batch_is_neighbours_of_the_example_and_a_spread(ws):
     assert {p.reason for p in picks} == {"find", "spread", "audit"}
     likely = [p.item for p in picks if p.reason == "find"]
     assert sum(is_target(i) for i in likely) >= 0.8 * len(likely)
+
+
+def test_an_example_given_after_the_first_round_makes_another(ws):
+    session = loop.start_session(ws)
+    loop.learn(ws, session)
+    assert not learning.needs_round(ws, session, now=0.0)
+    ws.store.link_example(ws.store.add_example(session.id, "hash", "a.png", 0), 10)
+    assert learning.needs_round(ws, session, now=0.0)
+    loop.learn(ws, session)
+    assert not learning.needs_round(ws, session, now=0.0)

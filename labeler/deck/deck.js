@@ -496,7 +496,8 @@ class Screen {
   }
 
   showPanel(session, f) {
-    const rounds = (session.rounds ?? []).slice(-60);
+    const all = session.rounds ?? [];
+    const rounds = all.filter((r, i) => r.shown !== all[i + 1]?.shown).slice(-60); // without rounds that showed nothing
     const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
     const e = session.estimate;
     const [share, low, high] = [e?.share, e?.low, e?.high].map((x) => `${Math.round(x * 100)} %`);
