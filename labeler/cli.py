@@ -311,18 +311,15 @@ def _close_at_end(ws: "Workspace") -> "Workspace":
 
 def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
     from labeler import places
-    from labeler.demo import TILES, draw_demo
+    from labeler.demo import FIRST, draw_demo
 
     if where.is_dir() and not places.is_workspace(where) and any(p.name != "images" for p in where.iterdir()):
         raise BadInput(
             f"{where} holds other things and is no workspace.", "Give a new folder to --workspace."
         )
-    if quiet:
-        draw_demo(folder)
-        return
-    click.echo("No --images were given: drawing a demonstration set.")
-    with click.progressbar(length=TILES, label="drawing", file=sys.stderr) as bar:
-        draw_demo(folder, report=lambda done, of: bar.update(1))
+    if not quiet:
+        click.echo("No --images were given: drawing a demonstration set.")
+    draw_demo(folder, most=FIRST)
 
 
 def _warn_disk(folder: Path) -> None:

@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 from labeler.images import save_atomic
 
 TILES, SIDE_PX, SEED = 600, 256, 1
+FIRST = 48  # tiles drawn before the first card is asked for; the rest follows while people label
 QUESTION = "Is this an island?"
 
 Kind = Literal["ocean", "island", "cloud", "coast"]
@@ -49,19 +50,29 @@ def demo_truth(seed: int = SEED, n: int = TILES) -> dict[str, bool]:
 
 
 def draw_demo(
-    folder: Path, *, seed: int = SEED, n: int = TILES, report: Callable[[int, int], None] | None = None
-) -> None:
-    """Draw the tiles that are not in `folder` yet: 600 take seconds. The same seed, the same tiles.
+    folder: Path,
+    *,
+    seed: int = SEED,
+    n: int = TILES,
+    most: int = TILES,
+    is_over: Callable[[], bool] = lambda: False,
+) -> int:
+    """Draw tiles that are not in `folder` yet, and return how many. The same seed, the same tiles.
 
-    report  called with (drawn, of how many) after each tile.
+    n     how many the set has. most  how many of those to draw now: 600 take ten seconds on two cores.
+    is_over  asked before each tile; True ends the drawing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plans = [p for p in _plans(seed, n) if not (folder / p.name).exists()]
+    plans = [p for p in _plans(seed, n) if not (folder / p.name).exists()][:most]
+
+    def draw(plan: _Plan) -> bool:
+        if is_over():
+            return False
+        save_atomic(folder / plan.name, _draw(plan))
+        return True
+
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for done, (plan, data) in enumerate(zip(plans, pool.map(_draw, plans), strict=True), 1):
-            save_atomic(folder / plan.name, data)
-            if report is not None:
-                report(done, len(plans))
+        return sum(pool.map(draw, plans))
 
 
 def _plans(seed: int, n: int) -> list[_Plan]:

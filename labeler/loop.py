@@ -4,10 +4,11 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -231,8 +232,39 @@ def prepare(
     """
     from labeler import ingest
 
-    with ws.lock("index"):
-        ingest.run(ws, load=load or (lambda: load_encoder(ws)), report=report, stop=stop or Event())
+    stop = stop or Event()
+    encoder = cache(load or (lambda: load_encoder(ws)))
+    with ws.lock("index"), _drawing(ws, stop) as drawing:
+        if drawing:
+            early = _unfinished(report)
+            ingest.run(ws, load=encoder, report=early, stop=stop)
+            drawing.join()
+        if not stop.is_set():
+            ingest.run(ws, load=encoder, report=report, stop=stop)
+
+
+@contextlib.contextmanager
+def _drawing(ws: Workspace, stop: Event) -> Iterator[Thread | None]:
+    """Draw what the demonstration set still lacks while the block runs; None for a person's own images."""
+    from labeler.demo import draw_demo
+
+    if not is_drawn(ws):
+        yield None
+        return
+    over = Event()
+    folder = ws.images
+    thread = Thread(target=lambda: draw_demo(folder, is_over=lambda: stop.is_set() or over.is_set()))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        over.set()
+        thread.join()
+
+
+def _unfinished(report: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """Return `report` without the word that all is done: more is still being drawn."""
+    return lambda p: None if p.stage == "done" else report(p)
 
 
 # the deck ----------------------------------------------------------------------------------

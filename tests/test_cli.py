@@ -446,7 +446,7 @@ def test_one_server_per_workspace(here, served):
 
 
 def test_without_images_a_demonstration_set_is_drawn_and_said_to_be(here, served, monkeypatch):
-    def draw(folder, *, report=None, **_):
+    def draw(folder, **_):
         paint(folder)
 
     monkeypatch.setattr("labeler.demo.draw_demo", draw)
