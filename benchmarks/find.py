@@ -52,7 +52,7 @@ def settle(client: Client, session: int, seen: int) -> int:
         state = client.get(f"/api/session?session={session}")
         if state["round"] > seen and state["worker"] != "learning":
             return int(state["round"])
-        time.sleep(0.005)
+        time.sleep(0.02)
     return seen
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -420,6 +421,22 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
         "session": session_status(ws, session) if session else None,
         "integrity": problems or "ok",
     }
+
+
+COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
+_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, int, int]]" = weakref.WeakKeyDictionary()
+
+
+def pool_counts(ws: Workspace) -> tuple[int, int]:
+    """Return (image files, how many of them have a vector), at most a second old.
+
+    Counting walks over all files, and every deck asks every few seconds.
+    """
+    at, files, embedded = _counts.get(ws, (-np.inf, 0, 0))
+    if time.monotonic() - at > COUNTS_S:
+        files, embedded = ws.catalog.count_files(), count_embedded_files(ws)
+        _counts[ws] = (time.monotonic(), files, embedded)
+    return files, embedded
 
 
 def count_embedded_files(ws: Workspace) -> int:

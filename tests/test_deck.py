@@ -57,8 +57,14 @@ class Deck:
 
     def next(self, before):
         """Wait until another card than `before` can be answered; return its id."""
-        self.page.wait_for_selector(f"{READY}:not([data-card='{before}'])", timeout=10_000)
+        other = self.page.locator(f"{READY}:not([data-card='{before}'])")
+        until(lambda: other.count() or self.page.wait_for_timeout(10), say=self.scene)
         return self.card()
+
+    def scene(self):
+        """Return what the page shows, for a test that waited in vain."""
+        cards = self.page.locator(".card").evaluate_all("all => all.map((e) => e.outerHTML.slice(0, 260))")
+        return "\n".join([self.page.locator(".deck").inner_text(), *cards, *self.errors])
 
     def fingers(self, kind, *points, at=None):
         """Send one touch event; `at`: its own time in seconds, however slow this machine is."""

@@ -29,9 +29,10 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
     def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
         asked = loop.get_session(ws, session)
         person = visitor.person or ws.store.person_by_token(visitor.key)
+        images, embedded = loop.pool_counts(ws)
         return loop.session_status(ws, asked) | {
-            "embedded": loop.count_embedded_files(ws),
-            "images": ws.catalog.count_files(),
+            "embedded": embedded,
+            "images": images,
             "drawn": loop.is_drawn(ws),
             "can_undo": person is not None and ws.journal.can_undo(asked.id, person.id),
         }
