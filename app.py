@@ -3,7 +3,6 @@
 `labeler start` calls `serve`; `streamlit run app.py` finds `app` and serves the same.
 """
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -29,11 +28,8 @@ async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
     address = config.get_option("server.address") or "0.0.0.0"
     with ExitStack() as held:
         if not desk.is_locked:
-            named = os.environ.get(workspace.ENV)
-            opened = cli.open_default(Path(named) if named else None)
-            held.enter_context(opened.lock("server"))
-            os.environ[workspace.ENV] = str(opened.folder)
-        async with desk.serving(workspace.current(), shared=not people.is_loopback(address)):
+            cli.open_alone(held, address, config.get_option("server.port"))
+        async with desk.serving(workspace.current(), shared=not people.is_local(address)):
             yield
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -52,6 +53,9 @@ images_option = click.option(
 )
 encoder_option = click.option(
     "--encoder", metavar="builtin|DIR", help="What turns images into vectors: builtin, or a model's folder."
+)
+session_option = click.option(
+    "--session", type=click.IntRange(1), metavar="ID", help="Which question.  [default: the one started last]"
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 
@@ -142,13 +146,14 @@ def index(images: Path | None, workspace: Path | None, encoder: str | None, as_j
 
 @cli.command()
 @workspace_option
+@session_option
 @json_option
-def status(workspace: Path | None, as_json: bool) -> None:
+def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
     """Say where a workspace stands, and check that it is whole."""
     from labeler import loop
 
     ws = _find(workspace)
-    found = loop.status(ws)
+    found = loop.status(ws, None if session is None else loop.get_session(ws, session))
     if as_json:
         _print_json(found)
         return
@@ -167,6 +172,7 @@ def status(workspace: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @workspace_option
+@session_option
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl", "folders"]), required=True)
 @click.option(
     "--out",
@@ -188,6 +194,7 @@ def status(workspace: Path | None, as_json: bool) -> None:
 @json_option
 def export(
     workspace: Path | None,
+    session: int | None,
     kind: "Format",
     out: Path,
     how: "How | None",
@@ -208,12 +215,12 @@ def export(
     if predicted_from is None and kind != "folders" and not no_predicted:
         predicted_from = 0.0
     ws = _find(workspace)
-    session = loop.newest_session(ws)
-    report = loop.export(ws, session, format=kind, out=out, how=how or "copy", predicted_from=predicted_from)
+    asked = loop.get_session(ws, session)
+    report = loop.export(ws, asked, format=kind, out=out, how=how or "copy", predicted_from=predicted_from)
     if as_json:
         _print_json(_report_json(report))
         return
-    _say_export(ws, session, report)
+    _say_export(ws, asked, report)
 
 
 @cli.command()
@@ -260,6 +267,46 @@ def open_default(workspace: Path | None) -> "Workspace":
     return ws
 
 
+def open_alone(held: ExitStack, host: str, port: int) -> None:
+    """Open, lock and name the workspace for `streamlit run app.py`; what a person can mend ends it."""
+    from labeler import people, places
+    from labeler.workspace import ENV
+
+    named = os.environ.get(ENV)
+    try:
+        ws = open_default(Path(named) if named else None)
+        held.enter_context(ws.lock("server"))
+        os.environ[ENV] = str(ws.folder)
+        if not people.is_local(host):
+            click.echo(people.owner_link(ws, f"http://{places.reachable(host)}:{port}"))
+    except LabelerError as e:
+        click.echo(f"Error: {e.error}\n{e.do}", err=True)
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _follow() -> None:
+    """Draw how far the images are while the server runs, until they are all there."""
+    import time
+
+    from labeler import worker
+    from labeler.bar import Bar
+
+    bar = Bar(sys.stderr)
+    while True:
+        time.sleep(0.5)
+        running = worker.current()
+        if running is None:
+            continue
+        progress, problem = running.progress(), running.problem()
+        bar.show(progress)
+        if problem or progress.stage == "done":
+            bar.close()
+            if problem:
+                click.echo(problem, err=True)
+            return
+
+
 def _open_for_work(
     images: Path | None,
     workspace: Path | None,
@@ -271,7 +318,7 @@ def _open_for_work(
     """Return the workspace to work in, made if need be; no images named: they are drawn."""
     from labeler import loop, places
     from labeler.config import load_config
-    from labeler.images import SUFFIXES
+    from labeler.scan import walk
 
     drawn = False
     if images is not None:
@@ -289,7 +336,7 @@ def _open_for_work(
         click.echo(f"Workspace: {_short(where)}")
     if drawn:
         _draw(where, folder, quiet=quiet)
-    elif not places.has_images(folder, lambda name: Path(name).suffix.lower() in SUFFIXES):
+    elif next(walk(folder), None) is None:
         raise BadInput(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
@@ -430,10 +477,12 @@ def _leave_in(seconds: float, message: str) -> None:
 
 def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
     """Serve until Ctrl-C."""
+    import threading
+
     from labeler import people, places
     from labeler.workspace import ENV
 
-    shared = not people.is_loopback(host)
+    shared = not people.is_local(host)
     url = f"http://{places.reachable(host)}:{port}"
     link = people.owner_link(ws, url) if shared else url
     click.echo(f"\n  {link}\n")
@@ -447,6 +496,7 @@ def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
     site = places.load_site()
     if browser:
         places.open_browser(link, host, port)
+    threading.Thread(target=_follow, name="progress", daemon=True).start()
     try:
         site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
     except KeyboardInterrupt:

@@ -8,6 +8,18 @@ from typing import Any
 
 from labeler.errors import BadInput
 
+TYPES: dict[str, Any] = {  # Any: a type, or several
+    "images": str | None,
+    "encoder": str,
+    "batch_size": int,
+    "audit_share": int | float,
+    "lease_s": int,
+    "near_duplicate_cos": int | float,
+    "max_megapixels": int,
+    "sample_size": int,
+}
+WORDS = {str: "text", str | None: "text", int: "a whole number", int | float: "a number"}
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -23,6 +35,10 @@ class Config:
     sample_size: int = 100_000  # the representative sample on which doubt is scored
 
     def __post_init__(self) -> None:
+        for name, kind in TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise BadInput(f"{name} is {value!r}, which it can't be.", f"Give {WORDS[kind]}.")
         if not 0 <= self.audit_share <= 1:
             raise BadInput(f"audit_share is {self.audit_share}.", "Give a share from 0 to 1.")
         if not 1 <= self.batch_size <= 1000:

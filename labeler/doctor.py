@@ -107,8 +107,7 @@ def _port(host: str, port: int) -> Finding:
     try:
         if places.is_free(host, port):
             return Finding("port", "ok", f"{port} on {host} is free")
+        other = places.free_port(host, port)
     except BadInput as e:
         return Finding("port", "bad", str(e))
-    return Finding(
-        "port", "note", f"{port} on {host} is taken; labeler start would use {places.free_port(host, port)}"
-    )
+    return Finding("port", "note", f"{port} on {host} is taken; labeler start would use {other}")

@@ -50,17 +50,17 @@ DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
 
 
 def sessions(ws: Workspace) -> list[Session]:
-    """Return every session, newest first."""
+    """Return every session, the one started last first."""
     return ws.store.sessions()
 
 
 def get_session(ws: Workspace, number: int | None = None) -> Session:
-    """Return a session, the newest for None. Raises Missing."""
+    """Return a session, the one started last for None. Raises Missing."""
     return ws.store.session(number)
 
 
 def newest_session(ws: Workspace) -> Session:
-    """Return the newest session. Raises Missing before the first."""
+    """Return the session started last. Raises Missing before the first."""
     return ws.store.session(None)
 
 
@@ -70,17 +70,32 @@ def start_session(
     labels: Sequence[str] | None = None,
     goal: Goal | None = None,
 ) -> Session:
-    """Return the session to go on with: the newest that has this question and these labels, else a new one.
+    """Return the session to go on with, from now on the one that is meant where none is named.
 
-    None means "whatever it was": without any of them the newest session goes on.
+    That is the last one with this question whose labels begin with these, by the names they have
+    or had; None means "whatever it was". Else a new one. Another goal changes the session's goal.
     """
     for old in ws.store.sessions():
-        same = (question is None or old.question == question.strip()) and (
-            labels is None or old.labels == tuple(labels)
-        )
-        if same and (goal is None or old.goal == goal):
-            return old
-    return new_session(ws, question or QUESTION, labels or LABELS, goal or "find")
+        if question is not None and old.question != question.strip():
+            continue
+        if labels is not None and not _are_labels(ws, old, labels):
+            continue
+        if goal is not None and goal != old.goal:
+            set_goal(ws, old, goal)
+        return use_session(ws, old)
+    return new_session(
+        ws, QUESTION if question is None else question, LABELS if labels is None else labels, goal or "find"
+    )
+
+
+def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
+    numbers = ws.store.label_numbers(session.id)
+    return [numbers.get(name) for name in names] == list(range(len(names)))
+
+
+def use_session(ws: Workspace, session: Session) -> Session:
+    """Make a session the one that is meant where none is named, and return it."""
+    return ws.store.use_session(session)
 
 
 def new_session(ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find") -> Session:
@@ -150,7 +165,7 @@ def add_example(
     return ws.catalog.item_by_hash(content_hash)
 
 
-def open_picture(ws: Workspace, data: bytes, *, name: str = "the picture") -> "Image":
+def open_picture(ws: Workspace, data: bytes, *, name: str = "The picture") -> "Image":
     """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
     try:
         return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
@@ -367,7 +382,7 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
         raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
     gone = set(ws.catalog.absent())
     ids, cos = Exact(ws.vectors(key, dim).rows(0, n)).search(query, min(n, max(0, k) + len(gone)))
-    found = [(int(i), float(c)) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
+    found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
     return found[: max(0, k)]
 
 
@@ -424,19 +439,19 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
 
 
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
-_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, int, int]]" = weakref.WeakKeyDictionary()
+_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = weakref.WeakKeyDictionary()
 
 
-def pool_counts(ws: Workspace) -> tuple[int, int]:
-    """Return (image files, how many of them have a vector), at most a second old.
+def pool_counts(ws: Workspace) -> tuple[int, int, int]:
+    """Return (image files, how many of them have a vector, distinct images), at most a second old.
 
     Counting walks over all files, and every deck asks every few seconds.
     """
-    at, files, embedded = _counts.get(ws, (-np.inf, 0, 0))
+    at, counts = _counts.get(ws, (-np.inf, (0, 0, 0)))
     if time.monotonic() - at > COUNTS_S:
-        files, embedded = ws.catalog.count_files(), count_embedded_files(ws)
-        _counts[ws] = (time.monotonic(), files, embedded)
-    return files, embedded
+        counts = (ws.catalog.count_files(), count_embedded_files(ws), ws.catalog.count_present())
+        _counts[ws] = (time.monotonic(), counts)
+    return counts
 
 
 def count_embedded_files(ws: Workspace) -> int:

@@ -53,7 +53,10 @@ def owner_token(ws: Workspace) -> str:
     try:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        token = path.read_text("ascii").strip()
+        token = path.read_text("ascii", "replace").strip()
+        if not TOKEN.match(token):  # written halfway
+            path.unlink()
+            return owner_token(ws)
     else:
         token = secrets.token_urlsafe(32)
         with open(fd, "w", encoding="ascii") as f:
@@ -81,6 +84,11 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def is_local(host: str) -> bool:
+    """Return whether a server that listens on `host` is for this machine alone, under its own names."""
+    return host.lower().strip("[]") in ("localhost", "127.0.0.1", "::1")
 
 
 def is_direct(headers: Mapping[str, str], peer: str | None) -> bool:

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -43,11 +42,6 @@ def check_images(folder: Path) -> Path:
     except OSError as e:
         raise BadInput(f"The folder {images} can't be read: {e.strerror}.", "Check the disk.") from e
     return images
-
-
-def has_images(folder: Path, is_image: Callable[[str], bool]) -> bool:
-    """Return whether a folder or one below it holds a file whose name is an image's."""
-    return any(is_image(f) for _, _, files in os.walk(folder) for f in files)
 
 
 # the workspace -----------------------------------------------------------------------------
@@ -189,8 +183,10 @@ def is_free(host: str, port: int) -> bool:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             s.bind(address)
     except OSError as e:
-        if e.errno in (errno.EADDRINUSE, errno.EACCES):
+        if e.errno == errno.EADDRINUSE:
             return False
+        if e.errno == errno.EACCES:
+            raise BadInput(f"Port {port} needs an administrator's rights.", "Give one above 1023.") from e
         raise BadInput(
             f"{host} is not an address of this machine.", "Give 127.0.0.1 or 0.0.0.0 to --host."
         ) from e

@@ -63,7 +63,8 @@ CREATE TABLE sessions (
   seed INTEGER NOT NULL,
   batch_size INTEGER NOT NULL,
   config TEXT NOT NULL,
-  created_at TEXT NOT NULL
+  created_at TEXT NOT NULL,
+  used INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE label_names (

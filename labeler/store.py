@@ -52,8 +52,8 @@ class Store:
         )
         with transaction(self.conn) as conn:
             cursor = conn.execute(
-                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at)
-                   VALUES (?,?,?,?,?,?)""",
+                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at, used)
+                   VALUES (?,?,?,?,?,?, (SELECT coalesce(max(used), 0) + 1 FROM sessions))""",
                 (checked.question, goal, seed, config.batch_size, json.dumps(asdict(config)), created),
             )
             number = int(cursor.lastrowid or 0)
@@ -64,8 +64,8 @@ class Store:
         return self.session(number)
 
     def session(self, number: int | None = None) -> Session:
-        """Return a session, the newest one for None. Raises Missing when there is none."""
-        where = "ORDER BY id DESC LIMIT 1" if number is None else "WHERE id = ?"
+        """Return a session, the one started last for None. Raises Missing when there is none."""
+        where = "ORDER BY used DESC LIMIT 1" if number is None else "WHERE id = ?"
         row = None
         if number is None or 0 < number < 2**62:
             row = self.conn.execute(
@@ -80,9 +80,17 @@ class Store:
         return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]))
 
     def sessions(self) -> list[Session]:
-        """Return every session, newest first."""
-        ids = self.conn.execute("SELECT id FROM sessions ORDER BY id DESC").fetchall()
+        """Return every session, the one started last first."""
+        ids = self.conn.execute("SELECT id FROM sessions ORDER BY used DESC").fetchall()
         return [self.session(i) for (i,) in ids]
+
+    def use_session(self, session: Session) -> Session:
+        """Make a session the one started last, which is meant where none is named; return it."""
+        with transaction(self.conn) as conn:
+            conn.execute(
+                "UPDATE sessions SET used = (SELECT max(used) + 1 FROM sessions) WHERE id = ?", (session.id,)
+            )
+        return self.session(session.id)
 
     def set_goal(self, session: Session, goal: Goal) -> Session:
         """Change what a session leans on from the next round on; rounds keep the goal they had."""

@@ -35,6 +35,12 @@ def frame() -> None:
     st.html(HERE / "pages.css")
 
 
+def drawn_badge() -> None:
+    """Say that the images are drawn, where they are."""
+    if loop.is_drawn(workspace.current()):
+        st.badge("drawn", help="The demonstration set: pictures that the program has drawn.")
+
+
 def full_height() -> None:
     """Give the whole window below the bar to the deck, and let nothing scroll under it."""
     st.html(HERE / "full.css")
@@ -95,8 +101,10 @@ def current() -> tuple[Workspace, Session]:
 
 
 def choose(session: Session) -> None:
-    """Go on with this session in this tab."""
+    """Go on with this session: in this tab, and wherever none is named."""
+    loop.use_session(workspace.current(), session)
     st.session_state["session"] = session.id
+    stir(session)
 
 
 def stir(session: Session) -> None:
@@ -204,7 +212,7 @@ def phone(ws: Workspace, session: Session) -> None:
     with card("phone"):
         st.subheader("On a phone")
         host = config.get_option("server.address") or "0.0.0.0"
-        if people.is_loopback(host):
+        if people.is_local(host):
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
             st.code("labeler start --host 0.0.0.0", language=None)
             return

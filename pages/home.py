@@ -30,4 +30,6 @@ with st.container(key="nav", horizontal=True):
             st.page_link(other)
 ui.said()
 with ui.errors():
+    if page in pages[2:]:
+        ui.drawn_badge()
     page.run()

@@ -308,6 +308,22 @@ def test_a_held_key_and_a_double_press_answer_once(decks):
     deck.stored(yes=1, no=1)
 
 
+SOON = """async () => {
+  const top = () => document.querySelector(".card[data-place='0'][data-ready]")?.dataset.card;
+  const first = top();
+  dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  while (!top() || top() === first) await new Promise((done) => setTimeout(done, 4));
+  document.querySelector("[data-value=no]").click();
+}"""
+
+
+def test_a_button_soon_after_a_key_is_an_answer(decks):
+    """The guard against double presses swallowed any button within 150 ms of any answer."""
+    deck = decks().open()
+    deck.page.evaluate(SOON)
+    deck.stored(yes=1, no=1)
+
+
 # looking closer -------------------------------------------------------------------------------
 
 

@@ -31,7 +31,20 @@ def test_start_session_goes_on_with_the_same_question_and_makes_another_for_a_ne
     other = loop.start_session(ws, "Is this a cloud?")
     assert other.id != first.id
     assert loop.start_session(ws, "Is this an island?", ["yes", "no"]) == first
-    assert [s.id for s in loop.sessions(ws)] == [other.id, first.id]
+    assert [s.id for s in loop.sessions(ws)] == [first.id, other.id]
+    assert loop.newest_session(ws) == first
+
+
+def test_another_goal_or_a_label_added_since_does_not_begin_a_new_session(ws):
+    first = loop.start_session(ws, "Is this an island?", ["yes", "no"], "find")
+    loop.add_label(ws, first, "cloud")
+    loop.rename_label(ws, first, "yes", "island")
+    again = loop.start_session(ws, "Is this an island?", ["yes", "no"], "classify")
+    assert (again.id, again.goal, again.labels) == (first.id, "classify", ("island", "no", "cloud"))
+    assert loop.start_session(ws, goal="find").id == first.id
+    assert loop.start_session(ws, "Is this an island?", ["no", "yes"]).id != first.id
+    with pytest.raises(BadInput, match="question is empty"):
+        loop.start_session(ws, "")
 
 
 def test_an_example_in_the_pool_is_a_card_and_an_answer(ws):

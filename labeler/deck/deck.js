@@ -21,8 +21,8 @@ const REFILL = 14; // ask for more below this: ten stay decoded while they trave
 const IN_PAGE = 2; // cards in the document: the top one and, under it, the next one, painted already
 const GROUP = 50; // answers in one request
 const GATHER_MS = 150; // answers given within this time travel together
-const BOUNCE_MS = 120; // an opposite swipe this soon is a finger bouncing
-const SLIP_MS = 150; // a button pressed again this soon is a slip
+const BOUNCE_MS = 120; // a swipe back this soon after a swipe is a finger bouncing
+const SLIP_MS = 150; // the same button pressed again this soon is a slip
 const FIGURES_MS = 4000; // figures are asked for at most this often
 const LEASE_MS = 120_000; // cards held are claimed again after this time
 const MAX_ZOOM = 8;
@@ -713,10 +713,10 @@ class Deck {
     this.history = []; // answers that can be taken back without asking the server
     this.done = new Set(); // cards answered or given up here: never shown again
     this.local = []; // what the server's figures don't contain yet
-    this.last = { at: -1e9, way: null };
+    this.last = { at: -1e9, by: null }; // when and how the last answer was given
     Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9 });
     this.screen = new Screen(root, this.options.mode, {
-      press: (c) => { if (now() - this.last.at > SLIP_MS) this.answer(c); },
+      press: (c) => { if (this.last.by !== c || now() - this.last.at > SLIP_MS) this.answer(c, [0, 0, 0], c); },
       undo: () => this.undo(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
     });
     this.mover = new Mover(this.screen, this.queue);
@@ -949,14 +949,15 @@ class Deck {
 
   drop(dx, dy, vx, vy, at) {
     const way = verdict(dx, dy, vx, vy, this.mover.reach);
-    const bounced = way === { right: "left", left: "right" }[this.last.way] && at - this.last.at < BOUNCE_MS;
+    const bounced = way && way === { right: "left", left: "right" }[this.last.by] && at - this.last.at < BOUNCE_MS;
     const choice = way && !bounced && this.choices.find((c) => c.way === way);
-    if (!choice || !this.answer(choice, [dx, dy, Math.hypot(vx, vy)])) this.mover.spring();
+    if (!choice || !this.answer(choice, [dx, dy, Math.hypot(vx, vy)], way)) this.mover.spring();
     else this.last.at = at;
   }
 
-  /** Answer the top card; false when there is none that has been seen. @param {Choice} choice */
-  answer(choice, motion = [0, 0, 0]) {
+  /** Answer the top card; false when there is none that has been seen. `by`: the way of a swipe, or the choice whose
+   *  button was pressed. @param {Choice} choice */
+  answer(choice, motion = [0, 0, 0], by = null) {
     const [held] = this.queue;
     if (!held?.painted || this.busy || !this.mover.ready) return false;
     const at = now();
@@ -967,7 +968,7 @@ class Deck {
     this.mover.spring();
     this.showTop();
     this.mover.appear();
-    this.last = { at, way: choice.way };
+    this.last = { at, by };
     const { card, item } = held.info;
     const answer = this.sender.add({ session: String(this.session.id), card, item, label: choice.value, ms: Math.round(at - held.shownAt), shown: held.info });
     this.done.add(card);

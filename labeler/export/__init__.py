@@ -74,8 +74,8 @@ def check_out(format: Format, data: ExportData, out: Path) -> bool:
 
     Raises BadInput or Conflict for a place that an export must not go to.
     """
-    images = data.images.resolve()
-    if out.resolve() == images or images in out.resolve().parents:
+    images, real = Path(os.path.realpath(data.images)), Path(os.path.realpath(out))
+    if real == images or images in real.parents:
         raise BadInput(
             f"{out} lies inside the folder of images.", "Give an --out elsewhere; images are only read."
         )

@@ -29,10 +29,12 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
     def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
         asked = loop.get_session(ws, session)
         person = visitor.person or ws.store.person_by_token(visitor.key)
-        images, embedded = loop.pool_counts(ws)
+        images, embedded, items = loop.pool_counts(ws)
         return loop.session_status(ws, asked) | {
             "embedded": embedded,
             "images": images,
+            "items": items,
+            "workspace": desk.stamp,
             "drawn": loop.is_drawn(ws),
             "can_undo": person is not None and ws.journal.can_undo(asked.id, person.id),
         }
@@ -76,12 +78,19 @@ async def get_cards(
     cards = await desk.write(
         lambda ws: loop.next_cards(ws, loop.get_session(ws, session), person.id, n, have=held)
     )
+    if len(cards) < n:
+        desk.worker.poke(await _number(desk, session))
     return JSONResponse({"cards": [card_json(card, desk.stamp, owner=visitor.owner) for card in cards]})
+
+
+async def _number(desk: Desk, session: int | None) -> int:
+    """Return the session that is meant."""
+    return session or (await desk.read(loop.newest_session)).id
 
 
 async def _round(desk: Desk, session: int | None) -> None:
     """Wait a moment for a round that is being learned: its cards are better than those left over."""
-    number = session or (await desk.read(loop.newest_session)).id
+    number = await _number(desk, session)
     for _ in range(round(ROUND_WAIT_S / POLL_S)):
         if not desk.worker.is_busy(number):
             return
