@@ -187,7 +187,10 @@ def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     if len(ids) < k:
         rest = _without(pool.candidates, ids)
         more = rng.choice(rest, k - len(ids), replace=False)
-        ids, p = np.concatenate([ids, more]), np.concatenate([p, np.full(len(more), len(more) / len(rest))])
+        ids = np.concatenate([ids, more])
+        again = len(more) / len(rest)  # whoever was not drawn from its cluster has this second chance
+        alone = 1 / np.bincount(of)[of[np.searchsorted(pool.candidates, ids)]]
+        p = alone + (1 - alone) * again
     return _picks(ids, "spread", p_chosen=p)
 
 
@@ -208,6 +211,8 @@ def _mix(pool: Pool, goal: Goal) -> dict[Why, float]:
     """Return the shares of the cards that are not audit, adding up to 1."""
     if pool.target is not None:
         return MIX[goal] if pool.doubt is not None else {"find": 1.0}
+    if pool.doubt is not None and goal == "classify":
+        return {"uncertain": 0.9, "spread": 0.1}
     return FIRST_MIX if _has_like(pool) else {"spread": 1.0}
 
 

@@ -10,6 +10,10 @@ from hashlib import blake2b
 from labeler.domain import Item
 from labeler.schema import transaction
 
+# Reasons that may be gone the next time although the file is the same: rights, disk, memory, a copy.
+PASSING = ("permission", " disk ", "memory", "still being written")
+RETRIED = " OR ".join(f"coalesce(reason, '') LIKE '%{words}%'" for words in PASSING)
+
 
 @dataclass(frozen=True, slots=True)
 class SeenFile:
@@ -75,30 +79,27 @@ class Catalog:
         row = self.conn.execute("SELECT coalesce(max(scan), 0) + 1 FROM files").fetchone()
         return int(row[0])
 
-    def note_files(self, scan: int, files: Sequence[SeenFile]) -> int:
-        """Note files met by a scan and return how many are new or changed.
+    def note_files(self, scan: int, files: Sequence[SeenFile]) -> None:
+        """Note files met by a scan; those that are new or changed wait to be read.
 
         An unchanged file (same size and mtime) keeps its item, or its reason for being set
-        aside; one that could not be opened is tried again each time.
+        aside; one whose reason was not in the file (RETRIED) is tried again each time.
         """
         rows = []
         for f in files:
             path, raw = shown_path(f.path)
             rows.append((path, raw, f.size, f.mtime_ns, _rank(path), scan))
         with transaction(self.conn) as conn:
-            before = conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0]
             conn.executemany(
-                """INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
+                f"""INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
                    ON CONFLICT(path) DO UPDATE SET scan = excluded.scan,
                      state = CASE WHEN size = excluded.size AND mtime_ns = excluded.mtime_ns
                                    AND state IN ('item', 'aside')
-                                   AND coalesce(reason, '') NOT LIKE '%permission%'
+                                   AND NOT ({RETRIED})
                              THEN state ELSE 'new' END,
                      size = excluded.size, mtime_ns = excluded.mtime_ns""",
                 rows,
             )
-            after = conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0]
-        return int(after - before)
 
     def end_scan(self, scan: int) -> int:
         """Mark files that this whole scan did not meet as gone; return how many are newly gone."""
@@ -283,6 +284,13 @@ class Catalog:
             path = os.fsdecode(raw) if raw is not None else shown
             (gone if state == "gone" else there).setdefault(item, []).append(path)
         return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
+
+    def last_path(self, item: int) -> str:
+        """Return where an item was last, also when that file holds something else by now."""
+        row = self.conn.execute(
+            "SELECT f.path, f.raw FROM items i JOIN files f ON f.id = i.file WHERE i.id = ?", (item,)
+        ).fetchone()
+        return "" if row is None else os.fsdecode(row[1]) if row[1] is not None else str(row[0])
 
     # encoders ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,3 @@ def dump_config(config: Config) -> str:
         text = _quoted(value) if isinstance(value, str) else str(value)
         lines.append(f"{name} = {text}")
     return "\n".join(lines) + ("\n" if lines else "")
-
-
-def with_flags(config: Config, **flags: Any) -> Config:  # Any: as load_config
-    """Return `config` with the flags that are not None in place."""
-    return replace(config, **{k: v for k, v in flags.items() if v is not None})

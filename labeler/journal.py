@@ -21,8 +21,8 @@ MOST_RECENT = 2000  # events looked at for the pace
 SKIP_PAUSE = 50  # cards answered before a skipped one may come back
 
 # An item is answered when somebody's current answer to it is a label or "unsure".
-ANSWERED = """EXISTS (SELECT 1 FROM events e WHERE e.session = :session AND e.item = {item}
-  AND e.kind IN ('label', 'unsure') AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))"""
+ANSWERED = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
+  AND e.kind IN ('label', 'unsure'))"""
 LEASED = """EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {item}
   AND c.lease_until > :now AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)))"""
@@ -30,6 +30,11 @@ SKIPPED = """EXISTS (SELECT 1 FROM answers s
   WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
   AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
        AND o.kind <> 'undo' LIMIT :pause)) < :pause)"""
+
+
+# What may be dealt now: not answered, held by nobody, not put off a moment ago, and still there.
+DEALABLE = f"""NOT {ANSWERED} AND NOT {LEASED} AND NOT {SKIPPED}
+  AND EXISTS (SELECT 1 FROM items i WHERE i.id = {{item}} AND i.present = 1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +87,9 @@ class Journal:
     ) -> list[Card]:
         """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
 
-        have  the cards that the person's deck still holds: their lease is extended and they
-              are not sent again. None: the deck is new (a reload), so the person's own
-              unanswered cards come first.
+        have  the cards that the person's deck still holds: their lease is extended, also when it
+              ran out and nobody else has the item, and they are not sent again.
+              None: the deck is new (a reload), so the person's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
         """
@@ -97,8 +102,10 @@ class Journal:
                 ids += self._own(conn, args, n)
             for card in have or ():
                 conn.execute(
-                    "UPDATE cards SET lease_until = :until WHERE id = :card AND session = :session"
-                    " AND person = :person AND lease_until > :now",
+                    """UPDATE cards SET lease_until = :until
+                       WHERE id = :card AND session = :session AND person = :person AND NOT EXISTS
+                         (SELECT 1 FROM cards o WHERE o.session = :session AND o.item = cards.item
+                            AND o.person <> :person AND o.lease_until > :now)""",
                     args | {"card": card},
                 )
             if ids:
@@ -136,23 +143,21 @@ class Journal:
         """Return (item, round, reason, p_chosen, score) of what to ask next."""
         if n <= 0:
             return []
-        free = " AND ".join(f"NOT {rule.format(item='x.item')}" for rule in (ANSWERED, LEASED))
-        there = "EXISTS (SELECT 1 FROM items i WHERE i.id = x.item AND i.present = 1)"
+        free = DEALABLE.format(item="x.item")
         newest = conn.execute(
             "SELECT coalesce(max(number), 0) FROM rounds WHERE session = :session", args
         ).fetchone()[0]
         args = args | {"round": newest, "n": n}
         asked = conn.execute(
             f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
-                WHERE x.session = :session AND {free} AND {there}
-                  AND NOT {SKIPPED.format(item="x.item")} GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
+                WHERE x.session = :session AND {free} GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
             args,
         ).fetchall()
         taken = {row[0] for row in asked}
         ranked = conn.execute(
             f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM picks x
-                WHERE x.session = :session AND x.round = :round AND {free} AND {there}
-                  AND NOT {SKIPPED.format(item="x.item")} ORDER BY x.place LIMIT :n + :taken""",
+                WHERE x.session = :session AND x.round = :round AND {free}
+                ORDER BY x.place LIMIT :n + :taken""",
             args | {"taken": len(taken)},
         ).fetchall()
         return (asked + [row for row in ranked if row[0] not in taken])[:n]
@@ -195,12 +200,12 @@ class Journal:
         return [i for (i,) in rows]
 
     def count_waiting(self, session: int, now: float) -> int:
-        """Return how many cards of the newest round nobody has been given yet."""
+        """Return how many cards of the newest round could be dealt now."""
         args = {"session": session, "now": now, "pause": SKIP_PAUSE}
         row = self.conn.execute(
             f"""SELECT count(*) FROM picks x WHERE x.session = :session
                   AND x.round = (SELECT max(number) FROM rounds WHERE session = :session)
-                  AND NOT {ANSWERED.format(item="x.item")} AND NOT {LEASED.format(item="x.item")}""",
+                  AND {DEALABLE.format(item="x.item")}""",
             args,
         ).fetchone()
         return int(row[0])
@@ -250,7 +255,9 @@ class Journal:
         )
 
     def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
-        """Take back the person's last answer given on a card; the same event id gives the same result.
+        """Take back the person's last answer; the same event id gives the same result.
+
+        An answer that was given without a card gets one, to be shown again.
 
         Raises Conflict when there is nothing to take back.
         """
@@ -266,7 +273,7 @@ class Journal:
             if row is None:
                 row = conn.execute(
                     """SELECT e.seq, e.item, e.kind, e.label, e.card FROM events e
-                       WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo' AND e.card IS NOT NULL
+                       WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo'
                          AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
                        ORDER BY e.seq DESC LIMIT 1""",
                     (session.id, person),
@@ -280,6 +287,7 @@ class Journal:
                     (event_id, session.id, row[1], row[0], person, row[4], at, at),
                 )
             _, item, kind, label, card = row
+            card = card or self.add_card(session.id, item, person, "asked", now)
             conn.execute(
                 "UPDATE cards SET lease_until = ?, person = ? WHERE id = ?", (now + lease_s, person, card)
             )
@@ -306,7 +314,7 @@ class Journal:
         """Return whether the person has an answer that undo would take back."""
         row = self.conn.execute(
             """SELECT EXISTS (SELECT 1 FROM events e WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo'
-                 AND e.card IS NOT NULL AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))""",
+                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))""",
             (session, person),
         ).fetchone()
         return bool(row[0])
@@ -397,9 +405,9 @@ class Journal:
         return int(row[0])
 
     def count_after(self, session: int, event: int) -> int:
-        """Return how many events came after this one, taken-back answers and their undos included."""
+        """Return how many answers came after this event, those taken back included."""
         row = self.conn.execute(
-            "SELECT count(*) FROM events WHERE session = ? AND seq > ?", (session, event)
+            "SELECT count(*) FROM events WHERE session = ? AND seq > ? AND kind <> 'undo'", (session, event)
         ).fetchone()
         return int(row[0])
 

@@ -1,26 +1,30 @@
 """Rounds: from answers and vectors to the next cards. With loop.py, the only user of `active`."""
 
 import io
-import os
 import threading
 import weakref
+import zipfile
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows
+from labeler import images
 from labeler.domain import Goal, Pick, Round, Session
+from labeler.errors import NotReady
 from labeler.journal import Answers
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.learner import Head
+    from active.representative import Pca
 
 LEARN_DIM = 256  # the head sees at most this many numbers per image
+BLOCK = 256  # rows that are turned at a time
 FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
 
 
@@ -28,13 +32,14 @@ FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
 class Space:
     """The rows that the head sees: unit vectors, turned to at most 256 dimensions by PCA.
 
-    basis  rows[:basis] fitted the PCA; 0: the vectors as they are.
+    basis  rows[:basis] fitted the PCA, `turn`; 0: the vectors as they are.
     rows   (n, d) of the items with id below n.
     """
 
     key: str
     basis: int
     rows: Rows
+    turn: "Pca | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class _Material:
     audit_share: float
     near_cos: float
     before: Ids
+    n_labels: int
+    sample_size: int
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store."""
@@ -72,17 +79,19 @@ class _Material:
 
     @classmethod
     def load(cls, path: Path) -> "_Material":
-        """Return what a round's file holds."""
-        with np.load(path, allow_pickle=False) as f:
-            return cls(
+        """Return what a round's file holds. Raises NotReady when that is gone or damaged."""
+        f = load_arrays(path)
+        if f is None:
+            raise NotReady(f"The round's file {path} is gone or damaged.", "It can't be drawn again.")
+        return cls(
                 left_out=f["left_out"], examples=f["examples"], n=int(f["n"]),
                 goal=cast(Goal, str(f["goal"])), batch_size=int(f["batch_size"]),
                 audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
-                before=f["before"],
+                before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
             )  # fmt: skip
 
 
-_spaces: "weakref.WeakKeyDictionary[Workspace, tuple[Space, object]]" = weakref.WeakKeyDictionary()
+_spaces: "weakref.WeakKeyDictionary[Workspace, Space]" = weakref.WeakKeyDictionary()
 _spaces_lock = threading.Lock()
 
 
@@ -106,59 +115,65 @@ def space(ws: Workspace) -> Space | None:
     stored = ws.vectors(key, dim)
     n = min(n, len(stored))
     with _spaces_lock:
-        old, turn = _spaces.get(ws, (None, None))
+        held = _spaces.get(ws)
         basis = basis_for(n, dim)
-        if old is None or old.key != key or old.basis != basis or len(old.rows) > n:
-            turn = _pca(ws, key, dim, basis)
-            old = Space(key, basis, np.empty((0, min(dim, LEARN_DIM) if basis else dim), np.float32))
-        if len(old.rows) < n:
-            new = stored.rows(len(old.rows), n)
-            old = Space(key, basis, np.concatenate([old.rows, _turned(turn, new)]))
-        _spaces[ws] = (old, turn)
-        return old
+        if held is None or held.key != key or held.basis != basis or len(held.rows) > n:
+            width = LEARN_DIM if basis else dim
+            held = Space(key, basis, np.empty((0, width), np.float32), _pca(ws, key, dim, basis))
+        if len(held.rows) < n:
+            whole = len(held.rows) // BLOCK * BLOCK
+            rows = np.concatenate([held.rows[:whole], _turned(held.turn, stored.rows(whole, n))])
+            held = Space(key, basis, rows, held.turn)
+        _spaces[ws] = held
+        return held
 
 
-def _turned(turn: object, rows: Rows) -> Rows:
-    """Return rows in the basis of `turn` (None: as they are)."""
-    from active.representative import Pca
+def _turned(turn: "Pca | None", rows: Rows) -> Rows:
+    """Return rows in the basis of `turn` (None: as they are).
 
-    return turn.apply(np.asarray(rows)) if isinstance(turn, Pca) else np.asarray(rows)
+    They are turned in blocks of one size, the last one filled up, so that a row comes out the
+    same to the last bit whether it came alone or with others.
+    """
+    if turn is None:
+        return np.asarray(rows)
+    out = np.empty((len(rows), turn.components.shape[1]), np.float32)
+    block = np.zeros((BLOCK, rows.shape[1]), np.float32)
+    for lo in range(0, len(rows), BLOCK):
+        part = rows[lo : lo + BLOCK]
+        block[: len(part)] = part
+        out[lo : lo + BLOCK] = turn.apply(block)[: len(part)]
+    return out
 
 
-def turned(ws: Workspace, rows: Rows) -> Rows:
-    """Return vectors of the encoder in use as the head sees them."""
-    space(ws)
-    with _spaces_lock:
-        return _turned(_spaces[ws][1], rows) if ws in _spaces else rows
-
-
-def _pca(ws: Workspace, key: str, dim: int, basis: int) -> object:
+def _pca(ws: Workspace, key: str, dim: int, basis: int) -> "Pca | None":
     """Return the PCA fitted on the first `basis` rows, from the cache when it is there."""
     if basis == 0:
         return None
     from active.representative import Pca, fit_pca
 
     path = ws.folder / "cache" / f"pca-{key}-{basis}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as f:
-            return Pca(mean=f["mean"], components=f["components"])
-    except (OSError, KeyError, ValueError):
-        pass
+    kept = load_arrays(path)
+    if kept is not None and kept.keys() >= {"mean", "components"}:
+        return Pca(mean=kept["mean"], components=kept["components"])
     made = fit_pca(np.asarray(ws.vectors(key, dim).rows(0, basis)), LEARN_DIM, np.random.default_rng(basis))
     save_arrays(path, mean=made.mean, components=made.components)
     return made
 
 
-def save_arrays(path: os.PathLike[str], **arrays: NDArray[np.generic]) -> None:
+def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
     """Write arrays to one file that is either whole or not there."""
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
-    target = os.fspath(path)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    half = f"{target}.{os.getpid()}.new"
-    with open(half, "wb") as f:
-        f.write(data.getvalue())
-    os.replace(half, target)
+    images.save_atomic(path, data.getvalue())
+
+
+def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whatever dtype was saved
+    """Return the arrays of a file, None when it is not there or damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as f:
+            return {name: f[name] for name in f.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
 # rounds ------------------------------------------------------------------------------------
@@ -195,6 +210,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
         left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
+        len(session.labels), ws.config.sample_size,
     )  # fmt: skip
     picks, head = _draw(ws, session, made, material, answers)
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
@@ -208,11 +224,11 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
 
 
-def _rows_then(ws: Workspace, made: Round) -> tuple[Rows, object]:
+def _rows_then(ws: Workspace, made: Round) -> "tuple[Rows, Pca | None]":
     """Return the pool's rows as a round saw them, and the turn into its basis."""
     sp = space(ws)
     if sp is not None and sp.key == made.encoder and sp.basis == made.basis:
-        return sp.rows[: made.pool], _spaces[ws][1]
+        return sp.rows[: made.pool], sp.turn
     assert made.encoder is not None
     dim = ws.catalog.encoder_dim(made.encoder)
     turn = _pca(ws, made.encoder, dim, made.basis)
@@ -241,7 +257,7 @@ def _labeled(
     material: _Material,
     answers: Answers,
     rows: Rows,
-    turn: object,
+    turn: "Pca | None",
 ) -> tuple[Rows, NDArray[np.int64], Rows]:
     """Return the labeled rows, their label numbers, and the target's examples, from the pool and outside."""
     known = (answers.labels >= 0) & (answers.items < made.pool)
@@ -270,12 +286,12 @@ def _choose(
         from active.learner import doubt, fit_head
 
         head = fit_head(x, y, pool=rows, rng=rng)
-        probs = all_labels(head, rows, len(session.labels))
-        target, doubts = probs[:, 0], doubt(probs)
+        probs = all_labels(head, rows, material.n_labels)
+        target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample_of(ws, made, rows), before=material.before,
+        sample=sample_of(ws, made, rows, material.sample_size), before=material.before,
     )  # fmt: skip
     picks = choose(
         pool, goal=material.goal, n=material.n, batch_size=material.batch_size,
@@ -302,27 +318,26 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
     return out
 
 
-_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int], Ids]]" = (
+_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int, int, int], Ids]]" = (
     weakref.WeakKeyDictionary()
 )
 
 
-def sample_of(ws: Workspace, made: Round, rows: Rows) -> Ids:
+def sample_of(ws: Workspace, made: Round, rows: Rows, k: int) -> Ids:
     """Return the items on which doubt is scored: the k-means sample that stands for the pool.
 
     A pool smaller than the sample is its own. The sample is drawn for the pool's size rounded
     down to a power of two, and kept, so that a growing pool does not draw it every round.
     """
-    if len(rows) <= ws.config.sample_size:
+    if len(rows) <= k:
         return np.arange(len(rows), dtype=np.int64)
-    size = 2 ** int(np.log2(len(rows)))
-    size = size if size > ws.config.sample_size else len(rows)
-    key = (made.encoder, size)
+    size = max(2 ** int(np.log2(len(rows))), k + 1)
+    key = (made.encoder, made.basis, size, k)
     held = _samples.get(ws)
     if held is None or held[0] != key:
         from active.representative import representative
 
-        held = (key, representative(rows[:size], ws.config.sample_size, np.random.default_rng(size))[0])
+        held = (key, representative(rows[:size], k, np.random.default_rng(size))[0])
         _samples[ws] = held
     return held[1]
 
@@ -347,7 +362,15 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
     waiting = journal.count_waiting(session.id, now)
-    return waiting < session.batch_size and (fresh > 0 or pool > last.pool)
+    return waiting < session.batch_size and _count_candidates(ws, session, pool, now) > waiting
+
+
+def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:
+    """Return how many items of the pool a round made now could ask about."""
+    journal = ws.journal
+    out = {*journal.answers(session.id).items.tolist(), *journal.held(session.id, now)}
+    out |= {*journal.skipped(session.id), *ws.catalog.absent()}
+    return pool - len([i for i in out if i < pool])
 
 
 def _count_examples(ws: Workspace, session: Session, key: str) -> int:
@@ -364,11 +387,8 @@ def predict(ws: Workspace, session: Session) -> Predictions | None:
     for made in reversed(ws.store.rounds(session.id, last=20)):
         if sp is None or made.encoder != sp.key:
             continue
-        try:
-            with np.load(ws.round_file(session.id, made.number), allow_pickle=False) as f:
-                arrays = {k[5:]: f[k] for k in f.files if k.startswith("head_")}
-        except OSError:
-            continue
+        stored = load_arrays(ws.round_file(session.id, made.number)) or {}
+        arrays = {k[5:]: v for k, v in stored.items() if k.startswith("head_")}
         if arrays:
             rows = sp.rows if made.basis == sp.basis else _rows_then(ws, made)[0]
             head = Head.from_arrays(arrays)

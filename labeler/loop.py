@@ -17,7 +17,6 @@ import numpy as np
 from active.arrays import Rows
 from labeler import images, learning
 from labeler.domain import (
-    UNSURE,
     Card,
     Goal,
     Item,
@@ -439,7 +438,9 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
 
 
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
-_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = weakref.WeakKeyDictionary()
+_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def pool_counts(ws: Workspace) -> tuple[int, int, int]:
@@ -478,8 +479,3 @@ def check(ws: Workspace) -> list[str]:
     if len(sample) and not np.allclose(np.linalg.norm(sample, axis=1), 1, atol=1e-3):
         problems.append(f"{stored.path.name} holds vectors that are not of length 1.")
     return problems
-
-
-def unsure_or(session: Session, label: int) -> str:
-    """Return the name of a label number; -1 is unsure."""
-    return UNSURE if label < 0 else session.labels[label]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from labeler import learning
 from labeler.catalog import shown_path
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
+from labeler.journal import Answers
+from labeler.schema import snapshot
 from labeler.workspace import Workspace
 
 Order = Literal["newest", "oldest", "surest", "doubtful"]
@@ -42,16 +45,20 @@ class Grid:
     total: int
 
 
-def predicted(ws: Workspace, session: Session) -> tuple[Ids, Ids, NDArray[np.float32]]:
+def predicted(
+    ws: Workspace, session: Session, answers: Answers | None = None
+) -> tuple[Ids, Ids, NDArray[np.float32]]:
     """Return (items, label numbers, probabilities) of what nobody was asked; empty before the first head.
 
+    answers  the labels at the moment that is meant; None: now.
     Items whose files are gone, and those with an answer (also "unsure"), are left out.
     """
     made = learning.predict(ws, session)
     if made is None:
         none = np.empty(0, np.int64)
         return none, none, np.empty(0, np.float32)
-    out = np.concatenate([ws.journal.answers(session.id).items, np.array(ws.catalog.absent(), np.int64)])
+    answers = ws.journal.answers(session.id) if answers is None else answers
+    out = np.concatenate([answers.items, np.array(ws.catalog.absent(), np.int64)])
     items = np.setdiff1d(np.arange(len(made.probs), dtype=np.int64), out)
     probs = made.probs[items]
     return items, probs.argmax(1).astype(np.int64), probs.max(1)
@@ -135,36 +142,43 @@ def export(
     Byte-identical files have a row each. Raises BadInput or Conflict for a place that can't be written.
     """
     about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from)
-    paths = ws.catalog.paths()
-    rows = _label_rows(ws, session, paths, predicted_from)
-    return write(format, ExportData(ws.images, about, rows, _event_rows(ws, session, paths)), out, how)
+    with snapshot(ws.journal.conn):
+        paths = ws.catalog.paths()
+        answers, votes = ws.journal.answers(session.id), ws.journal.votes(session.id)
+        none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+        guesses = none if predicted_from is None else predicted(ws, session, answers)
+        events = list(_event_rows(ws, session, paths))
+    rows = _label_rows(session, paths, answers, votes, guesses, predicted_from or 0.0)
+    return write(format, ExportData(ws.images, about, rows, events), out, how)
 
 
 def _label_rows(
-    ws: Workspace, session: Session, paths: dict[int, list[str]], predicted_from: float | None
+    session: Session,
+    paths: dict[int, list[str]],
+    answers: Answers,
+    votes: dict[int, tuple[int, datetime]],
+    guesses: tuple[Ids, Ids, NDArray[np.float32]],
+    predicted_from: float,
 ) -> Iterator[LabelRow]:
-    answers = ws.journal.answers(session.id)
-    votes = ws.journal.votes(session.id)
+    """Yield a row per file. What a file held before its content changed has no file, and no row."""
     for item, number in zip(answers.items.tolist(), answers.labels.tolist(), strict=True):
         name = UNSURE if number < 0 else session.labels[number]
         count, at = votes[item]
-        for path in paths.get(item, [""]):
+        for path in paths.get(item, []):
             yield LabelRow(item, path, name, "person", None, count, at)
-    if predicted_from is None:
-        return
-    items, numbers, p = predicted(ws, session)
+    items, numbers, p = guesses
     for item, number, sure in zip(items.tolist(), numbers.tolist(), p.tolist(), strict=True):
         if sure >= predicted_from:
-            for path in paths.get(item, [""]):
+            for path in paths.get(item, []):
                 yield LabelRow(item, path, session.labels[number], "predicted", sure, 0, None)
 
 
 def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) -> Iterator[EventRow]:
     names = ws.store.people_names()
     for e in ws.journal.log(session):
+        path = paths[e.item][0] if e.item in paths else ws.catalog.last_path(e.item)
         yield EventRow(
-            e.id, e.item, paths.get(e.item, [""])[0], e.answer, names[e.person], e.at,
-            e.ms, e.card, e.reason, e.p_chosen, e.round,
+            e.id, e.item, path, e.answer, names[e.person], e.at, e.ms, e.card, e.reason, e.p_chosen, e.round,
         )  # fmt: skip
 
 

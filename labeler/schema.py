@@ -124,6 +124,7 @@ CREATE TABLE cards (
   leased_at REAL NOT NULL,
   lease_until REAL NOT NULL
 ) STRICT;
+CREATE INDEX cards_session ON cards(session);
 CREATE INDEX cards_item ON cards(session, item);
 CREATE INDEX cards_person ON cards(session, person, lease_until);
 
@@ -141,6 +142,7 @@ CREATE TABLE events (
   ms INTEGER,
   received_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX events_session ON events(session);
 CREATE INDEX events_item ON events(session, item, person);
 CREATE INDEX events_person ON events(session, person, seq);
 CREATE INDEX events_card ON events(card);
@@ -257,6 +259,16 @@ def _migrate(db: "sqlite_utils.Database") -> None:
             raise
 
 
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Let everything that the block reads be of one moment; others go on writing."""
+    conn.execute("BEGIN")
+    try:
+        yield conn
+    finally:
+        conn.execute("COMMIT")
+
+
 def timestamp() -> str:
     """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -282,8 +294,9 @@ def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         try:
             yield conn
         except BaseException:
-            conn.execute("ROLLBACK TO part")
-            conn.execute("RELEASE part")
+            if conn.in_transaction:  # a full disk ends the whole transaction
+                conn.execute("ROLLBACK TO part")
+                conn.execute("RELEASE part")
             raise
         conn.execute("RELEASE part")
         return

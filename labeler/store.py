@@ -246,10 +246,6 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute("UPDATE examples SET item = ? WHERE id = ?", (item, example))
 
-    def session_of_example(self, example: int) -> int:
-        """Return the session of a reference picture."""
-        return int(self.conn.execute("SELECT session FROM examples WHERE id = ?", (example,)).fetchone()[0])
-
     def unembedded_examples(self, encoder: str) -> list[Example]:
         """Return the reference pictures that this encoder has no vector of."""
         rows = self.conn.execute(

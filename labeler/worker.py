@@ -52,6 +52,7 @@ class Worker:
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
         self._wake = threading.Event()
+        self._lock = threading.Lock()  # around the two sets and what is being learned
         self._stop = threading.Event()
         self._sessions: set[int] = set()  # in use since the start
         self._due: set[int] = set()  # to be looked at
@@ -78,8 +79,9 @@ class Worker:
 
     def poke(self, session: int) -> None:
         """Look at this session now: answers came, or cards are short."""
-        self._sessions.add(session)
-        self._due.add(session)
+        with self._lock:
+            self._sessions.add(session)
+            self._due.add(session)
         self._wake.set()
 
     def is_busy(self, session: int) -> bool:
@@ -111,25 +113,36 @@ class Worker:
 
     def _news(self) -> None:
         """Something joined the pool: every session that is in use may want a round."""
-        self._due.update(self._sessions)
+        with self._lock:
+            self._due.update(self._sessions)
         self._wake.set()
 
     def _serve(self) -> None:
-        for session in loop.sessions(self._ws)[:1]:
-            self.poke(session.id)
         started = time.monotonic()
-        warm = False
+        known = warm = False
         while not self._stop.is_set():
-            self._wake.wait(timeout=1.0)
-            self._wake.clear()
-            while self._due:
-                self._learning = next(iter(self._due))
-                self._due.discard(self._learning)
-                self._learn(self._learning)
-                self._learning = None
-            if not warm and time.monotonic() - started > QUIET_S:
-                warm = self._warm_up()
+            try:
+                if not known:
+                    for session in loop.sessions(self._ws)[:1]:
+                        self.poke(session.id)
+                    known = True
+                self._wake.wait(timeout=1.0)
+                self._wake.clear()
+                while (number := self._next()) is not None:
+                    self._learn(number)
+                if not warm and time.monotonic() - started > QUIET_S:
+                    warm = self._warm_up()
+            except Exception as e:  # a database in trouble, say: the thread has to outlive it
+                log.exception("the learner stumbled")
+                self._problem = f"Learning stumbled ({type(e).__name__}: {e}). It is tried again."
+                self._stop.wait(1.0)
         self._ws.close()
+
+    def _next(self) -> int | None:
+        """Return the next session to look at, noted as being learned; None: there is none."""
+        with self._lock:
+            self._learning = self._due.pop() if self._due else None
+            return self._learning
 
     def _learn(self, number: int) -> None:
         """Make a round if one is due. What fails is kept for `problem`, logged, and tried again later."""
@@ -272,7 +285,7 @@ class Child:
         if code != SAID and self._died <= RESTARTS:
             time.sleep(min(30, 2**self._died))
             with self._lock:
-                if not self._stopping:
+                if not self._stopping and self._process is process:
                     self.problem = None
                     self._spawn()
 
@@ -342,8 +355,10 @@ def main(folder: str) -> int:
         while not stop.wait(0.5) and time.monotonic() - loaded.used_at < IDLE_S:
             used = ws.catalog.encoder()
             if ws.store.examples() and (used is None or ws.store.unembedded_examples(used[0])):
-                loop.embed_examples(ws, loaded.get())
-                _say({"news": True})
+                if loop.embed_examples(ws, loaded.get()):
+                    _say({"news": True})
+                else:
+                    stop.wait(5.0)  # its file is broken; another example may come
     except LabelerError as e:
         _say({"problem": str(e)})
         return SAID
@@ -372,8 +387,8 @@ def _answer(ws: Workspace, loaded: _Loaded, stop: threading.Event) -> None:
             _say({"name": name, "vector": base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")})
         except LabelerError as e:
             _say({"name": name, "error": e.error, "do": e.do})
-        except OSError as e:
-            _say({"name": name, "error": f"The picture can't be read: {e}.", "do": "Try another one."})
+        except Exception as e:  # whatever a picture does to the network, the next one is waiting
+            _say({"name": name, "error": f"The picture can't be used: {e}.", "do": "Try another one."})
     stop.set()
     ws.close()
     time.sleep(0.3)  # the batch in hand may end; what is not committed is taken in again

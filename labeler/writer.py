@@ -81,6 +81,8 @@ class Writer:
                         with transaction(conn):
                             done.append((future, fn(self._ws)))
                     except Exception as e:  # handed to the caller, who knows what it means
+                        if not conn.in_transaction:
+                            raise  # a full disk took the others' work along
                         future.set_exception(e)
         except Exception as e:  # the commit itself failed: nobody is told "stored"
             do = "Free some disk space, or wait; then send it again."

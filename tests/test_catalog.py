@@ -16,9 +16,10 @@ def catalog(tmp_path):
 
 def scan(catalog, files: dict[str, tuple[int, int]]) -> int:
     number = catalog.begin_scan()
-    new = catalog.note_files(number, [SeenFile(p, s, m) for p, (s, m) in files.items()])
+    before = catalog.count_new()
+    catalog.note_files(number, [SeenFile(p, s, m) for p, (s, m) in files.items()])
     catalog.end_scan(number)
-    return new
+    return catalog.count_new() - before
 
 
 def decode(catalog, hashes: dict[str, str]) -> dict[str, int]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeler.config import Config, dump_config, load_config, with_flags
+from labeler.config import Config, dump_config, load_config
 from labeler.errors import BadInput
 
 
@@ -18,7 +18,6 @@ def test_flags_go_over_the_file_and_none_leaves_it(tmp_path):
     path = tmp_path / "labeler.toml"
     path.write_text('encoder = "x"\nbatch_size = 5\n')
     assert load_config(path, batch_size=None, encoder="y") == Config(encoder="y", batch_size=5)
-    assert with_flags(Config(), batch_size=3, encoder=None) == Config(batch_size=3)
 
 
 @pytest.mark.parametrize(

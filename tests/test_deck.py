@@ -2,7 +2,9 @@
 
 import json
 import re
+import socket
 import time
+import urllib.error
 from collections import Counter
 from contextlib import contextmanager
 
@@ -24,16 +26,20 @@ SEEN = "localStorage.setItem('labeler.hint', 'seen')"
 def server(tmp_path_factory):
     """Return a server on 150 small drawn images, a few of them wide or tall, one larger than a tile."""
     folder = tmp_path_factory.mktemp("deck")
-    (folder / "images").mkdir()
-    rng = np.random.default_rng(1)
-    for i in range(150):
-        low = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
-        size = {1: (1400, 1000), 2: (300, 40), 3: (40, 300)}.get(i, (96, 96))
-        Image.fromarray(low).resize(size).save(folder / "images" / f"{i:03}.png")
+    draw(folder / "images", 150, {1: (1400, 1000), 2: (300, 40), 3: (40, 300)})
     with running("--images", str(folder / "images"), "--workspace", str(folder / "ws")) as started:
         client = Client(started.url)
         until(lambda: client.get("/api/session")["embedded"] == 150, limit_s=120)
         yield started
+
+
+def draw(folder, n, sizes=None, *, seed=1):
+    """Draw n small images of which no two are alike; `sizes`: of those that are not square."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        low = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(low).resize((sizes or {}).get(i, (96, 96))).save(folder / f"{i:03}.png")
 
 
 class Deck:
@@ -381,6 +387,15 @@ def test_space_zooms_and_a_large_image_gets_sharper(decks):
     assert deck.page.locator(READY).evaluate("e => e.style.transform") == ""
 
 
+def test_a_button_zooms_in_and_out(decks):
+    deck = decks().open()
+    button = deck.page.get_by_role("button", name="Zoom (space)")
+    button.click()
+    assert "scale(2.5)" in deck.page.locator(READY).evaluate("e => e.style.transform")
+    button.click()
+    deck.unmoved()
+
+
 def item_of(deck):
     deck.card()
     return int(re.search(r"/tiles/(\d+)", deck.page.locator(f"{READY} img").get_attribute("src"))[1])
@@ -437,7 +452,11 @@ def test_it_fits_every_screen_with_buttons_for_thumbs(decks, labels, size, hand)
         "button, .stage, .card[data-ready]",
         "all => all.filter(e => e.offsetParent).map(e => [e.className, e.getBoundingClientRect().toJSON()])",
     )
-    assert len(boxes) >= len(labels) + 6
+    assert len(boxes) >= len(labels) + 7
+    assert any(
+        "zoom" in value
+        for value in deck.page.locator(".tools button").evaluate_all("all => all.map(e => e.dataset.value)")
+    )
     for name, box in boxes:
         assert box["left"] >= 0, (name, box)
         assert box["top"] >= 0, (name, box)
@@ -605,6 +624,83 @@ def test_two_tabs_share_the_outbox(decks):
     assert deck.status()["events"] == 2
 
 
+@contextmanager
+def serving(folder, port):
+    """Serve a folder's images at a port, whatever was served there before."""
+
+    def is_free():
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return s.connect_ex(("127.0.0.1", port)) != 0
+
+    until(is_free)
+    where = ("--images", str(folder / "images"), "--workspace", str(folder / "ws"), "--port", str(port))
+    with running(*where) as started:
+        assert started.url.endswith(f":{port}")
+        client = Client(started.url)
+        until(lambda: client.get("/api/session")["embedded"] == 12, limit_s=60)
+        yield client
+
+
+def test_answers_never_go_to_other_images_at_the_same_address(browser, tmp_path):
+    """Every workspace is served at localhost:8501 by default, and each has a session 1."""
+    for seed, name in enumerate("ab"):
+        draw(tmp_path / name / "images", 12, seed=seed)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.add_init_script(SEEN)
+    with serving(tmp_path / "a", port) as client:
+        deck = Deck(page, client, 1).open()
+        page.wait_for_load_state("networkidle")
+    for _ in range(3):
+        deck.key("ArrowRight")
+    page.get_by_text("3 waiting").wait_for()
+    page.evaluate("window.old = true")
+    with serving(tmp_path / "b", port) as deck.client:
+        page.wait_for_function("!window.old", timeout=30_000)  # the open page begins anew by itself
+        deck.open()
+        page.wait_for_timeout(1500)
+        assert deck.status()["events"] == 0
+        assert not page.locator(".waiting").is_visible()
+        assert page.inner_text(".figures").endswith("0 answered")
+        assert page.evaluate(LEFT) == 3
+        deck.key("ArrowLeft")
+        deck.stored(no=1)
+        with pytest.raises(urllib.error.HTTPError, match="409"):
+            deck.client.post("/api/labels?session=1", {"events": [], "workspace": "another"})
+    with serving(tmp_path / "a", port) as deck.client:
+        deck.open()
+        deck.stored(yes=3)
+        assert deck.status()["events"] == 3
+        until(lambda: page.evaluate(LEFT) == 0)
+    assert deck.errors == []
+    context.close()
+
+
+def test_an_answer_for_other_images_is_kept_whole_and_never_rejected(decks):
+    deck = decks().open()
+    body = {"error": "These answers belong to other images.", "do": "Reload the page."}
+    groups = []
+
+    def send_back(route):
+        groups.append(len(route.request.post_data_json["events"]))
+        refuse(409, body)(route)
+
+    with broken(deck.page, "**/api/labels*", send_back):
+        for _ in range(3):
+            deck.key("ArrowRight")
+        deck.page.get_by_text("3 waiting").wait_for()
+        until(lambda: groups or deck.page.wait_for_timeout(50))
+        deck.page.wait_for_timeout(1000)
+        assert deck.page.evaluate(LEFT) == 3
+    deck.page.reload()
+    deck.stored(yes=3)
+    assert deck.status()["events"] == 3
+
+
 def test_a_rejected_answer_is_told_and_does_not_hold_back_the_rest(decks):
     deck = decks().open()
 
@@ -701,6 +797,7 @@ def test_an_image_that_does_not_come_is_left_out(decks):
     [
         ({"worker": "embedding", "embedded": 120, "total": 10000, "stage": "embedding"}, "120 of 10,000"),
         ({"counts": {"yes": 100, "no": 50}, "worker": "idle", "stage": "done"}, "Every image here has an"),
+        ({"counts": {"yes": 99, "no": 51}, "images": 160, "worker": "idle", "stage": "done"}, "Every image"),
         ({"counts": {"yes": 100, "no": 45, "skip": 5}, "worker": "idle", "stage": "done"}, "put off"),
         ({"worker": "idle", "stage": None}, "Nothing to ask right now"),
     ],

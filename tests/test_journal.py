@@ -234,3 +234,55 @@ def test_count_per_minute_counts_answers_only(ws, session, people):
     ws.journal.add_events(session, people[0], [event(1, "yes"), event(1, None)])
     assert ws.journal.count_since(session.id, 60) == 1
     assert time.time() > 0
+
+
+def test_a_deck_that_slept_keeps_the_cards_it_holds(ws, session, people):
+    make_round(ws.store, session.id, 1, list(range(40)))
+    held = lease(ws, session, people[0], 20)
+    more = lease(ws, session, people[0], 20, have=[c.id for c in held], now=NOW + 400)
+    assert not {c.item for c in held} & {c.item for c in more}
+    assert lease(ws, session, people[1], 20, now=NOW + 500) == []
+
+
+def test_an_answer_without_a_card_can_be_undone_and_gets_one(ws, session, people):
+    ws.journal.add_events(session, people[0], [event(7, "yes")])
+    back = ws.journal.undo(session, people[0], "u", NOW, 300)
+    assert (back.item, back.label, back.card.item) == (7, "yes", 7)
+
+
+def test_a_later_skip_by_the_same_person_opens_the_item_again(ws, session, people):
+    make_round(ws.store, session.id, 1, [1])
+    ws.journal.add_events(session, people[0], [event(1, "yes"), event(1, "skip")])
+    ws.journal.add_events(session, people[0], [event(i, "no") for i in range(2, 60)])
+    assert [c.item for c in lease(ws, session, people[1], 5)] == [1]
+
+
+def test_what_every_deck_asks_for_reads_only_what_is_new(ws, session):
+    """The cost of a poll must not grow with the log."""
+    plans = []
+    for query in (
+        "SELECT seq FROM events WHERE seq > 5 AND session = 1 ORDER BY seq",
+        "SELECT kind FROM events WHERE session = 1 ORDER BY seq DESC LIMIT 9",
+        "SELECT item FROM cards WHERE session = 1 ORDER BY id DESC LIMIT 2",
+    ):
+        plans += [row[3] for row in ws.journal.conn.execute("EXPLAIN QUERY PLAN " + query)]
+    assert not any("TEMP B-TREE" in plan for plan in plans), plans
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), answer), max_size=25))
+def test_the_standing_is_what_the_view_says(tmp_path_factory, steps):
+    ws = make_pool(tmp_path_factory.mktemp("view"), 4)
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    people = [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
+    for item, who, given_answer in steps:
+        ws.journal.add_events(session, people[who], [event(item, given_answer)])
+        ws.journal.standing(session.id)  # fed step by step
+    rows = ws.journal.conn.execute("SELECT item, kind, label FROM answers WHERE kind <> 'skip' ORDER BY seq")
+    view = {item: -1 if kind == "unsure" else label for item, kind, label in rows}
+    got = ws.journal.answers(session.id)
+    assert dict(zip(got.items.tolist(), got.labels.tolist(), strict=True)) == view
+    whole = ws.journal.standing(session.id, ws.journal.last_event(session.id))
+    assert whole.now == ws.journal.standing(session.id).now
+    assert whole.shown == ws.journal.standing(session.id).shown
+    ws.close()

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from labeler import learning, loop
+from labeler.errors import NotReady
+from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
 
 
@@ -219,3 +221,69 @@ def test_an_example_given_after_the_first_round_makes_another(ws):
     assert learning.needs_round(ws, session, now=0.0)
     loop.learn(ws, session)
     assert not learning.needs_round(ws, session, now=0.0)
+
+
+def test_many_devices_and_vanished_picks_do_not_starve_the_deck(tmp_path):
+    ws = make_pool(tmp_path, 900)
+    session = loop.start_session(ws)
+    people = [ws.store.add_person(f"p{i}", "own", f"p{i}").id for i in range(5)]
+    loop.learn(ws, session)
+    for person in people:
+        if learning.needs_round(ws, session, now=0.0):
+            loop.learn(ws, session)
+        assert len(loop.next_cards(ws, session, person, 20, have=[])) == 20
+    loop.learn(ws, session)
+    newest = ws.store.rounds(session.id)[-1].number
+    ws.catalog.mark_absent([p.item for p in ws.store.picks(session.id, newest)])
+    assert learning.needs_round(ws, session, now=0.0)
+    ws.close()
+
+
+def test_when_nothing_is_left_no_round_is_made_again_and_again(tmp_path):
+    ws = make_pool(tmp_path, 10)
+    session = loop.start_session(ws)
+    loop.learn(ws, session)
+    assert not learning.needs_round(ws, session, now=0.0)
+    answer_round(ws, session, loop.owner(ws), 10)
+    assert not learning.needs_round(ws, session, now=0.0)
+    ws.close()
+
+
+def test_without_a_target_yet_find_takes_no_item_for_likely(ws):
+    session = loop.start_session(ws, "Which?", ["a", "b", "c"], "find")
+    loop.record(ws, session, loop.owner(ws), [event(i, "bc"[i % 2]) for i in range(1, 9)])
+    made = loop.learn(ws, session)
+    assert {p.reason for p in ws.store.picks(session.id, made.number)} == {"spread", "audit"}
+
+
+def test_a_round_is_drawn_again_after_a_restart_a_new_label_and_a_pool_that_grew(tmp_path):
+    ws = make_pool(tmp_path, 1500, embedded=False)
+    rows = np.random.default_rng(1).normal(size=(1500, 300)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ws.catalog.use_encoder("wide", 300)
+    for lo, hi in ((0, 600), (600, 871), (871, 900)):
+        ws.vectors("wide", 300).append(rows[lo:hi])
+        ws.catalog.set_embedded("wide", 300, hi)
+        learning.space(ws)
+    session = loop.start_session(ws, goal="classify")
+    loop.record(ws, session, loop.owner(ws), [event(i, "yes") for i in range(25)])
+    made = loop.learn(ws, session)
+    picks = ws.store.picks(session.id, made.number)
+    loop.add_label(ws, session, "other")
+    ws.vectors("wide", 300).append(rows[900:])
+    ws.catalog.set_embedded("wide", 300, 1500)
+    ws.close()
+    again = Workspace.open(ws.folder)
+    assert learning.draw_again(again, loop.get_session(again), made) == picks
+    again.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut off"])
+def test_a_damaged_round_file_is_passed_over(ws, damage):
+    session = loop.start_session(ws)
+    loop.record(ws, session, loop.owner(ws), [event(i, "yes" if is_target(i) else "no") for i in range(30)])
+    first, second = loop.learn(ws, session), loop.learn(ws, session)
+    ws.round_file(session.id, second.number).write_bytes(damage)
+    assert learning.predict(ws, session).round == first.number
+    with pytest.raises(NotReady, match="gone or damaged"):
+        learning.draw_again(ws, session, second)

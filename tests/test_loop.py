@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeler import images, learning, loop
+from labeler import images, learning, loop, results
+from labeler.catalog import Decoded, SeenFile
 from labeler.errors import BadInput, Missing, NotReady
 from tests.fakes import MeanColour
 from tests.pools import DIM, event, is_target, make_pool
@@ -206,3 +207,36 @@ def test_a_drawn_workspace_says_so(ws):
     loop.mark_drawn(ws)
     assert loop.pool_status(ws)["drawn"]
     assert learning.space(ws) is not None
+
+
+def test_an_answer_to_what_a_file_held_before_keeps_its_path_in_the_log_alone(ws, tmp_path):
+    session = loop.start_session(ws)
+    loop.record(ws, session, loop.owner(ws), [event(3, "yes")])
+    scan = ws.catalog.begin_scan()
+    ws.catalog.note_files(scan, [SeenFile("img0003.png", 99, 99)])
+    file = next(f.id for f in ws.catalog.new_files(9) if f.path == "img0003.png")
+    ws.catalog.add_decoded([Decoded(file, "other bytes", 9, 9)])
+    loop.export(ws, session, format="csv", out=tmp_path / "out")
+    labels = (tmp_path / "out" / "labels.csv").read_text("utf-8").splitlines()
+    events = (tmp_path / "out" / "events.csv").read_text("utf-8").splitlines()
+    assert len(labels) == 1
+    assert ",3,img0003.png,yes," in events[1]
+
+
+def test_an_export_is_of_one_moment(ws, tmp_path, monkeypatch):
+    """Undone, and answered, while the rows are being written: each item has one row all the same."""
+    session = loop.start_session(ws)
+    person = loop.owner(ws)
+    loop.record(ws, session, person, [event(i, "yes" if is_target(i) else "no") for i in range(30)])
+    loop.learn(ws, session)
+    write = results.write
+
+    def meanwhile(*args):
+        ws.journal.take_back(session.id, person, [5])
+        loop.record(ws, session, person, [event(50, "yes")])
+        return write(*args)
+
+    monkeypatch.setattr(results, "write", meanwhile)
+    loop.export(ws, session, format="csv", out=tmp_path / "out", predicted_from=0.0)
+    rows = (tmp_path / "out" / "labels.csv").read_text("utf-8").splitlines()[1:]
+    assert sorted(int(row.split(",")[0]) for row in rows) == list(range(100))

@@ -88,3 +88,29 @@ def test_after_stop_a_job_is_refused(ws):
     writer.stop()
     with pytest.raises(NotReady, match="stopping"):
         writer.submit(lambda w: 1).result(1)
+
+
+def test_a_disk_that_fills_up_inside_a_job_is_said_to_everybody_and_nothing_of_the_group_is_stored(ws):
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    person = ws.store.owner().id
+    writer = Writer(ws)
+
+    def fill(w):
+        pages = w.store.conn.execute("PRAGMA page_count").fetchone()[0]
+        w.store.conn.execute(f"PRAGMA max_page_count = {pages + 4}")
+        w.store.set_fact("big", "x" * 10_000_000)
+
+    jobs = [
+        writer.submit(lambda w: w.journal.add_events(session, person, [event(1, "yes")])),
+        writer.submit(fill),
+        writer.submit(lambda w: w.journal.add_events(session, person, [event(2, "yes")])),
+    ]
+    writer.start()
+    for job in jobs:
+        with pytest.raises(NotReady, match="Nothing could be stored: database or disk is full"):
+            job.result(10)
+    assert ws.journal.count_events(session.id) == 0
+    writer.submit(lambda w: w.store.conn.execute("PRAGMA max_page_count = 1000000")).result(10)
+    again = writer.submit(lambda w: w.journal.add_events(session, person, [event(1, "yes")]))
+    assert again.result(10).accepted == 1
+    writer.stop()

@@ -7,7 +7,7 @@
  * @typedef {{card: number|null, item: number, url: string, width: number, height: number, round: number,
  *   reason?: string}} Card  as /api/cards sends it
  * @typedef {{id: string, session: string, card: number|null, item: number, label: string|null, ms: number|null,
- *   at: string, order: number, shown: Card}} Answer  an event in the outbox
+ *   at: string, order: number, home: string, shown: Card}} Answer  an event in the outbox; `home`: the workspace it belongs to
  * @typedef {"right"|"left"|"up"|"down"} Way
  * @typedef {{value: string, word: string, tone: string, icon: string, way: Way, key: string}} Choice
  * @typedef {{info: Card, el: HTMLElement, img: HTMLImageElement, stamp: HTMLElement, decoded: boolean,
@@ -16,15 +16,24 @@
  *   theme?: string|null, onRound?: (round: number) => void}} Options
  */
 
-const HOLD = 18; // cards held; few, so that what was learned shows soon
-const REFILL = 14; // ask for more below this: ten stay decoded while they travel
-const IN_PAGE = 2; // cards in the document: the top one and, under it, the next one, painted already
-const GROUP = 50; // answers in one request
-const GATHER_MS = 150; // answers given within this time travel together
-const BOUNCE_MS = 120; // a swipe back this soon after a swipe is a finger bouncing
-const SLIP_MS = 150; // the same button pressed again this soon is a slip
-const FIGURES_MS = 4000; // figures are asked for at most this often
-const LEASE_MS = 120_000; // cards held are claimed again after this time
+// cards held: no more, so that what was learned shows soon
+const HOLD = 24;
+// ask for more below this: twenty are ahead
+const REFILL = 20;
+// cards in the document: the top one and, under it, the next one, painted already
+const IN_PAGE = 2;
+// answers in one request
+const GROUP = 50;
+// answers given within this time travel together
+const GATHER_MS = 150;
+// a swipe back this soon after a swipe is a finger bouncing
+const BOUNCE_MS = 120;
+// the same button pressed again this soon is a slip
+const SLIP_MS = 150;
+// figures are asked for at most this often
+const FIGURES_MS = 4000;
+// cards held are claimed again after this time
+const LEASE_MS = 120_000;
 const MAX_ZOOM = 8;
 const WHY = {
   find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
@@ -39,6 +48,7 @@ const ICONS = {
   up: "M12 19.5v-15M5.5 11L12 4.5l6.5 6.5", chart: "M4 19.5h16M5 15l4.5-5 3.5 3L19.5 6",
   offline: "M3 3l18 18M9.5 6.3A6 6 0 0 1 17.7 11 4 4 0 0 1 20 17.5M16.5 19H7a4.5 4.5 0 0 1-.8-8.9",
   done: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M8 12.3l2.8 2.8L16 9.5",
+  zoom: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13M15.3 15.3L20 20M10.5 8v5M8 10.5h5",
   lock: "M6.5 11h11v9h-11zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
 };
 const FRAME = `
@@ -165,21 +175,26 @@ async function openOutbox() {
   };
 }
 
-/** Sends what waits, oldest first, in small groups, again and again until it is acknowledged. */
+/**
+ * Sends what waits, oldest first, in small groups, again and again until it is acknowledged. The outbox is shared by
+ * all that was ever served at this address; only answers of `home`, the workspace served now, are taken from it.
+ */
 class Sender {
   /** @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[]) => void,
    *   failed: (e: Failed) => void}} on */
   constructor(on) {
     /** @type {Map<string, Answer>} */
     this.waiting = new Map();
-    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true });
+    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null });
   }
 
-  /** Take over what an earlier visit, or another tab, left. */
-  async open() {
+  /** Take over what an earlier visit, or another tab, left for this workspace. Nothing happens before it is known. */
+  async open(home = this.home) {
+    if (home === null) return;
+    this.home = home;
     this.outbox ??= await openOutbox();
     this.kept &&= this.outbox.kept;
-    for (const a of await this.outbox.all().catch(() => [])) if (!this.waiting.has(a.id)) this.waiting.set(a.id, a);
+    for (const a of await this.outbox.all().catch(() => [])) if ((a.home ?? "") === home && !this.waiting.has(a.id)) this.waiting.set(a.id, a);
     if (this.waiting.size) this.soon(0);
     this.on.changed();
   }
@@ -187,7 +202,7 @@ class Sender {
   /** @param {Partial<Answer>} fields @returns {Answer} */
   add(fields) {
     this.order = Math.max(this.order + 1, Date.now() * 1000);
-    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, ...fields };
+    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, home: this.home, ...fields };
     this.waiting.set(answer.id, answer);
     this.outbox.add(answer).catch(() => { this.kept = false; this.on.changed(); });
     if (!this.tries) this.soon(GATHER_MS);
@@ -230,7 +245,7 @@ class Sender {
 
   post(group, keepalive = false) {
     const events = group.map(({ id, card, item, label, ms, at }) => ({ id, card, item, label, ms, at }));
-    return call(this.on.url(group[0].session), { events }, keepalive);
+    return call(this.on.url(group[0].session), { events, workspace: this.home }, keepalive);
   }
 
   settle(group, rejected) {
@@ -242,7 +257,7 @@ class Sender {
 
   /** A group refused as a whole is halved until the bad answer stands alone; all else waits and is tried again. */
   stumble(group, e) {
-    if (e.passing || e.denied || e.status === 404) {
+    if (e.passing || e.denied || e.status === 404 || e.status === 409) {
       this.tries += 1;
       const wait = e.passing ? Math.min(15_000, 500 * 2 ** (this.tries - 1)) : 20_000;
       this.soon(wait * (0.75 + Math.random() / 2));
@@ -283,7 +298,8 @@ const farOf = (way, dx, dy) => (way === "up" ? -dy : Math.abs(dx));
 export function verdict(dx, dy, vx, vy, reach) {
   const way = lean(dx, dy);
   const [far, speed] = [farOf(way, dx, dy), way === "up" ? -vy : vx * Math.sign(dx)];
-  if (!way || speed < -0.3) return null; // pulled back on purpose
+  // pulled back on purpose
+  if (!way || speed < -0.3) return null;
   return far >= reach || (far > 28 && speed > 0.4) ? way : null;
 }
 
@@ -300,7 +316,8 @@ class Gestures {
     const still = (e) => { if (e.cancelable && !e.target.closest("button, a")) e.preventDefault(); };
     for (const name of ["touchmove", "gesturestart", "contextmenu", "dragstart"]) stage.addEventListener(name, still, { passive: false });
     const edge = (e) => { if (Math.abs(e.touches[0].clientX - innerWidth / 2) > innerWidth / 2 - 24) still(e); };
-    stage.addEventListener("touchstart", edge, { passive: false }); // Safari goes back from the edges
+    // Safari goes back from the edges
+    stage.addEventListener("touchstart", edge, { passive: false });
   }
 
   pointerdown(e) {
@@ -414,12 +431,13 @@ function chart(found) {
 }
 
 class Screen {
-  /** @param {ParentNode & Node} root @param {string} mode @param {any} on  press, undo, tryNow, opening */
+  /** @param {ParentNode & Node} root @param {string} mode @param {any} on  press, undo, zoom, tryNow, opening */
   constructor(root, mode, on) {
     this.on = on;
     this.room = { w: 0, height: 0 };
     this.deck = h("div", { class: "deck", "data-mode": mode });
-    this.deck.innerHTML = FRAME; // a constant
+    // a constant
+    this.deck.innerHTML = FRAME;
     for (const el of this.deck.querySelectorAll("[data-part]")) { this[el.dataset.part] = el; el.classList.add(el.dataset.part); }
     this.stats.prepend(icon("chart"));
     this.ask.append(icon("?"));
@@ -454,7 +472,8 @@ class Screen {
     this.deck.dataset.labels = two ? "two" : "many";
     this.answers.replaceChildren(...(two ? labels.reverse() : labels));
     this.undo = this.button({ value: "undo", word: "Undo", icon: "undo", key: "Z" }, "small", this.on.undo);
-    this.tools.replaceChildren(this.undo, ...choices.slice(-2).map((c) => this.button(c, "small")));
+    this.tools.replaceChildren(this.undo, ...choices.slice(-2).map((c) => this.button(c, "small")),
+      h("button", { class: "btn small", "data-value": "zoom", "aria-label": "Zoom (space)", title: "Zoom (space)", click: this.on.zoom }, icon("zoom")));
     this.showHelp(session, choices);
   }
 
@@ -497,7 +516,8 @@ class Screen {
 
   showPanel(session, f) {
     const all = session.rounds ?? [];
-    const rounds = all.filter((r, i) => r.shown !== all[i + 1]?.shown).slice(-60); // without rounds that showed nothing
+    // without rounds that showed nothing
+    const rounds = all.filter((r, i) => r.shown !== all[i + 1]?.shown).slice(-60);
     const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
     const e = session.estimate;
     const [share, low, high] = [e?.share, e?.low, e?.high].map((x) => `${Math.round(x * 100)} %`);
@@ -569,8 +589,10 @@ class Screen {
       this.deck.dataset.layout = layout;
       if (layout === "wide") { this.sheet.close(); this.aside.append(this.panel); this.drawPanel?.(); }
     }
-    this.room = { w: this.stage.clientWidth, height: this.stage.clientHeight }; // asked here only: a layout costs time
-    this.deck.style.visibility = getComputedStyle(this.deck).display === "grid" ? "" : "hidden"; // until the style is there
+    // asked here only: a layout costs time
+    this.room = { w: this.stage.clientWidth, height: this.stage.clientHeight };
+    // until the style is there
+    this.deck.style.visibility = getComputedStyle(this.deck).display === "grid" ? "" : "hidden";
   }
 }
 
@@ -710,14 +732,17 @@ class Deck {
     /** @type {Held[]} */
     this.queue = [];
     /** @type {Answer[]} */
-    this.history = []; // answers that can be taken back without asking the server
-    this.done = new Set(); // cards answered or given up here: never shown again
+    // answers that can be taken back without asking the server
+    this.history = [];
+    // cards answered or given up here: never shown again
+    this.done = new Set();
     this.local = []; // what the server's figures don't contain yet
-    this.last = { at: -1e9, by: null }; // when and how the last answer was given
-    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9 });
+    // when and how the last answer was given
+    this.last = { at: -1e9, by: null };
+    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true });
     this.screen = new Screen(root, this.options.mode, {
       press: (c) => { if (this.last.by !== c || now() - this.last.at > SLIP_MS) this.answer(c, [0, 0, 0], c); },
-      undo: () => this.undo(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
+      undo: () => this.undo(), zoom: () => this.mover.toggleZoom(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
     });
     this.mover = new Mover(this.screen, this.queue);
     this.sender = new Sender({
@@ -739,17 +764,30 @@ class Deck {
   }
 
   async start() {
-    await this.sender.open();
-    if (this.sender.waiting.size) await Promise.race([this.sender.now(), sleep(1500)]); // so that the figures hold them
-    await this.loadSession();
-    this.takeOver();
-    while (!this.gone) {
-      const wait = await this.upkeep();
-      await Promise.race([sleep(wait), new Promise((wake) => { this.wake = wake; })]);
+    for (;;) {
+      await this.loadSession();
+      if (this.gone) return;
+      if (this.session) break;
+      await this.rest(this.patience());
     }
+    await this.sender.open(this.session.workspace ?? "");
+    if (this.sender.waiting.size) {
+      // so that the figures hold them
+      await Promise.race([this.sender.now(), sleep(1500)]);
+      await this.loadSession();
+    }
+    this.takeOver();
+    this.busy = false;
+    while (!this.gone) await this.rest(await this.upkeep());
   }
 
-  /** What an earlier visit left unsent is not asked again, counts, and can be undone, even without network. */
+  /** Wait so long, or until wake() is called. */
+  rest(ms) { return Promise.race([sleep(ms), new Promise((wake) => { this.wake = wake; })]); }
+
+  /** Return how long to wait before trying again what failed. */
+  patience() { return this.trouble?.passing ? Math.min(10_000, 700 * 1.5 ** (this.attempts += 1)) : 4000; }
+
+  /** What an earlier visit left unsent is not asked again, counts, and can be undone. */
   takeOver() {
     for (const a of this.sender.waiting.values()) {
       if (this.session && a.session !== String(this.session.id)) continue;
@@ -776,7 +814,7 @@ class Deck {
       const old = !document.hidden && now() - this.askedAt > LEASE_MS;
       if (this.queue.length < REFILL || old) await this.refill(Math.max(1, HOLD - this.queue.length));
     }
-    if (this.trouble) return this.trouble.passing ? Math.min(10_000, 700 * 1.5 ** (this.attempts += 1)) : 4000;
+    if (this.trouble) return this.patience();
     return this.queue.length < REFILL ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 15_000;
   }
 
@@ -810,8 +848,10 @@ class Deck {
     try {
       let session = await call(this.url("session"));
       this.options.token = null;
+      this.stayHome(session.workspace ?? "");
       if (!this.session || groups === this.sender.groups) this.local = this.local.filter((l) => !known.includes(l));
-      else { // answers were on their way: nobody knows whether these figures hold them
+      else {
+        // answers were on their way: nobody knows whether these figures hold them
         const { counts, found, round_answered } = this.session;
         session = { ...session, counts, found, round_answered };
         this.stale = true;
@@ -823,6 +863,14 @@ class Deck {
     }
     this.showProgress();
     this.showState();
+  }
+
+  /** Other images are served here than before: begin anew. What waits stays for its own. Raises Failed. */
+  stayHome(workspace) {
+    const { home } = this.sender;
+    if (home === null || home === workspace) return;
+    if (this.sender.kept || !this.sender.waiting.size) location.reload();
+    throw new Failed(409, { error: "Other images are served here now.", do: "Reload the page." });
   }
 
   setSession(session) {
@@ -850,7 +898,8 @@ class Deck {
 
   async refill(n) {
     const have = [...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)];
-    const query = this.askedAt ? { n, have: have.filter((c) => c != null).join() } : { n }; // the first time, its own come back
+    // the first time, its own come back
+    const query = this.askedAt ? { n, have: have.filter((c) => c != null).join() } : { n };
     this.askedAt = now();
     try {
       const { cards } = await call(this.url("cards", query));
@@ -863,8 +912,10 @@ class Deck {
     this.show();
   }
 
-  /** Return a card with its image on the way. @param {Card} info @returns {Held} */
+  /** Return a card with its image on the way. Raises Failed when it is another workspace's. @param {Card} info @returns {Held} */
   hold(info) {
+    const served = /\bv=(\w+)/.exec(info.url);
+    if (served && this.sender.home) this.stayHome(served[1]);
     const img = h("img", { alt: `Image ${info.item}`, draggable: "false", decoding: "async", fetchpriority: this.queue.length > 3 ? "low" : "high" });
     const stamp = h("div", { class: "stamp" });
     const el = h("div", { class: "card", "data-card": info.card, "aria-hidden": "true" }, img, stamp);
@@ -885,7 +936,8 @@ class Deck {
   async imageFailed(held) {
     held.failures += 1;
     await sleep(500 * held.failures);
-    if (this.gone || this.trouble || !this.queue.includes(held)) return; // recover() tries again
+    // recover() tries again
+    if (this.gone || this.trouble || !this.queue.includes(held)) return;
     if (held.failures < 4) { held.img.removeAttribute("src"); this.load(held); return; }
     this.queue.splice(this.queue.indexOf(held), 1);
     held.el.remove();
@@ -1022,7 +1074,8 @@ class Deck {
   }
 
   async undoOnServer() {
-    this.undoId ??= uuid(); // the same event, should it have to be sent twice
+    // the same event, should it have to be sent twice
+    this.undoId ??= uuid();
     try {
       if (!(await this.sender.drain())) throw new Failed();
       const { card, label } = await call(this.url("undo"), { id: this.undoId });
@@ -1078,7 +1131,7 @@ class Deck {
     return this.emptyState(session);
   }
 
-  emptyState({ images = 0, embedded = 0, total, worker, stage, left_s: left, counts = {} }) {
+  emptyState({ images = 0, items = images, embedded = 0, total, worker, stage, left_s: left, counts = {} }) {
     const { answered, found } = this.figures();
     const all = total ?? images;
     if (worker === "embedding" || (stage && stage !== "done")) {
@@ -1088,8 +1141,8 @@ class Deck {
     if (worker === "learning" || this.sender.waiting.size || this.empty < 2) return { text: "Choosing the next images…" };
     if (!images) return { icon: "ask", title: "There are no images here", text: "Put images into the folder and start again." };
     const later = counts.skip ?? 0;
-    if (answered >= images) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
-    if (later && answered + later >= images) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
+    if (answered >= items) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
+    if (later && answered + later >= items) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
     return { icon: "done", title: "Nothing to ask right now", text: "Somebody else may hold the last images. More come by themselves." };
   }
 
@@ -1120,7 +1173,8 @@ class Deck {
   onVisible() {
     this.gestures.reset();
     if (document.hidden) { this.sender.flush(); return; }
-    if (this.queue[0]) this.queue[0].shownAt = now(); // time away is no time spent looking
+    // time away is no time spent looking
+    if (this.queue[0]) this.queue[0].shownAt = now();
     this.sender.open();
     this.wake?.();
   }
@@ -1133,7 +1187,8 @@ class Deck {
   }
 
   onResize() {
-    this.screen.layout(); // also the first time: the observer calls at once
+    // also the first time: the observer calls at once
+    this.screen.layout();
     if (this.mover.zoomed) this.mover.spring();
     this.queue.slice(0, IN_PAGE).forEach((held) => this.fit(held));
   }
@@ -1181,7 +1236,8 @@ export function mountDeck(root, options = {}) {
 
 // Streamlit --------------------------------------------------------------------------------------
 
-const mounted = new WeakMap(); // parent → its deck: Streamlit calls again whenever data or theme change
+// parent → its deck: Streamlit calls again whenever data or theme change
+const mounted = new WeakMap();
 
 /** Return whether Streamlit's background is dark or light. */
 function themeOf(parent) {
@@ -1202,7 +1258,8 @@ export default function component({ parentElement: parent, data, setTriggerValue
   here.onRound = setTriggerValue;
   here.deck.setTheme(data?.theme ?? themeOf(parent));
   const mine = (here.calls += 1);
-  return () => { // only the latest call cleans up: the clean-up of an earlier one can run while the deck lives on
+  return () => {
+    // only the latest call cleans up: the clean-up of an earlier one can run while the deck lives on
     if (mounted.get(parent) !== here || here.calls !== mine) return;
     mounted.delete(parent);
     here.deck.destroy();

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from labeler import loop
 from labeler.domain import LabelEvent, Recorded
-from labeler.errors import BadInput
+from labeler.errors import BadInput, Conflict
 from labeler.server.asking import DeskDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
 from labeler.server.examples import CARD, NOW, RECORDED, SESSION, UNDONE, gives
@@ -99,7 +99,15 @@ async def _round(desk: Desk, session: int | None) -> None:
 
 @router.post("/labels", responses=gives(RECORDED))
 async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
-    """Store answers. "Accepted" is said when they are on disk; a repeated event id changes nothing."""
+    """Store answers. "Accepted" is said when they are on disk; a repeated event id changes nothing.
+
+    409 when they were given in another workspace: a browser keeps what it could not send, by address.
+    """
+    if body.workspace is not None and body.workspace != desk.stamp:
+        raise Conflict(
+            "These answers belong to other images than the ones served here.",
+            "Reload the page; they are kept, and go to their own images when those are served again.",
+        )
     events: list[LabelEvent] = []
     rejected: list[dict[str, str | None]] = []
     sent: dict[str, str] = {}

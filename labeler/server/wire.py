@@ -43,6 +43,9 @@ class Events(Body):
 
     # Any: checked one by one in read_event
     events: list[Annotated[Any, Field(json_schema_extra=EVENT)]] = Field(max_length=500)
+    workspace: str | None = Field(
+        default=None, max_length=64, description="of GET /api/session; another one's answers are refused"
+    )
 
 
 class Undo(Body):
