@@ -630,7 +630,6 @@ def serving(folder, port):
 
     def is_free():
         with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return s.connect_ex(("127.0.0.1", port)) != 0
 
     until(is_free)

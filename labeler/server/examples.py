@@ -14,7 +14,8 @@ SESSION = {
 }  # fmt: skip
 NOW = {
     "embedded": 5120, "images": 10000, "items": 9987, "workspace": "1f2e3d4c", "drawn": False,
-    "can_undo": True, "worker": "embedding", "owner": True, "stage": "embedding", "total": 10000, "left_s": 41.5,
+    "can_undo": True, "worker": "embedding", "owner": True, "stage": "embedding", "total": 10000,
+    "left_s": 41.5,
 }  # fmt: skip
 EVENT = {
     "id": "0b0e7e58-9d2c-4f6e-8f0e-2a54a3c3a8a1", "label": "yes", "at": "2026-11-20T12:00:00Z", "person": 2,
