@@ -483,3 +483,14 @@ def test_an_example_in_the_pool_becomes_an_answer_and_one_outside_does_not(ws, s
         assert is_problem(client.post("/api/examples", files=bad), 400)
     assert is_problem(client.post("/api/examples", files=files, data={"label": "none"}), 404)
     assert is_problem(client.post("/api/examples", json={"image": "x"}), 400)
+
+
+def test_answers_of_another_workspace_are_refused_and_nothing_is_stored(client):
+    card = cards_of(client, n=1)[0]
+    stamp = client.get("/api/session").json()["workspace"]
+    events = [answer(card["item"], card=card["card"])]
+    reply = client.post("/api/labels", json={"events": events, "workspace": "other"})
+    assert reply.status_code == 409
+    assert set(reply.json()) == {"error", "do"}
+    assert client.get("/api/session").json()["events"] == 0
+    assert client.post("/api/labels", json={"events": events, "workspace": stamp}).json()["accepted"] == 1

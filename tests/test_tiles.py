@@ -113,3 +113,8 @@ def test_paths_are_never_taken_from_a_client(client, path):
 @pytest.mark.parametrize("w", ["0", "-1", "513", "FULL", "", "256%00", "..", "9" * 400])
 def test_only_the_widths_there_are(client, w):
     assert is_problem(client.get(f"/tiles/3?w={w}"), 400)
+
+
+def test_an_address_of_another_workspace_shows_nothing_of_this_one(client):
+    assert client.get("/tiles/0?w=256&v=other").status_code == 404
+    assert client.get("/tiles/0?w=256").status_code == 200

@@ -49,6 +49,10 @@ class Tiles:
             return _problem(400, f"There is no width {width[:20]!r}.", "Use 256, 512, 1024 or full.")
         if not (text.isascii() and text.isdecimal() and len(text) <= 15):
             return _problem(404, f"There is no item {text[:20]!r}.", "Give an item's number.")
+        if request.query_params.get("v", self._desk.stamp) != self._desk.stamp:
+            return _problem(
+                404, "This address is of other images than the ones served here.", "Reload the page."
+            )
         item = int(text)
         etag = f'"{self._desk.stamp}-{item}-{width}"'
         made = self._get((item, width))
