@@ -2,6 +2,7 @@
 
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from labeler.errors import Conflict, NotReady
 if TYPE_CHECKING:
     import sqlite_utils
     from sqlite_utils.migrations import Migrations
+
+LOCKED_S = 30.0  # how long a connection waits for another one to be done
 
 V1 = """
 CREATE TABLE items (
@@ -228,8 +231,8 @@ def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> "sqlite_
     import sqlite_utils
 
     try:
-        conn = sqlite3.connect(path, timeout=30, isolation_level=None, cached_statements=256)
-        conn.execute("PRAGMA journal_mode = WAL")
+        conn = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, cached_statements=256)
+        _use_wal(conn)
         conn.execute(f"PRAGMA synchronous = {sync}")
         conn.execute("PRAGMA foreign_keys = ON")
         conn.execute("PRAGMA temp_store = MEMORY")
@@ -250,13 +253,31 @@ def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> "sqlite_
     return db
 
 
+def _use_wal(conn: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
+    end = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def _migrate(db: "sqlite_utils.Database") -> None:
-    """Apply what is pending; of two processes that start at once, the second finds nothing to do."""
-    try:
-        migrations().apply(db)
-    except sqlite3.OperationalError:
-        if migrations().pending(db):
-            raise
+    """Apply what is pending; of two processes that start at once, one waits and finds nothing to do."""
+    end = time.monotonic() + LOCKED_S
+    while migrations().pending(db):
+        try:
+            migrations().apply(db)
+        except sqlite3.OperationalError:  # the other one is at it; SQLite refuses a late writer at once
+            if db.conn.in_transaction:
+                db.conn.execute("ROLLBACK")
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

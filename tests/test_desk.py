@@ -2,6 +2,7 @@ import asyncio
 import gc
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -28,7 +29,8 @@ def hold(ws, use):
         async with desk.serving(ws, shared=False):
             return await use(desk)
 
-    return asyncio.run(main())
+    with ThreadPoolExecutor(1) as own:  # the browser tests leave a loop running in this thread
+        return own.submit(asyncio.run, main()).result()
 
 
 @pytest.fixture(autouse=True)

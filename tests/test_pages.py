@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
@@ -208,18 +207,6 @@ import app
 with workspace.current().lock("server"):
     app.serve(host="127.0.0.1", port=int(sys.argv[1]))
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium here")
-    expect.set_options(timeout=30_000)  # patient on a busy machine
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=found)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -77,3 +77,11 @@ def test_no_folder_of_images_is_said(tmp_path):
     with pytest.raises(NotReady, match="names no folder of images"):
         _ = ws.images
     ws.close()
+
+
+def test_many_processes_may_open_a_new_workspace_at_once(tmp_path):
+    code = "import sys, pathlib, labeler.workspace as w; w.Workspace.open(pathlib.Path(sys.argv[1]))"
+    for n in range(3):
+        folder = str(tmp_path / str(n))
+        all_of_them = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(5)]
+        assert [p.wait(60) for p in all_of_them] == [0] * 5
