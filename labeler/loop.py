@@ -104,6 +104,7 @@ def new_session(ws: Workspace, question: str, labels: Sequence[str], goal: Goal 
 
 def add_label(ws: Workspace, session: Session, name: str) -> Session:
     """Add a label to a session and return the session."""
+    session = ws.store.session(session.id)  # another page may have added one since
     return ws.store.name_label(session, len(session.labels), name.strip())
 
 
