@@ -6,48 +6,52 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import streamlit
-from starlette.middleware import Middleware
-from streamlit import config
+from starlette.applications import Starlette
 
 from labeler import api, cli, people, workspace
 from labeler.server import running
 from labeler.server.desk import Desk
-from labeler.server.guard import Guard
+from labeler.server.pages import Pages
+
+if TYPE_CHECKING:
+    import streamlit
 
 HERE = Path(__file__).resolve().parent
-config._main_script_path = str(HERE / "app.py")  # Streamlit reads .streamlit/config.toml beside this
+place: dict[str, str | int] = {}  # Streamlit's options for host and port; empty when it has started this
 
-desk = Desk()
+
+def load_pages() -> "streamlit.App":
+    """Return the pages. Cards come before Streamlit is imported."""
+    import streamlit
+    from streamlit.web import bootstrap
+
+    streamlit.config._main_script_path = str(HERE / "app.py")  # .streamlit/config.toml is beside it
+    if place:
+        bootstrap.load_config_options(place)
+    return streamlit.App(HERE / "pages" / "home.py")
 
 
 @asynccontextmanager
-async def lifespan(_: streamlit.App) -> AsyncIterator[None]:
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Hold the workspace open while the server runs."""
-    address = config.get_option("server.address") or "0.0.0.0"
     with ExitStack() as held:
-        if not desk.is_locked:
-            cli.open_alone(held, address, config.get_option("server.port"))
-        async with desk.serving(workspace.current(), shared=not people.is_local(address)):
+        host = str(place.get("server.address"))
+        if not place:
+            from labeler import ui
+
+            host, port = ui.address()
+            cli.open_alone(held, host, port)
+        async with desk.serving(workspace.current(), shared=not people.is_local(host)), pages.serving():
             yield
 
 
-app = streamlit.App(
-    HERE / "pages" / "home.py",
-    routes=api.routes(desk),
-    middleware=[Middleware(Guard, desk=desk)],
-    lifespan=lifespan,
-)
+desk, pages = Desk(), Pages(load_pages)
+app = Starlette(routes=api.routes(desk, pages), middleware=api.guarded(desk), lifespan=lifespan)
 
 
 def serve(*, host: str, port: int, on_stop: Callable[[], None] = lambda: None) -> None:
-    """Serve until Ctrl-C. The caller holds the workspace's lock and has set LABELER_WORKSPACE.
-
-    on_stop  called at the first signal to stop, before anything is closed.
-    """
-    from streamlit.web import bootstrap
-
-    desk.is_locked = True
-    bootstrap.load_config_options({"server.address": host, "server.port": port})
+    """Serve until Ctrl-C, which calls on_stop first. The caller has opened and locked the workspace."""
+    place.update({"server.address": host, "server.port": port})
     running.run(app, host=host, port=port, on_stop=on_stop)

@@ -1,11 +1,12 @@
 """The HTTP interface: everything on the port that is not Streamlit's. docs/http.md describes every route."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -13,8 +14,11 @@ from labeler import __version__
 from labeler.errors import Conflict, LabelerError, Missing, NotReady
 from labeler.server import cards, light, pool
 from labeler.server.desk import Desk
-from labeler.server.guard import Refusal
+from labeler.server.guard import Guard, Refusal
 from labeler.server.tiles import Tiles
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 ABOUT = (
     "Answers are events that are only ever added. Every route takes ?session=ID; left out, the newest session"
@@ -35,15 +39,26 @@ PROBLEM = {
 }
 
 
-def routes(desk: Desk) -> list[BaseRoute]:
-    """Return the routes to mount beside Streamlit's; `Guard` has to stand in front of them."""
+def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
+    """Return all routes of the port; what is not ours goes to `pages`. `guarded` stands in front of them."""
     tiles = Tiles(desk)
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", light.swipe_page, methods=["GET"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
+        *(Route(room + "{rest:path}", _nowhere) for room in ("/api", "/tiles", "/deck", "/swipe")),
+        Mount("/", pages),
     ]
+
+
+def guarded(desk: Desk) -> list[Middleware]:
+    """Return what stands in front of every route."""
+    return [Middleware(Guard, desk=desk)]
+
+
+async def _nowhere(request: Request) -> Response:
+    return problem(404, "There is no such address.", "See /api/docs.")
 
 
 def build(desk: Desk) -> FastAPI:

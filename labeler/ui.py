@@ -207,16 +207,21 @@ def _pace(p: Progress) -> str:
     return text + (f", {p.left_s / 60:.0f} min left" if p.left_s and p.left_s > 90 else "")
 
 
+def address() -> tuple[str, int]:
+    """Return the host and port that Streamlit was told to serve on."""
+    return config.get_option("server.address") or "0.0.0.0", config.get_option("server.port")
+
+
 def phone(ws: Workspace, session: Session) -> None:
     """Draw the link that opens the deck on a phone, or how to get one."""
     with card("phone"):
         st.subheader("On a phone")
-        host = config.get_option("server.address") or "0.0.0.0"
+        host, port = address()
         if people.is_local(host):
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
             st.code("labeler start --host 0.0.0.0", language=None)
             return
-        url = f"http://{places.reachable(host)}:{config.get_option('server.port')}"
+        url = f"http://{places.reachable(host)}:{port}"
         st.caption("Open this in the same network. Whoever has the link can do everything.")
         link = f"{people.owner_link(ws, url, '/swipe')}&session={session.id}"
         st.code(link, language=None, wrap_lines=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from labeler import api, loop
@@ -17,7 +17,6 @@ from labeler.errors import BadInput
 from labeler.images import Unreadable, decode
 from labeler.server import desk as desk_module
 from labeler.server.desk import Desk
-from labeler.server.guard import Guard
 from tests.pools import DIM
 
 URL = "http://localhost:8501"
@@ -87,7 +86,8 @@ def build(ws, *, shared=False):
         async with desk.serving(ws, shared=shared):
             yield
 
-    app = Starlette(routes=api.routes(desk), middleware=[Middleware(Guard, desk=desk)], lifespan=lifespan)
+    nothing = PlainTextResponse("a page")
+    app = Starlette(routes=api.routes(desk, nothing), middleware=api.guarded(desk), lifespan=lifespan)
     return app, desk
 
 

@@ -33,6 +33,15 @@ def test_the_light_page_names_each_file_by_its_version(client):
     assert client.get("/deck/deck.js").headers["content-type"].startswith("text/javascript")
 
 
+def test_the_light_page_is_packed_for_those_who_unpack_it(client):
+    for path in ("/swipe", "/deck/deck.js"):
+        plain, packed = (client.get(path, headers={"accept-encoding": e}) for e in ("identity", "gzip"))
+        assert plain.content == packed.content  # httpx has unpacked it
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert int(packed.headers["content-length"]) < len(plain.content) / 2
+
+
 def test_the_description_needs_no_network(client):
     page = client.get("/api/docs")
     assert page.status_code == 200

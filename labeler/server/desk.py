@@ -1,7 +1,6 @@
 """What the server holds open while it runs: the workspace, its writer, its readers, its worker."""
 
 import asyncio
-import gc
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +29,6 @@ class Desk:
     stamp: str
     """Short random word of this workspace, in tile addresses: a browser keeps tiles for good, and the
     next workspace on the same port has other ones."""
-    is_locked = False  # whether somebody else holds the lock that keeps a second server away
 
     @asynccontextmanager
     async def serving(self, ws: Workspace, *, shared: bool) -> AsyncIterator[None]:
@@ -49,8 +47,6 @@ class Desk:
             self.stamp = await self.writer.run(_stamp)
             self.worker = Worker(ws)
             self.worker.start()
-            gc.collect()
-            gc.freeze()  # else every full collection walks all that was imported (146 ms of 150)
             try:
                 yield
             finally:

@@ -1,5 +1,6 @@
 """The light page at /swipe, the files of the deck, and the description of the interface."""
 
+import gzip
 import hashlib
 import html
 import json
@@ -59,11 +60,24 @@ def _page() -> str:
     return text
 
 
+@cache
+def _packed(data: bytes) -> bytes:
+    return gzip.compress(data, 9)
+
+
+def _send(request: "Request", data: bytes, media_type: str, headers: dict[str, str]) -> "Response":
+    """Return text, packed for browsers that can unpack it: a third of the bytes on a slow phone."""
+    from starlette.responses import Response
+
+    headers = headers | {"Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        data, headers = _packed(data), headers | {"Content-Encoding": "gzip"}
+    return Response(data, media_type=media_type, headers=headers)
+
+
 async def swipe_page(request: "Request") -> "Response":
     """Return the light page."""
-    from starlette.responses import HTMLResponse
-
-    return HTMLResponse(_page(), headers={"Cache-Control": "no-cache"})
+    return _send(request, _page().encode(), "text/html; charset=utf-8", {"Cache-Control": "no-cache"})
 
 
 async def deck_file(request: "Request") -> "Response":
@@ -82,7 +96,7 @@ async def deck_file(request: "Request") -> "Response":
     }
     if f'"{version}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(data, media_type=TYPES[Path(name).suffix], headers=headers)
+    return _send(request, data, TYPES[Path(name).suffix], headers)
 
 
 def docs_page(openapi: dict[str, Any]) -> "Response":  # Any: an OpenAPI document
