@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.find import HOME, flat_folder
+from benchmarks.pool import HOME, flat_folder
 from benchmarks.server import Client, running
 
 if TYPE_CHECKING:

@@ -5,11 +5,7 @@ image per class, goal find. The oracle is a patient person: it fetches a batch o
 and by then the round is learned, as it is for anybody slower than a tenth of a second a card.
 """
 
-import argparse
-import hashlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,30 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pool import Pool, arguments, open_pool, show
 from benchmarks.server import Client, first_cards, running
 from labeler.workspace import Workspace
-
-HOME = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
-
-
-def flat_folder(source: Path, home: Path) -> tuple[Path, dict[str, str]]:
-    """Return a flat folder of links to all images of `source`, and {random name: class}."""
-    files = sorted(p for p in source.glob("*/*") if p.is_file())
-    mark = hashlib.blake2b("\n".join(map(str, files)).encode(), digest_size=6).hexdigest()
-    folder = home / f"{source.name}-{mark}"
-    truth_file = folder.with_suffix(".json")
-    if truth_file.exists():
-        truth: dict[str, str] = json.loads(truth_file.read_text())
-        return folder, truth
-    rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    truth = {}
-    for i in rng.permutation(len(files)):
-        name = rng.bytes(8).hex() + files[i].suffix.lower()
-        (folder / name).symlink_to(files[i].resolve())
-        truth[name] = files[i].parent.name
-    truth_file.write_text(json.dumps(truth))
-    return folder, truth
 
 
 def settle(client: Client, session: int, seen: int) -> int:
@@ -106,29 +81,23 @@ def figures(shown: list[bool], total: int) -> dict[str, Any]:  # Any: JSON
     }
 
 
-def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]:  # Any: JSON
+def measure(pool: Pool, seed: int) -> dict[str, Any]:  # Any: JSON
     """Index once, then play every class; return the object that --json prints."""
-    folder, truth = flat_folder(source, home)
-    mark = hashlib.blake2b(str(Path(encoder).resolve()).encode(), digest_size=4).hexdigest()
-    workspace = folder.with_name(f"{folder.name}-{Path(encoder).name}-{mark}")
-    common = ["--images", str(folder), "--encoder", encoder]
+    folder, truth = pool.folder, pool.truth
     with (
         tempfile.TemporaryDirectory() as fresh,
-        running(*common, "--workspace", fresh + "/w", "--port", "8640") as server,
+        running(*pool.options(Path(fresh) / "w"), "--port", "8640") as server,
     ):
         first_card_s = first_cards(server)[0]
     started = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "labeler.cli", "index", *common, "--workspace", str(workspace)],
-        check=True, stdout=sys.stderr,
-    )  # fmt: skip
+    pool.index()
     index_s = time.perf_counter() - started
-    ws = Workspace.open(workspace)
+    ws = Workspace.open(pool.workspace)
     classes = {item: truth[paths[0]] for item, paths in ws.catalog.paths().items()}
     ws.close()
     rng = np.random.default_rng(seed)
     rows = []
-    with running(*common, "--workspace", str(workspace), "--port", "8641") as server:
+    with running(*pool.options(), "--port", "8641") as server:
         client = Client(server.url)
         for name in sorted(set(classes.values())):
             is_target = {item: c == name for item, c in classes.items()}
@@ -139,7 +108,7 @@ def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]
             row["wall_s"] = round(time.perf_counter() - started, 1)
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
-    with running(*common, "--workspace", str(workspace), "--port", "8642") as server:
+    with running(*pool.options(), "--port", "8642") as server:
         again_s = first_cards(server)[0]
     cards = sorted(r["cards_82"] if r["cards_82"] is not None else np.inf for r in rows)
     means = {k: float(np.mean([r[k] for r in rows])) for k in ("found_1k", "found_1_5k", "found_2k")}
@@ -150,35 +119,20 @@ def measure(source: Path, encoder: str, home: Path, seed: int) -> dict[str, Any]
         "first_card_again_s": again_s,
         "index_s": index_s,
         "images": len(classes),
-        "encoder": Path(encoder).name,
+        "encoder": Path(pool.encoder).name,
         "classes": rows,
     }
 
 
 def main() -> None:
     """Run the benchmark and print what it found."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", help="a folder of folders; default: aid in LABELER_TEST_DATA")
-    parser.add_argument("--encoder", help="default: mobilenet_v1_1.0_224 in LABELER_TEST_WEIGHTS")
-    parser.add_argument(
-        "--cache", type=Path, default=HOME, help="where links and vectors are kept between runs"
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the choice of references")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    if not (args.images or os.environ.get("LABELER_TEST_DATA")):
-        sys.exit("Give --images DIR, or set LABELER_TEST_DATA.")
-    if not (args.encoder or os.environ.get("LABELER_TEST_WEIGHTS")):
-        sys.exit("Give --encoder builtin or a folder, or set LABELER_TEST_WEIGHTS.")
-    source = Path(args.images or Path(os.environ["LABELER_TEST_DATA"]) / "aid")
-    encoder = args.encoder or str(Path(os.environ["LABELER_TEST_WEIGHTS"]) / "mobilenet_v1_1.0_224")
-    result = measure(source, encoder, args.cache, args.seed)
-    if args.json:
-        print(json.dumps(result))
-        return
-    for key, value in result.items():
-        if key != "classes":
-            print(f"{key:20} {value:.3f}" if isinstance(value, float) else f"{key:20} {value}")
+    result = measure(open_pool(args), args.seed)
+    if not args.json:
+        del result["classes"]
+    show(result, as_json=args.json)
 
 
 if __name__ == "__main__":

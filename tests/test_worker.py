@@ -97,18 +97,61 @@ def test_an_example_given_later_gets_its_vector_and_a_round(ws, worker):
     loop.add_example(ws, session, "red.png", out.getvalue())
     worker.poke(session.id)
     wait_for(lambda: ws.store.example_vectors(session.id, ws.catalog.encoder()[0]))
-    rounds = len(ws.store.rounds(session.id))
-    wait_for(lambda: len(ws.store.rounds(session.id)) > rounds or rounds > 1)
+    wait_for(lambda: ws.store.rounds(session.id)[-1].examples == 1)
 
 
 def test_a_child_that_is_killed_is_started_again_and_nothing_is_lost(ws, worker):
     loop.start_session(ws)
     worker.start()
     wait_for(lambda: ws.catalog.count_items() > 0)
-    os.kill(worker._child._process.pid, signal.SIGKILL)
+    os.kill(worker._embedder.pid, signal.SIGKILL)
+    wait_for(worker.problem)
+    assert "exit code -9" in loop.status(ws)["problem"]
     wait_for(lambda: worker.progress().stage == "done")
+    assert worker.problem() is loop.status(ws)["problem"] is None
     assert loop.status(ws)["integrity"] == "ok"
     assert loop.pool_status(ws)["embedded"] == 60
+
+
+def test_learning_that_is_killed_is_started_again_and_the_deck_goes_on(ws, worker):
+    session = loop.start_session(ws)
+    worker.start()
+    wait_for(lambda: worker.state() == "idle" and worker.progress().stage == "done")
+    person, made = loop.owner(ws), len(ws.store.rounds(session.id))
+    os.kill(worker._trainer.pid, signal.SIGKILL)
+    cards = loop.next_cards(ws, session, person, 20)
+    assert len(cards) == 20
+    wait_for(worker.problem)
+    assert "Learning stopped" in worker.problem()
+    assert loop.status(ws)["problem"] == worker.problem()
+    loop.record(ws, session, person, [event(c.item, "yes", c.id) for c in cards])
+    worker.poke(session.id)
+    wait_for(lambda: len(ws.store.rounds(session.id)) > made)
+    wait_for(lambda: worker.problem() is None)
+    assert loop.status(ws)["problem"] is None
+
+
+def test_an_error_in_learning_is_said_and_learning_goes_on(ws, worker):
+    session = loop.start_session(ws)
+    worker.start()
+    wait_for(lambda: worker.state() == "idle" and worker.progress().stage == "done")
+    worker.poke(999)
+    wait_for(worker.problem)
+    assert "no session 999" in worker.problem()
+    worker.poke(session.id)
+    wait_for(lambda: worker.problem() is None)
+
+
+def test_images_that_another_process_takes_in_are_waited_for(ws, worker):
+    session = loop.start_session(ws)
+    with ws.lock("index"):
+        worker.start()
+        wait_for(worker.problem)
+        assert "index" in worker.problem()
+        assert not ws.store.rounds(session.id)
+    wait_for(lambda: worker.progress().stage == "done")
+    assert worker.problem() is None
+    wait_for(lambda: ws.store.rounds(session.id))
 
 
 def test_an_encoder_that_is_not_there_is_said_and_cards_go_on(tmp_path):
@@ -128,22 +171,24 @@ def test_an_encoder_that_is_not_there_is_said_and_cards_go_on(tmp_path):
         ws.close()
 
 
-def test_the_child_ends_when_the_server_dies(ws):
+def test_both_processes_end_when_the_server_dies(ws):
+    loop.start_session(ws)
     code = (
         "import sys, time; from pathlib import Path; from labeler.workspace import Workspace\n"
         "from labeler.worker import Worker; w = Worker(Workspace.open(Path(sys.argv[1]))); w.start()\n"
-        "print(w._child._process.pid, flush=True); time.sleep(60)"
+        "print(w._trainer.pid, w._embedder.pid, flush=True); time.sleep(60)"
     )
     server = subprocess.Popen([sys.executable, "-c", code, str(ws.folder)], stdout=subprocess.PIPE, text=True)
-    child = int(server.stdout.readline())
+    children = [int(pid) for pid in server.stdout.readline().split()]
     server.kill()
     server.communicate()
 
-    def gone():
+    def is_gone(child):
         try:
             with open(f"/proc/{child}/stat") as f:
                 return f.read().split(")")[1].split()[0] == "Z"
         except OSError:
             return True
 
-    wait_for(gone, 15)
+    assert len(children) == 2
+    wait_for(lambda: all(map(is_gone, children)), 15)

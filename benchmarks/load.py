@@ -1,0 +1,151 @@
+"""Many clients in a process of their own: `python -m benchmarks.load URL`, for benchmarks.api.
+
+Plain HTTP/1.1 over connections that are kept open, written by hand: an HTTP library would use more of
+the processor than the server that it asks. The last line printed is one JSON object.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+AT = "2026-11-20T12:00:00.000Z"
+CARDS = 10  # fetched at a time
+
+
+@dataclass
+class Tally:
+    """What came back: seconds per request of each kind, and how many were refused."""
+
+    answers: list[float] = field(default_factory=list)
+    cards: list[float] = field(default_factory=list)
+    tiles: list[float] = field(default_factory=list)
+    accepted: int = 0
+    refused: int = 0
+
+
+class Client:
+    """One browser: a connection, a cookie, the cards that it holds."""
+
+    def __init__(self, url: str, items: int, tally: Tally, rng: random.Random) -> None:
+        self._at, self._items = urlsplit(url), items
+        self._tally, self._rng = tally, rng
+        self._cookie = ""
+        self._held: list[dict[str, Any]] = []  # Any: JSON
+
+    async def _request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Return (status, body) of one request."""
+        if not hasattr(self, "_reader"):
+            assert self._at.hostname is not None
+            self._reader, self._writer = await asyncio.open_connection(self._at.hostname, self._at.port)
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._at.netloc}\r\n{self._cookie}"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self._writer.write(head.encode() + b"\r\n" + body)
+        top = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        length = 0
+        for line in top.split("\r\n")[1:]:
+            name, _, value = line.partition(": ")
+            if name.lower() == "content-length":
+                length = int(value)
+            elif name.lower() == "set-cookie":
+                self._cookie = f"Cookie: {value.split(';')[0]}\r\n"
+        return int(top[9:12]), await self._reader.readexactly(length)
+
+    async def answer(self) -> None:
+        """Answer one card, fetching some more first when none is held."""
+        if not self._held:
+            began = time.perf_counter()
+            _, reply = await self._request("GET", f"/api/cards?n={CARDS}")
+            self._tally.cards.append(time.perf_counter() - began)
+            self._held = json.loads(reply)["cards"]
+        # the pool has run dry, or the others hold the rest: an earlier answer is changed
+        card = self._held.pop() if self._held else {"card": None, "item": self._rng.randrange(self._items)}
+        event = {
+            "id": str(uuid.UUID(int=self._rng.getrandbits(128), version=4)), "card": card["card"],
+            "item": card["item"], "label": self._rng.choice(("yes", "no")), "ms": 500, "at": AT,
+        }  # fmt: skip
+        began = time.perf_counter()
+        status, reply = await self._request("POST", "/api/labels", json.dumps({"events": [event]}).encode())
+        self._tally.answers.append(time.perf_counter() - began)
+        accepted = json.loads(reply).get("accepted", 0) if status == 200 else 0
+        self._tally.accepted += accepted
+        self._tally.refused += 1 - accepted
+
+    async def look(self) -> None:
+        """Fetch a tile."""
+        began = time.perf_counter()
+        status, _ = await self._request("GET", f"/tiles/{self._rng.randrange(self._items)}?w=512")
+        self._tally.tiles.append(time.perf_counter() - began)
+        self._tally.refused += status != 200
+
+
+async def flood(args: argparse.Namespace, tally: Tally) -> float:
+    """Let every client work; return for how many seconds. rate 0: as fast as the server allows."""
+    rng = random.Random(args.seed)
+    clients = [Client(args.url, args.items, tally, random.Random(rng.random())) for _ in range(args.clients)]
+    began = time.perf_counter()
+
+    async def work(client: Client, pause_s: float, start_s: float) -> None:
+        due = began + start_s
+        while due < began + args.seconds:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await (client.look() if args.tiles else client.answer())
+            due = due + pause_s if pause_s else time.perf_counter()
+
+    pause_s = args.clients / args.rate if args.rate else 0.0
+    await asyncio.gather(*(work(c, pause_s, pause_s * i / args.clients) for i, c in enumerate(clients)))
+    return time.perf_counter() - began
+
+
+async def _null(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer every request at once with the same cards and counts: what is left is the load's own time."""
+    body = json.dumps({"accepted": 1, "cards": [{"card": i, "item": i} for i in range(CARDS)]}).encode()
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    try:
+        while top := await reader.readuntil(b"\r\n\r\n"):
+            for line in top.lower().split(b"\r\n"):
+                if line.startswith(b"content-length: "):
+                    await reader.readexactly(int(line[16:]))
+            writer.write(reply)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def serve_null(port: int) -> None:
+    """Serve nothing but "stored" until killed."""
+    server = await asyncio.start_server(_null, "127.0.0.1", port)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Make the load and print what came back."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="of the server; with --null the port to serve nothing on")
+    parser.add_argument("--clients", type=int, default=100)
+    parser.add_argument("--rate", type=float, default=200.0, help="requests a second in all; 0: no pause")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--tiles", action="store_true", help="fetch tiles instead of answering")
+    parser.add_argument("--items", type=int, default=1000, help="how many items there are")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--null", action="store_true")
+    args = parser.parse_args()
+    if args.null:
+        asyncio.run(serve_null(int(args.url)))
+        return
+    tally = Tally()
+    gc.freeze()
+    gc.disable()
+    seconds = asyncio.run(flood(args, tally))
+    print(json.dumps({"seconds": seconds, **vars(tally)}))
+
+
+if __name__ == "__main__":
+    main()

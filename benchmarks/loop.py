@@ -1,0 +1,137 @@
+"""How long a round takes: retrain on all labels, rank the whole pool, choose and record the next cards.
+
+The worker's own code in one process, with one thread as there, on vectors of the pool turned to 256
+numbers; larger pools are copies of them with noise. An oracle answers what each round asks for, looking for
+one class, 20 answers a round.
+
+round_p50_ms_10k, round_p95_ms_10k    at 10,000 images: all rounds up to 600 answers
+round_p50_ms_100k, round_p95_ms_100k  at 100,000; the k-means sample is drawn once before (sample_s_…)
+round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from active.arrays import Rows
+from benchmarks.pool import Pool, arguments, open_pool, show
+from labeler import learning, loop
+from labeler.catalog import Decoded, SeenFile
+from labeler.child import ONE_THREAD
+from labeler.config import Config
+from labeler.domain import LabelEvent
+from labeler.workspace import Workspace
+
+DIM, NOISE = 256, 0.02
+SIZES = {"10k": (10_000, 30), "100k": (100_000, 12), "1m": (1_000_000, 6)}  # images, rounds
+CHUNK = 100_000
+
+
+def base_rows(pool: Pool) -> tuple[Rows, np.ndarray]:
+    """Return the pool's vectors at 256 numbers, (n, 256), and whether each is of the class looked for."""
+    pool.index()
+    ws = Workspace.open(pool.workspace)
+    space = learning.space(ws)
+    assert space is not None
+    classes = [pool.truth[paths[0]] for _, paths in sorted(ws.catalog.paths().items())]
+    ws.close()
+    names, counts = np.unique(classes, return_counts=True)
+    wanted = names[np.argsort(counts)[len(names) // 2]]
+    return space.rows, np.array([c == wanted for c in classes])[: len(space.rows)]
+
+
+def make(folder: Path, rows: Rows, n: int) -> Workspace:
+    """Return a workspace of n items: `rows` again and again, with noise from the second time on."""
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    ws = Workspace.open(folder / "ws", Config(images=str(folder / "images")))
+    vectors = ws.vectors("copies", rows.shape[1])
+    scan = ws.catalog.begin_scan()
+    for start in range(0, n, CHUNK):
+        ids = np.arange(start, min(n, start + CHUNK))
+        part = rows[ids % len(rows)]
+        again = (ids >= len(rows))[:, None]
+        part = part + again * rng.normal(0, NOISE, part.shape).astype(np.float32)
+        vectors.append((part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float32))
+        ws.catalog.note_files(scan, [SeenFile(f"{i:07}.jpg", 1, 1) for i in ids.tolist()])
+    ws.catalog.end_scan(scan)
+    at = 0
+    while files := ws.catalog.new_files(CHUNK):
+        ws.catalog.add_decoded([Decoded(f.id, f"{at + i}", 64, 64) for i, f in enumerate(files)])
+        at += len(files)
+    ws.catalog.use_encoder("copies", rows.shape[1])
+    ws.catalog.set_embedded("copies", rows.shape[1], n)
+    return ws
+
+
+def rounds(ws: Workspace, wanted: np.ndarray, n: int) -> tuple[list[float], float]:
+    """Return the milliseconds of n rounds with a head, and the seconds of what is done once before."""
+    session = loop.start_session(ws, "Is it one of them?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    began = time.perf_counter()
+    loop.learn(ws, session)
+    once_s = time.perf_counter() - began
+    say(ws, loop.owner(ws), int(np.flatnonzero(wanted)[0]), label="yes")
+    took = []
+    for _ in range(n):
+        for card in loop.next_cards(ws, session, person, 20, have=[]):
+            say(ws, person, card.item, label="yes" if wanted[card.item % len(wanted)] else "no", card=card.id)
+        began = time.perf_counter()
+        loop.learn(ws, session)
+        took.append((time.perf_counter() - began) * 1000)
+    return took[2:], once_s  # the first ones import and warm up
+
+
+def say(ws: Workspace, person: int, item: int, *, label: str, card: int | None = None) -> None:
+    """Store an answer of the newest session."""
+    event = LabelEvent(str(uuid.uuid4()), item, label, datetime.now(UTC), card, 500)
+    loop.record(ws, loop.newest_session(ws), person, [event])
+
+
+def measure(pool: Pool, sizes: list[str]) -> dict[str, object]:
+    """Return the object that --json prints."""
+    rows, wanted = base_rows(pool)
+    out: dict[str, object] = {}
+    for name in sizes:
+        n, times = SIZES[name]
+        with tempfile.TemporaryDirectory() as folder:
+            ws = make(Path(folder), rows, n)
+            took, once_s = rounds(ws, wanted, times)
+            ws.close()
+        out |= {
+            f"round_p50_ms_{name}": float(np.median(took)),
+            f"round_p95_ms_{name}": float(np.quantile(took, 0.95)),
+            f"sample_s_{name}": once_s,
+        }
+    return out
+
+
+def sizes(text: str) -> list[str]:
+    """Return the names of pool sizes."""
+    names = text.split(",")
+    if not set(names) <= SIZES.keys():
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(SIZES)}")
+    return names
+
+
+def main() -> None:
+    """Run the benchmark and print what it found."""
+    if not ONE_THREAD.items() <= os.environ.items():  # it counts from the start of a process
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.loop", *sys.argv[1:]], os.environ | ONE_THREAD
+        )
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", type=sizes, default=list(SIZES), metavar="10k,100k,1m")
+    args = parser.parse_args()
+    show(measure(open_pool(args), args.sizes), as_json=args.json)
+
+
+if __name__ == "__main__":
+    main()

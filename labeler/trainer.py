@@ -1,0 +1,65 @@
+"""The process that learns: `python -m labeler.trainer WORKSPACE`.
+
+Reads the numbers of sessions, a line each; makes a round where one is due, and says so. A process of
+its own, because Python lets one thread compute at a time: a server that learns answers late.
+"""
+
+import gc
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from labeler import learning, loop
+from labeler.child import begin, orders, say
+from labeler.errors import LabelerError
+from labeler.workspace import Workspace
+
+log = logging.getLogger("labeler.trainer")
+
+
+def main(folder: str) -> None:
+    """Learn what is ordered until standard input closes."""
+    begin(niceness=5)
+    ws = Workspace.open(Path(folder))
+    coming = orders(on_end=lambda: os._exit(0))  # a round is stored whole or not at all
+    say({"ready": [session.id for session in loop.sessions(ws)[:1]]})
+    warm = False
+    for line in coming:
+        say({"learned": int(line)} | learn(ws, int(line)))
+        if not warm:
+            warm = _warm_up()
+
+
+def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
+    """Make a round if one is due; return what went wrong, and whether a picture waits for its vector."""
+    problem, waits = None, False
+    try:
+        session = loop.get_session(ws, number)
+        loop.link_examples(ws, session)
+        used = ws.catalog.encoder()
+        waits = bool(ws.store.examples(number) and (used is None or ws.store.unembedded_examples(used[0])))
+        if learning.needs_round(ws, session, now=time.time()):
+            learning.learn(ws, session, now=time.time())
+    except LabelerError as e:
+        problem = str(e)
+    except Exception as e:  # a bug, or a disk in trouble, must not stop the deck: it has cards
+        log.exception("learning failed for session %s", number)
+        problem = f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
+    return {"problem": problem, "waits": waits}
+
+
+def _warm_up() -> bool:
+    """Import what learning needs, once the first cards are out."""
+    import modAL.models  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
