@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from labeler import __version__, places
+from labeler import __version__, drives, places
 from labeler.errors import BadInput
 
 PACKAGES = (
@@ -47,7 +47,7 @@ def examine(workspace: Path | None, host: str, port: int) -> list[Finding]:
     found.append(_modal())
     found += [_decoder(*entry) for entry in FORMATS]
     folder = workspace or next(iter(places.workspaces()), places.DATA)
-    found += [_disk(folder), _folder(folder), _port(host, port)]
+    found += [_disk(folder), _drive(folder), _folder(folder), *_long_paths(), _port(host, port)]
     return found
 
 
@@ -95,6 +95,28 @@ def _disk(folder: Path) -> Finding:
     free = places.free_bytes(folder)
     state: Literal["ok", "note"] = "ok" if free >= places.LOW_DISK_BYTES else "note"
     return Finding("disk", state, f"{free / 1e9:,.1f} GB free for {folder}")
+
+
+def _drive(folder: Path) -> Finding:
+    text = drives.warning(folder)
+    return Finding("drive", "note" if text else "ok", text or f"{folder} is on a disk of this computer")
+
+
+def _long_paths() -> list[Finding]:
+    """Return whether Windows lets programs use long paths; nothing elsewhere."""
+    if sys.platform != "win32":
+        return []
+    import winreg
+
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SYSTEM\CurrentControlSet\Control\FileSystem") as key:
+            allowed = bool(winreg.QueryValueEx(key, "LongPathsEnabled")[0])
+    except OSError:
+        allowed = False
+    if allowed:
+        return [Finding("long paths", "ok", "allowed")]
+    text = "paths of more than 260 letters are not found; an administrator can turn on LongPathsEnabled"
+    return [Finding("long paths", "note", text)]
 
 
 def _folder(folder: Path) -> Finding:

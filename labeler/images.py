@@ -11,8 +11,10 @@ import math
 import os
 import stat
 import threading
+import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labeler.errors import BadInput
+from labeler.whole import why_not_whole
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"}
@@ -28,14 +31,17 @@ SUFFIXES = frozenset(
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 THUMB_PX = 512  # the longer side of a thumbnail, and the shorter side that a picture is reduced to
 MAX_FILE_BYTES = 512 * 2**20
+MAX_DECODE_BYTES = 1_000_000_000  # the most memory that decoding one image may take
 BACKGROUND = (128, 128, 128)  # behind transparent pixels: neither dark nor light drawings vanish on it
 
 _STRIP_PX = 4_000_000  # pixels converted at once, and the most that a reduced picture has
 _FULL_PX = 64_000_000  # the most pixels of a full tile
 _WEBP_SIDE_PX = 16_383
-_BIG_PX = 30_000_000  # from here on one image at a time, so that a few giants don't fill the memory
-_BIG = threading.Lock()
-_HUNGRY = {"WEBP": 64, "AVIF": 100}  # megapixels: their decoders take 16 and 9 bytes a pixel
+_BIG_BYTES = 120_000_000  # from here on one at a time, so that a few giants don't fill the memory
+_BIG_FILE_BYTES = 64 * 2**20
+_BIG = threading.RLock()
+_NARROW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}  # bytes a pixel; else 4
+_SLOW_MEGAPIXELS = 16  # of a kind whose decoder is written in Python: some 2 s
 _OPEN_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
 _PIL = r"PIL\."  # the modules whose warnings are not shown
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # modes with more than 8 bits per pixel
@@ -133,6 +139,14 @@ def _why_not_opened(e: OSError, path: Path | str) -> str:
     return f"The disk did not give it: {e.strerror or type(e).__name__}."
 
 
+def room_for(path: Path | str) -> AbstractContextManager[object]:
+    """Return a context to read and decode a file in: of large files, one at a time in this process."""
+    try:
+        return _BIG if os.stat(path).st_size > _BIG_FILE_BYTES else nullcontext()
+    except (OSError, ValueError):
+        return nullcontext()  # read_file says why
+
+
 def content_hash(data: bytes) -> str:
     """Return the name of a content: equal bytes, equal name (BLAKE2b, 128 bits, as hex)."""
     return blake2b(data, digest_size=16).hexdigest()
@@ -147,21 +161,24 @@ def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int =
 
     More than 8 bits (grey) are scaled to 8 by the range of the image's own values.
     Transparent pixels show a mid grey behind. Colour profiles are not applied.
-    Raises Unreadable with the reason. Time and memory grow with the size in the header, which
-    is checked first.
+    Raises Unreadable with the reason, also for a file that was cut off behind its first frame or
+    page. Time and memory grow with the size in the header, which is checked first; formats that
+    take much memory a pixel have a lower limit than max_megapixels.
     """
     if not data:
         raise Unreadable("The file is empty.")
+    why = why_not_whole(data)
+    if why is not None:
+        raise Unreadable(why)
     _hush()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            most = min(max_megapixels, _HUNGRY.get(image.format or "", max_megapixels))
+            needed = _bytes_a_pixel(image, want_px)
+            most = min(max_megapixels, _most_megapixels(image, needed))
             if image.width * image.height > most * 1_000_000:
                 size = f"{image.width:,} × {image.height:,} pixels"
                 raise Unreadable(f"The image has {size}; at most {most} megapixels are read.")
-            if image.width * image.height < _BIG_PX:
-                return _decode_open(image, want_px)
-            with _BIG:
+            with _BIG if image.width * image.height * needed > _BIG_BYTES else nullcontext():
                 return _decode_open(image, want_px)
     except Unreadable:
         raise
@@ -196,6 +213,33 @@ def _decode_open(image: Image.Image, want_px: int | None) -> Picture:
         size = size[1], size[0]
     out.info = {}  # nothing of the file's metadata goes on from here
     return Picture(out, *size)
+
+
+def _bytes_a_pixel(image: Image.Image, want_px: int | None) -> int:
+    """Return how much memory decoding takes, as measured."""
+    pixel = _NARROW.get(image.mode, 4)
+    if image.format in ("WEBP", "AVIF"):
+        return 16 if image.format == "WEBP" else 10
+    if image.format in ("JPEG", "MPO"):
+        kept = 2 * len(image.getbands()) if image.info.get("progressive") else 0  # of each coefficient
+        return max(1, kept + (pixel if want_px is None else 0))
+    return pixel + (_bytes_in_strip(image) if image.format == "TIFF" else 0)
+
+
+def _bytes_in_strip(image: Image.Image) -> int:
+    """Return what a TIFF takes more, a pixel, because it is compressed in one piece (or a few)."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = tags.get(322, image.width), tags.get(323, tags.get(278, image.height))
+    bits = tags.get(258, (8,))
+    if tags.get(259, 1) == 1 or width * height * 4 < image.width * image.height:
+        return 0
+    return int(tags.get(277, 1) * (max(bits) if isinstance(bits, tuple) else bits) + 7) // 8
+
+
+def _most_megapixels(image: Image.Image, needed: int) -> int:
+    most = MAX_DECODE_BYTES // needed // 1_000_000
+    tiles = getattr(image, "tile", ())
+    return min(most, _SLOW_MEGAPIXELS) if tiles and tiles[0][0] == "bmp_rle" else most
 
 
 def _orientation(image: Image.Image) -> int:
@@ -337,8 +381,9 @@ def tile(source: Path | bytes, w: int | None, *, max_megapixels: int = 200) -> T
 
     source  a file, or the bytes of one. Raises Unreadable.
     """
-    data = source if isinstance(source, bytes) else read_file(source)
-    picture = decode(data, want_px=w, max_megapixels=max_megapixels)
+    with nullcontext() if isinstance(source, bytes) else room_for(source):
+        data = source if isinstance(source, bytes) else read_file(source)
+        picture = decode(data, want_px=w, max_megapixels=max_megapixels)
     return _encode(_fit(picture.image, w or _WEBP_SIDE_PX), quality=80 if w else 90)
 
 
@@ -348,7 +393,19 @@ def save_atomic(path: Path, data: bytes) -> None:
     half = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         half.write_bytes(data)
-        os.replace(half, path)
+        _replace(half, path)
     except BaseException:
         half.unlink(missing_ok=True)
         raise
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Put a file in the place of another one; on Windows somebody may just be reading that."""
+    for wait_s in (0.01, 0.05, 0.2):
+        try:
+            os.replace(new, path)
+        except PermissionError:
+            time.sleep(wait_s)
+        else:
+            return
+    os.replace(new, path)

@@ -12,15 +12,19 @@ from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
 
+from labeler import names
 from labeler.config import Config, load_config
+from labeler.drives import is_inside, same_place
 from labeler.errors import BadInput, NotReady
-from labeler.workspace import Workspace
+from labeler.schema import version
+from labeler.workspace import DATABASE, SETTINGS, Workspace
 
 DATA = Path("data")  # workspaces land here, relative to where the command runs
 DEMO = "demo"
-DATABASE, SETTINGS = "labeler.db", "labeler.toml"
 LOW_DISK_BYTES = 1 << 30
 PORTS_TRIED = 100
+PRIVILEGED_PORTS = 1023
+MOST_NAME_BYTES = 100  # of a workspace's name: files with longer ones lie beside and below it
 BROWSER_TRIES = 150
 
 
@@ -51,13 +55,16 @@ def default_workspace(images: Path) -> Path:
     """Return `data/<name of the folder>`, with a short hash of its path where that name is taken.
 
     images  absolute. A name is taken by a workspace of other images and by any folder that is no
-    workspace. A workspace whose images were moved here keeps its name.
+    workspace. A workspace whose images were moved here keeps its name. A name that some file
+    system refuses, or that is long, gets the hash too.
     """
     name = images.name or "images"
+    mark = blake2b(os.fsencode(images), digest_size=3).hexdigest()
     folder = DATA / name
-    if _fits(folder, images):
+    is_plain = names.is_portable(name) and len(os.fsencode(name)) <= MOST_NAME_BYTES
+    if (is_plain or folder.exists()) and _fits(folder, images):
         return folder
-    return DATA / f"{name}-{blake2b(os.fsencode(images), digest_size=3).hexdigest()}"
+    return DATA / f"{names.shortened(names.portable(name), MOST_NAME_BYTES)}-{mark}"
 
 
 def _fits(folder: Path, images: Path) -> bool:
@@ -67,10 +74,17 @@ def _fits(folder: Path, images: Path) -> bool:
         return not same_place(folder, images)
     if not is_workspace(folder):
         return False
-    before = load_config(folder / SETTINGS).images
+    if not (folder / SETTINGS).exists():
+        return True  # killed while it was being made
+    return load_config(folder / SETTINGS).images is not None and _is_of(folder, images)
+
+
+def _is_of(workspace: Path, images: Path) -> bool:
+    """Return whether a workspace is of these images: none yet, this folder, or it before it moved."""
+    before = load_config(workspace / SETTINGS).images
     if before is None or same_place(Path(before), images):
-        return before is not None
-    return not Path(before).exists() and _were_moved(folder, images)
+        return True
+    return not Path(before).exists() and _were_moved(workspace, images)
 
 
 def _were_moved(folder: Path, images: Path) -> bool:
@@ -86,17 +100,13 @@ def is_workspace(folder: Path) -> bool:
     return (folder / DATABASE).is_file()
 
 
-def same_place(a: Path, b: Path) -> bool:
-    """Return whether two paths lead to the same place."""
-    return os.path.realpath(a) == os.path.realpath(b)
-
-
 def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_size: int | None) -> Workspace:
     """Return the workspace in `folder`, opened for these images; it is created when it is not there.
 
     None keeps what the workspace is set to. Raises BadInput when the folder holds something else.
     """
     _check_apart(folder, images)
+    version(folder / DATABASE)  # a later version's is refused before its settings are read
     if folder.is_dir() and not is_workspace(folder) and any(p.name != "images" for p in folder.iterdir()):
         raise BadInput(
             f"{folder} holds other things and is no workspace.", "Give a new folder to --workspace."
@@ -104,7 +114,7 @@ def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_siz
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file.", "Give a folder to --workspace.")
     before = load_config(folder / SETTINGS).images
-    if before is not None and not same_place(Path(before), images) and Path(before).exists():
+    if is_workspace(folder) and not _is_of(folder, images):
         raise BadInput(f"{folder} belongs to other images, those in {before}.", "Give another --workspace.")
     config = load_config(
         folder / SETTINGS, images=str(images), encoder=_encoder(encoder), batch_size=batch_size
@@ -114,8 +124,7 @@ def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_siz
 
 def _check_apart(folder: Path, images: Path) -> None:
     """Raise BadInput for a workspace inside the images: nothing is ever written there."""
-    inside, outside = Path(os.path.realpath(folder)), Path(os.path.realpath(images))
-    if inside == outside or outside in inside.parents:
+    if is_inside(folder, images):
         raise BadInput(
             f"The workspace {folder} would lie inside the images, where nothing is written.",
             "Give another place with --workspace, or start from another folder.",
@@ -185,6 +194,8 @@ def is_free(host: str, port: int) -> bool:
     except OSError as e:
         if e.errno == errno.EADDRINUSE:
             return False
+        if e.errno == errno.EACCES and port > PRIVILEGED_PORTS:
+            return False  # Windows keeps ranges of ports for itself
         if e.errno == errno.EACCES:
             raise BadInput(f"Port {port} needs an administrator's rights.", "Give one above 1023.") from e
         raise BadInput(

@@ -46,7 +46,10 @@ def walk(
             yield SeenFile(inside, 0, 0)
             continue
         with entries:
-            for entry in entries:
+            for entry in _each(entries):
+                if entry is None:
+                    yield SeenFile(inside, 0, 0)
+                    continue
                 if entry.name.startswith(".") or entry.name in _NOT_OURS:
                     continue
                 path = f"{inside}/{entry.name}" if inside else entry.name
@@ -56,13 +59,25 @@ def walk(
                     yield _seen(path, entry)
 
 
-def _place(folder: Path | str) -> tuple[int, int] | None:
+def _each(entries: "Iterator[os.DirEntry[str]]") -> "Iterator[os.DirEntry[str] | None]":
+    """Yield the entries of a folder; None, and no more, where its disk stops giving them."""
+    while True:
+        try:
+            yield next(entries)
+        except StopIteration:
+            return
+        except OSError:
+            yield None
+            return
+
+
+def _place(folder: Path | str) -> tuple[int, int | str] | None:
     """Return what identifies a folder however it was reached, None when it is not there."""
     try:
         found = os.stat(folder)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino or os.path.realpath(folder)  # some network drives number nothing
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -362,6 +362,29 @@ def test_save_atomic_leaves_nothing_half(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "c.webp"]
 
 
+def test_a_file_that_somebody_reads_on_windows_is_replaced_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for Windows, which refuses to replace an open file."""
+    real, refused = os.replace, []
+
+    def replace(a: Path, b: Path) -> None:
+        if len(refused) < most:
+            refused.append(a)
+            raise PermissionError(13, "Access is denied")
+        real(a, b)
+
+    monkeypatch.setattr(images.os, "replace", replace)
+    monkeypatch.setattr(images.time, "sleep", lambda _: None)
+    most = 2
+    save_atomic(tmp_path / "a.webp", b"one")
+    assert (tmp_path / "a.webp").read_bytes() == b"one"
+    most = 99
+    with pytest.raises(PermissionError):
+        save_atomic(tmp_path / "a.webp", b"two")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.webp"]
+
+
 # what can't be read ------------------------------------------------------------------------
 
 
@@ -385,16 +408,45 @@ def test_a_bomb_is_not_decoded() -> None:
     assert "at most 1 megapixels" in reason(encoded(Image.new("L", (1200, 1000)), "PNG"), max_megapixels=1)
 
 
-@pytest.mark.parametrize(("fmt", "most"), [("WEBP", 64), ("AVIF", 100)])
-def test_formats_that_take_much_memory_have_a_lower_limit(
-    fmt: str, most: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("image", "options", "needed"),
+    [
+        ("RGB", {"format": "WEBP"}, 16),
+        ("RGB", {"format": "AVIF"}, 10),
+        ("RGB", {"format": "JPEG"}, 1),
+        ("RGB", {"format": "JPEG", "progressive": True}, 6),
+        ("CMYK", {"format": "JPEG", "progressive": True}, 8),
+        ("RGB", {"format": "PNG"}, 4),
+        ("I;16", {"format": "PNG"}, 2),
+        ("RGB", {"format": "TIFF"}, 4),
+        ("RGB", {"format": "TIFF", "compression": "tiff_lzw", "strip_size": 2**30}, 7),
+        ("RGB", {"format": "TIFF", "compression": "tiff_lzw", "strip_size": 2**16}, 4),
+    ],
+)
+def test_what_takes_much_memory_has_a_lower_limit(
+    image: str, options: dict, needed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = encoded(quarters(1200, 1000), fmt)
+    data = encoded(Image.new(image, (1000, 1000)), options.pop("format"), **options)
     decode(data)
-    monkeypatch.setitem(images._HUNGRY, fmt, 1)
-    assert "at most 1 megapixels are read" in reason(data)
-    monkeypatch.undo()
-    assert images._HUNGRY[fmt] == most
+    monkeypatch.setattr(images, "MAX_DECODE_BYTES", 4_000_000)
+    if needed > 4:
+        assert "at most 0 megapixels are read" in reason(data)
+    else:
+        decode(data)
+    monkeypatch.setattr(images, "MAX_DECODE_BYTES", needed * 1_000_000)
+    decode(data)
+
+
+def rle_bmp(side: int) -> bytes:
+    """A square of one colour, run-length encoded: the one kind that is decoded in Python."""
+    head = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1024)
+    lines = (b"\xff\0" * (side // 255) + bytes([side % 255, 0]) + b"\0\0") * side + b"\0\1"
+    return b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + lines
+
+
+def test_a_slow_decoder_has_a_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decode(rle_bmp(64)).width == 64
+    assert "at most 16 megapixels are read" in reason(rle_bmp(4100))
 
 
 def test_a_lying_size_is_cut_off() -> None:
@@ -532,6 +584,30 @@ def test_check_picture_names_the_picture() -> None:
     assert (e.value.error, e.value.do) == ("a.png can't be used: The file is empty.", "Give another picture.")
 
 
+@pytest.mark.parametrize("large", [True, False])
+def test_of_large_files_one_is_read_at_a_time(
+    large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(quarters(), "PNG"))
+    monkeypatch.setattr(images, "_BIG_FILE_BYTES", 10 if large else 1 << 20)
+    entered = threading.Event()
+
+    def other() -> None:
+        with images.room_for(path):
+            entered.set()
+
+    with images.room_for(path):
+        decode(read_file(path))
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert entered.wait(0.2 if large else 60) is not large
+    thread.join()
+    assert entered.is_set()
+    with images.room_for(tmp_path / "gone.png"), images.room_for("a\0b.png"):
+        pass
+
+
 # fuzz --------------------------------------------------------------------------------------
 
 SEEDS = [encoded(quarters(), fmt, **options) for fmt, options in FORMATS.values()] + [
@@ -579,8 +655,68 @@ def test_fuzz_damaged_files(seed: bytes, keep: float, changes: list[tuple[float,
     survives(bytes(data))
 
 
+EXTREMES = [
+    b"\0",
+    b"\xff",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\xff\xd8",
+    b"\0\1",
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.floats(0, 1), st.sampled_from(EXTREMES)), max_size=4),
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    st.sampled_from(SEEDS),
+)
+def test_fuzz_altered_headers_and_doubled_parts(
+    seed: bytes, changes: list[tuple[float, bytes]], doubled: tuple[float, float, float], other: bytes
+) -> None:
+    data = bytearray(seed)
+    for at, value in changes:
+        place = int(at * min(200, len(data)))  # where headers are
+        data[place : place + len(value)] = value
+    survives(bytes(data))
+    lo, hi, to = (int(part * len(data)) for part in doubled)
+    survives(bytes(data[:to] + data[lo:hi] + data[to:]))
+    survives(bytes(data[:to] + other[lo:hi] + data[to:]))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads its memory from Linux")
+def test_damaged_files_take_no_more_memory_than_the_limit_allows() -> None:
+    code = """
+import random
+from pathlib import Path
+from tests.test_images import SEEDS, EXTREMES, survives
+
+def peak_mb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM")) / 1024
+
+rng = random.Random(0)
+for seed in SEEDS:
+    survives(seed)
+before = peak_mb()
+for i in range(1500):
+    data = bytearray(SEEDS[i % len(SEEDS)])
+    for _ in range(rng.randint(1, 3)):
+        at, value = rng.randrange(min(200, len(data))), rng.choice(EXTREMES)
+        data[at : at + len(value)] = value
+    survives(bytes(data))
+print(peak_mb() - before)
+"""
+    root = Path(images.__file__).parent.parent
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert float(found.stdout) < 150  # 4 megapixels take 64 MB at most
+
+
 def test_giants_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_BIG_PX", 100)
+    monkeypatch.setattr(images, "_BIG_BYTES", 100)
     running, most = 0, 0
     lock, real = threading.Lock(), images._decode_open
 
