@@ -1,29 +1,28 @@
 """The commands: parse, call, print. The only place that exits. Imports nothing heavy at the top."""
 
-import json
+import io
 import os
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from labeler import __version__
-from labeler.errors import BadInput, LabelerError
+from labeler import __version__, opening, say
+from labeler.errors import LabelerError
 
 if TYPE_CHECKING:
-    from labeler.domain import Goal, Session
-    from labeler.export.records import ExportReport, Format, How
+    from types import ModuleType
+
+    from labeler.domain import Goal
+    from labeler.export.records import Format, How
     from labeler.workspace import Workspace
 
 INTERRUPTED_CODE = 130
 INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
 STOPPED = "Stopped. Every answer is kept; start again to go on."
 STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
-SHOWN_ASIDE = 10
-DEMO_QUESTION = "Is this an island?"
 
 
 class Commands(click.Group):
@@ -34,7 +33,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LabelerError as e:
-            click.echo(f"Error: {e.error}" + (f"\n{e.do}" if e.do else ""), err=True)
+            click.echo(f"Error: {say.plain(e.error)}" + (f"\n{say.plain(e.do)}" if e.do else ""), err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo(f"\n{INTERRUPTED}", err=True)
@@ -115,14 +114,16 @@ def start(
     """
     from labeler import places
 
+    opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
-    ws = _open_for_work(images, workspace, encoder=encoder, batch_size=batch_size)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, batch_size=batch_size)
     with ws.lock("server"):
-        session = _start_session(ws, question=question, labels=labels, goal=goal, like=like)
-        _say_session(ws, session, batch_size)
+        session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
+        say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
-        _serve(ws, host=host, port=is_new, browser=not no_browser)
+        site = _load_site(ws)
+        _serve(ws, site, host=host, port=is_new, browser=not no_browser)
 
 
 @cli.command()
@@ -134,14 +135,15 @@ def index(images: Path | None, workspace: Path | None, encoder: str | None, as_j
     """Scan and embed a folder of images, no server."""
     from labeler import loop
 
-    ws = _open_for_work(images, workspace, encoder=encoder, quiet=as_json)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, quiet=as_json)
+    ws.catalog.refuse_damage()
     _prepare(ws, quiet=as_json)
     status = loop.status(ws)
     if as_json:
-        _print_json({k: v for k, v in status.items() if k != "session"})
+        say.print_json({k: v for k, v in status.items() if k != "session"})
         return
-    click.echo(_images_line(status))
-    _say_aside(status["set_aside"])
+    click.echo(say.images_line(status))
+    say.set_aside(status["set_aside"])
 
 
 @cli.command()
@@ -152,18 +154,23 @@ def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
     """Say where a workspace stands, and check that it is whole."""
     from labeler import loop
 
-    ws = _find(workspace)
+    ws = opening.find(workspace)
     found = loop.status(ws, None if session is None else loop.get_session(ws, session))
     if as_json:
-        _print_json(found)
+        say.print_json(found)
         return
-    click.echo(f"Workspace   {_short(ws.folder)}")
-    click.echo(f"Images      {_images_line(found)}")
+    click.echo(f"Workspace   {say.short(ws.folder)}")
+    click.echo(f"Images      {say.images_line(found)}")
     if found["session"] is None:
         click.echo("Question    none yet; start one with labeler start")
     else:
-        _say_answers(found["session"])
-    _say_aside(found["set_aside"])
+        say.answers(found["session"])
+        for other in loop.sessions(ws):
+            if other.id != found["session"]["id"]:
+                click.echo(f"Another     --session {other.id}: {other.question} ({', '.join(other.labels)})")
+    say.set_aside(found["set_aside"])
+    if found["problem"]:
+        click.echo(f"Trouble     {found['problem']}")
     problems = [] if found["integrity"] == "ok" else found["integrity"]
     click.echo("Integrity   " + ("ok" if not problems else problems[0]))
     for problem in problems[1:]:
@@ -214,13 +221,13 @@ def export(
         raise click.UsageError("--no-predicted and --predicted-from exclude each other.")
     if predicted_from is None and kind != "folders" and not no_predicted:
         predicted_from = 0.0
-    ws = _find(workspace)
+    ws = opening.find(workspace)
     asked = loop.get_session(ws, session)
     report = loop.export(ws, asked, format=kind, out=out, how=how or "copy", predicted_from=predicted_from)
     if as_json:
-        _print_json(_report_json(report))
+        say.print_json(say.report_json(report))
         return
-    _say_export(ws, asked, report)
+    say.exported(ws, asked, report)
 
 
 @cli.command()
@@ -238,7 +245,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
     findings = examine(workspace, host, port)
     bad = any(f.state == "bad" for f in findings)
     if as_json:
-        _print_json(
+        say.print_json(
             {
                 "ok": not bad,
                 "findings": [{"what": f.what, "state": f.state, "text": f.text} for f in findings],
@@ -253,7 +260,10 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. A letter that the terminal or file can't show is written as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="labeler")
 
 
@@ -262,8 +272,9 @@ def main() -> None:
 
 def open_default(workspace: Path | None) -> "Workspace":
     """Return what `labeler start` opens without options, a session begun: for `streamlit run app.py`."""
-    ws = _open_for_work(None, workspace)
-    _start_session(ws, question=None, labels=None, goal=None, like=())
+    ws = opening.open_for_work(None, workspace)
+    ws.catalog.refuse_damage()
+    opening.start_session(ws, question=None, labels=None, goal=None, like=())
     return ws
 
 
@@ -305,120 +316,6 @@ def _follow() -> None:
             if problem:
                 click.echo(problem, err=True)
             return
-
-
-def _open_for_work(
-    images: Path | None,
-    workspace: Path | None,
-    *,
-    encoder: str | None = None,
-    batch_size: int | None = None,
-    quiet: bool = False,
-) -> "Workspace":
-    """Return the workspace to work in, made if need be; no images named: they are drawn."""
-    from labeler import loop, places
-    from labeler.config import load_config
-    from labeler.scan import walk
-
-    drawn = False
-    if images is not None:
-        folder = places.check_images(images)
-        where = workspace or places.default_workspace(folder)
-    else:
-        where = workspace or places.DATA / places.DEMO
-        known = load_config(where / places.SETTINGS).images
-        own = Path(os.path.abspath(where)) / "images"
-        folder = Path(known) if known else own
-        drawn = not known or (folder == own and not folder.is_dir())
-        if not drawn and not folder.is_dir():
-            raise BadInput(f"The folder of images {known} is gone.", "Give its new place with --images.")
-    if not quiet:
-        click.echo(f"Workspace: {_short(where)}")
-    if drawn:
-        _draw(where, folder, quiet=quiet)
-    elif next(walk(folder), None) is None:
-        raise BadInput(
-            f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
-        )
-    ws = _close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
-    if drawn:
-        loop.mark_drawn(ws)
-    if not quiet:
-        click.echo(f"Images:    {folder}" + (" (drawn by labeler)" if loop.is_drawn(ws) else ""))
-        _warn_disk(where)
-    return ws
-
-
-def _close_at_end(ws: "Workspace") -> "Workspace":
-    """Return `ws`, to be closed when the command ends; outside a command its caller closes it."""
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(ws.close)
-    return ws
-
-
-def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
-    from labeler import places
-    from labeler.demo import FIRST, draw_demo
-
-    if where.is_dir() and not places.is_workspace(where) and any(p.name != "images" for p in where.iterdir()):
-        raise BadInput(
-            f"{where} holds other things and is no workspace.", "Give a new folder to --workspace."
-        )
-    if not quiet:
-        click.echo("No --images were given: drawing a demonstration set.")
-    draw_demo(folder, most=FIRST)
-
-
-def _warn_disk(folder: Path) -> None:
-    from labeler import places
-
-    free = places.free_bytes(folder)
-    if free < places.LOW_DISK_BYTES:
-        click.echo(f"Warning: the disk of {_short(folder)} has only {free / 1e6:,.0f} MB free.", err=True)
-
-
-def _find(workspace: Path | None) -> "Workspace":
-    """Return the workspace to look at; says so where there was a choice."""
-    from labeler import places
-
-    ws = _close_at_end(places.find_workspace(workspace))
-    if workspace is None and len(places.workspaces()) > 1:
-        click.echo(
-            f"Of several workspaces, {_short(ws.folder)} was used last; --workspace names another.", err=True
-        )
-    return ws
-
-
-def _start_session(
-    ws: "Workspace",
-    *,
-    question: str | None,
-    labels: str | None,
-    goal: "Goal | None",
-    like: Sequence[Path],
-) -> "Session":
-    from labeler import loop
-
-    pictures = [(path, _read_picture(ws, path)) for path in like]
-    names = None if labels is None else [name.strip() for name in labels.split(",")]
-    if question is None and loop.is_drawn(ws) and not loop.sessions(ws):
-        question = DEMO_QUESTION
-    session = loop.start_session(ws, question, names, goal)
-    for path, data in pictures:
-        loop.add_example(ws, session, path.name, data)
-    return session
-
-
-def _read_picture(ws: "Workspace", path: Path) -> bytes:
-    """Return the bytes of a --like image, once it is sure that they are a picture."""
-    from labeler.images import check_picture
-
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise BadInput(f"{path} can't be read: {e.strerror}.", "Check the name given to --like.") from e
-    check_picture(data, name=str(path), max_megapixels=ws.config.max_megapixels)
-    return data
 
 
 # working -----------------------------------------------------------------------------------
@@ -475,7 +372,26 @@ def _leave_in(seconds: float, message: str) -> None:
     last.start()
 
 
-def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
+def _load_site(ws: "Workspace") -> "ModuleType":
+    """Return app.py. Meanwhile the whole database is read; raises Blocked when it is damaged."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from labeler import places
+
+    def check() -> None:
+        try:
+            ws.catalog.refuse_damage()
+        finally:
+            ws.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check)
+        site = places.load_site()
+        checked.result()
+    return site
+
+
+def _serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool) -> None:
     """Serve until Ctrl-C."""
     import threading
 
@@ -487,13 +403,13 @@ def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
     link = people.owner_link(ws, url) if shared else url
     click.echo(f"\n  {link}\n")
     if shared:
+        click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
         click.echo(f"On a phone: {people.owner_link(ws, url, '/swipe')}")
         click.echo("Whoever opens one of these links may do everything here; share them with care.")
     else:
         click.echo(f"Only the deck: {url}/swipe")
     click.echo("Ctrl-C stops; every answer is kept.")
     os.environ[ENV] = str(ws.folder)
-    site = places.load_site()
     if browser:
         places.open_browser(link, host, port)
     threading.Thread(target=_follow, name="progress", daemon=True).start()
@@ -502,72 +418,6 @@ def _serve(ws: "Workspace", *, host: str, port: int, browser: bool) -> None:
     except KeyboardInterrupt:
         pass
     click.echo(f"\n{STOPPED}")
-
-
-# saying ------------------------------------------------------------------------------------
-
-
-def _print_json(value: dict[str, Any]) -> None:  # Any: JSON
-    click.echo(json.dumps(value))
-
-
-def _short(path: Path) -> str:
-    """Return a path as it is shortest to read from here."""
-    full = os.path.abspath(path)
-    near = os.path.relpath(full)
-    return full if near.startswith("..") else near
-
-
-def _images_line(status: dict[str, Any]) -> str:  # Any: JSON
-    parts = [f"{status['images']:,} images", f"{status['embedded']:,} embedded"]
-    if status["duplicates"]:
-        parts.append(f"{status['duplicates']:,} of them duplicates")
-    if status["set_aside"]:
-        parts.append(f"{len(status['set_aside']):,} set aside")
-    if status.get("drawn"):
-        parts.append("drawn")
-    return ", ".join(parts)
-
-
-def _say_session(ws: "Workspace", session: "Session", batch_size: int | None) -> None:
-    click.echo(f"Question:  {session.question} ({', '.join(session.labels)}; goal: {session.goal})")
-    if batch_size is not None and batch_size != session.batch_size:
-        click.echo(f"This question goes on in batches of {session.batch_size}, as it was begun.")
-
-
-def _say_answers(session: dict[str, Any]) -> None:  # Any: JSON
-    click.echo(f"Question    {session['question']} ({', '.join(session['labels'])}; goal: {session['goal']})")
-    counts = ", ".join(f"{n:,} {label}" for label, n in session["counts"].items())
-    click.echo(f"Answers     {counts}")
-    click.echo(f"Cards       {session['cards_shown']:,} shown, {session['round']:,} rounds of learning")
-
-
-def _say_aside(aside: list[dict[str, str]]) -> None:
-    for entry in aside[:SHOWN_ASIDE]:
-        click.echo(f"Set aside   {entry['path']}: {entry['reason']}")
-    if len(aside) > SHOWN_ASIDE:
-        click.echo(f"            and {len(aside) - SHOWN_ASIDE:,} more; labeler status --json names them all")
-
-
-def _report_json(report: "ExportReport") -> dict[str, Any]:  # Any: JSON
-    return {
-        "out": str(report.out),
-        "person": report.person,
-        "predicted": report.predicted,
-        "events": report.events,
-        "missing": list(report.missing),
-    }
-
-
-def _say_export(ws: "Workspace", session: "Session", report: "ExportReport") -> None:
-    click.echo(f"Workspace: {_short(ws.folder)}")
-    click.echo(f"Question:  {session.question}")
-    click.echo(f"Written:   {_short(report.out)}")
-    click.echo(f"           {report.person:,} answered by people, {report.predicted:,} predicted")
-    if report.missing:
-        click.echo(
-            f"Left out:  {len(report.missing):,} files that are gone, such as {report.missing[0]}", err=True
-        )
 
 
 if __name__ == "__main__":

@@ -282,13 +282,13 @@ def test_errors_of_index_and_start(here, args, error):
 @pytest.mark.parametrize(
     ("args", "error"),
     [
-        (["--labels", "yes"], "1 labels were given."),
+        (["--labels", "yes"], "The number of labels is 1."),
         (["--labels", "yes,yes"], "repeat one."),
         (["--labels", "yes,skip"], "'skip' can't be a label."),
-        (["--labels", ",".join("abcdefghij")], "10 labels were given."),
+        (["--labels", ",".join("abcdefghij")], "The number of labels is 10."),
         (["--question", " "], "The question is empty."),
         (["--like", "nowhere.png"], "nowhere.png can't be read: No such file or directory."),
-        (["--like", "photos"], "photos can't be read: Is a directory."),
+        (["--like", "photos"], "photos can't be used: This is a folder, not a file."),
         (["--like", "text.png"], "text.png"),
         (["--host", "203.0.113.7"], "203.0.113.7 is not an address of this machine."),
     ],
@@ -418,7 +418,8 @@ def test_start_for_other_devices_prints_the_owners_link(here, served):
     port = free_port()
     result = run("start", "--images", "photos", "--host", "0.0.0.0", "--port", port, "--no-browser")
     token = (here / "data" / "photos" / "owner-token").read_text().strip()
-    assert result.stdout.count(f"?token={token}") == 2
+    assert result.stdout.count(f"?token={token}") == 3
+    assert f"http://localhost:{port}/?token={token}" in result.stdout
     assert f"/swipe?token={token}" in result.stdout
 
 
@@ -438,11 +439,27 @@ def test_one_server_per_workspace(here, served):
     paint(here / "photos")
     run("index", "--images", "photos")
     ws = Workspace.open(here / "data" / "photos")
-    with ws.lock("server"):
-        result = run("start", "--images", "photos", "--no-browser", "--port", free_port(), code=1)
+    settings = (ws.folder / "labeler.toml").read_text()
+    for more in ((), ("--batch-size", "7")):
+        with ws.lock("server"):
+            result = run("start", "--images", "photos", "--no-browser", "--port", free_port(), *more, code=1)
+        assert f"Process {os.getpid()} works on" in result.stderr
     ws.close()
-    assert f"Process {os.getpid()} works on" in result.stderr
     assert served == []
+    assert (ws.folder / "labeler.toml").read_text() == settings
+
+
+def test_a_workspace_whose_images_are_out_of_reach_is_not_given_others(here):
+    paint(here / "disk" / "photos")
+    paint(here / "others")
+    run("index", "--images", "disk/photos", "--workspace", "work")
+    (here / "disk").rename(here / "unplugged")
+    (here / "others" / "red.png").rename(here / "others" / "scarlet.png")
+    for image in (here / "others").iterdir():
+        image.rename(image.with_stem(f"other-{image.stem}"))
+    refused = run("index", "--images", "others", "--workspace", "work", code=1)
+    assert "belongs to other images" in refused.stderr
+    run("index", "--images", "unplugged/photos", "--workspace", "work")
 
 
 def test_without_images_a_demonstration_set_is_drawn_and_said_to_be(here, served, monkeypatch):
@@ -542,7 +559,7 @@ def test_export_refuses_a_folder_that_holds_something_else(labeled, tmp_path):
 def test_export_says_what_is_gone(labeled, tmp_path):
     (tmp_path / "made" / "images" / "img0000.png").unlink()
     result = run("export", "--workspace", labeled, "--format", "folders", "--out", "out")
-    assert "Left out:  1 files that are gone, such as img0000.png" in result.stderr
+    assert "Left out:  1 files that are gone or changed, such as img0000.png" in result.stderr
 
 
 # doctor ------------------------------------------------------------------------------------

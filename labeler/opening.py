@@ -1,0 +1,179 @@
+"""What a command opens, and what it says on the way: the workspace, the images, the question."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labeler.errors import BadInput, writing
+from labeler.say import plain, short
+
+if TYPE_CHECKING:
+    from labeler.domain import Goal, Session
+    from labeler.workspace import Workspace
+
+DEMO_QUESTION = "Is this an island?"
+
+
+def open_for_work(
+    images: Path | None,
+    workspace: Path | None,
+    *,
+    encoder: str | None = None,
+    batch_size: int | None = None,
+    quiet: bool = False,
+) -> "Workspace":
+    """Return the workspace to work in, made if need be; no images named: they are drawn."""
+    from labeler import loop, places
+    from labeler.config import load_config
+    from labeler.demo import is_ours
+    from labeler.scan import walk
+    from labeler.schema import version
+    from labeler.workspace import DATABASE, SETTINGS
+
+    drawn = False
+    if images is not None:
+        folder = places.check_images(images)
+        where = workspace or places.default_workspace(folder)
+    else:
+        where = workspace or places.DATA / places.DEMO
+        version(where / DATABASE)  # a later version's is refused before its settings are read
+        known = load_config(where / SETTINGS).images
+        own = Path(os.path.abspath(where)) / "images"
+        folder = Path(known) if known else own
+        drawn = not known or (folder == own and not folder.is_dir())
+        if not drawn and not folder.is_dir():
+            raise BadInput(f"The folder of images {known} is gone.", "Give its new place with --images.")
+    if not quiet:
+        click.echo(f"Workspace: {short(where)}")
+    if drawn:
+        _draw(where, folder, quiet=quiet)
+    elif next(walk(folder), None) is None:
+        raise BadInput(
+            f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
+        )
+    _warn_network(where)
+    ws = _close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
+    _say_kept(ws)
+    if drawn or (folder == ws.folder / "images" and is_ours(folder)):  # before a kill that left it unsaid
+        loop.mark_drawn(ws)
+    if not quiet:
+        click.echo(f"Images:    {folder}" + (" (drawn by labeler)" if loop.is_drawn(ws) else ""))
+        _warn_disk(where)
+    return ws
+
+
+def _close_at_end(ws: "Workspace") -> "Workspace":
+    """Return `ws`, to be closed when the command ends; outside a command its caller closes it."""
+    if context := click.get_current_context(silent=True):
+        context.call_on_close(ws.close)
+    return ws
+
+
+def _say_kept(ws: "Workspace") -> None:
+    if ws.kept is not None:
+        click.echo(
+            "This workspace was made by an earlier version of labeler and has been brought up to date."
+            f" Its database as it was: {short(ws.kept)}",
+            err=True,
+        )
+
+
+def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
+    from labeler import places
+    from labeler.config import load_config
+    from labeler.demo import FIRST, draw_demo
+    from labeler.workspace import SETTINGS
+
+    if where.is_dir() and not places.is_workspace(where) and any(p.name != "images" for p in where.iterdir()):
+        raise BadInput(
+            f"{where} holds other things and is no workspace.", "Give a new folder to --workspace."
+        )
+    if not quiet:
+        click.echo("No --images were given: drawing a demonstration set.")
+        for one in places.workspaces():
+            if one != where and (images := load_config(one / SETTINGS).images):
+                click.echo(f"To go on with your own: labeler start --images {shlex.quote(images)}")
+    with writing(str(folder)):
+        draw_demo(folder, most=FIRST)
+
+
+def _warn_network(folder: Path) -> None:
+    from labeler import drives
+
+    if text := drives.warning(folder):
+        click.echo(f"Warning: {plain(text)}", err=True)
+
+
+def _warn_disk(folder: Path) -> None:
+    from labeler import places
+
+    free = places.free_bytes(folder)
+    if free < places.LOW_DISK_BYTES:
+        click.echo(f"Warning: the disk of {short(folder)} has only {free / 1e6:,.0f} MB free.", err=True)
+
+
+def find(workspace: Path | None) -> "Workspace":
+    """Return the workspace to look at; says so where there was a choice."""
+    from labeler import drives, places
+
+    ws = _close_at_end(places.find_workspace(workspace))
+    _say_kept(ws)
+    if workspace is None and len(places.workspaces()) > 1:
+        click.echo(
+            f"Of several workspaces, {short(ws.folder)} was used last; --workspace names another, such as "
+            f"{short(next(w for w in places.workspaces() if not drives.same_place(w, ws.folder)))}.",
+            err=True,
+        )
+    return ws
+
+
+def start_session(
+    ws: "Workspace",
+    *,
+    question: str | None,
+    labels: str | None,
+    goal: "Goal | None",
+    like: Sequence[Path],
+) -> "Session":
+    """Return the session to go on with, its reference pictures taken."""
+    from labeler import loop
+
+    pictures = [(path, _read_picture(path)) for path in like]
+    if question is None and loop.is_drawn(ws) and not loop.sessions(ws):
+        question = DEMO_QUESTION
+    session = loop.start_session(ws, question, _split(labels), goal)
+    for path, data in pictures:
+        loop.add_example(ws, session, path.name, data)
+    return session
+
+
+def check_early(question: str | None, labels: str | None, like: Sequence[Path]) -> None:
+    """Raise BadInput for a question, labels or pictures that can't be used, before anything is made."""
+    from labeler import loop
+
+    loop.check_question(question, _split(labels))
+    for path in like:
+        _read_picture(path)
+
+
+def _split(labels: str | None) -> list[str] | None:
+    return None if labels is None else [name.strip() for name in labels.split(",")]
+
+
+def _read_picture(path: Path) -> bytes:
+    """Return the bytes of a --like image, once it is sure that they are a picture."""
+    from labeler.images import Unreadable, check_picture, read_file
+
+    try:
+        path.stat()
+        data = read_file(path)
+    except OSError as e:
+        raise BadInput(f"{path} can't be read: {e.strerror}.", "Check the name given to --like.") from e
+    except Unreadable as e:
+        raise BadInput(f"{path} can't be used: {e.reason}", "Check the name given to --like.") from e
+    check_picture(data, name=str(path))
+    return data
