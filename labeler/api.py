@@ -1,5 +1,6 @@
 """The HTTP interface: everything on the port that is not Streamlit's. docs/http.md describes every route."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -7,13 +8,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from labeler import __version__
-from labeler.errors import Conflict, LabelerError, Missing, NotReady
+from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
 from labeler.server import cards, light, pool
-from labeler.server.desk import Desk
+from labeler.server.desk import READERS, Desk
+from labeler.server.examples import PROBLEM, content
 from labeler.server.guard import Guard, Refusal
 from labeler.server.tiles import Tiles
 
@@ -24,6 +27,8 @@ ABOUT = (
     "Answers are events that are only ever added. Every route takes ?session=ID; left out, the newest session"
     " is meant. Errors are 4xx with one sentence for what is wrong and one for what to do."
 )
+ROOMS = ("/api", "/tiles", "/deck", "/swipe")  # whatever begins so is ours
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 QUIET: TelemetryConfig = {
     "tracing": False,
     "metrics": False,
@@ -32,10 +37,13 @@ QUIET: TelemetryConfig = {
     "auto_configure": False,
 }
 """FastAPI's telemetry: nothing of it, whatever the environment says."""
-STATUS: dict[type[LabelerError], int] = {Missing: 404, Conflict: 409, NotReady: 409}
-PROBLEM = {
-    "description": "What is wrong, and what to do.",
-    "content": {"application/json": {"example": {"error": "There is no item 7.", "do": "Name another one."}}},
+STATUS: dict[type[LabelerError], int] = {Missing: 404, Blocked: 503, Conflict: 409, NotReady: 409}
+PROBLEMS: dict[int | str, dict[str, Any]] = {  # Any: part of an OpenAPI document
+    "4XX": {"description": "What is wrong, and what to do.", "content": content(PROBLEM)},
+    503: {
+        "description": "The disk is in the way; Retry-After says when to try again.",
+        "content": content(PROBLEM),
+    },
 }
 
 
@@ -47,7 +55,7 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", light.swipe_page, methods=["GET"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
-        *(Route(room + "{rest:path}", _nowhere) for room in ("/api", "/tiles", "/deck", "/swipe")),
+        *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
         Mount("/", pages),
     ]
 
@@ -58,6 +66,8 @@ def guarded(desk: Desk) -> list[Middleware]:
 
 
 async def _nowhere(request: Request) -> Response:
+    if request.method not in ("GET", "HEAD"):
+        return problem(405, "This address takes another method.", "See /api/docs.", {"Allow": "GET, HEAD"})
     return problem(404, "There is no such address.", "See /api/docs.")
 
 
@@ -65,15 +75,17 @@ def build(desk: Desk) -> FastAPI:
     """Return the interface under /api."""
     app = FastAPI(
         title="labeler", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
-        telemetry=QUIET, responses={"4XX": PROBLEM},
+        telemetry=QUIET, responses=PROBLEMS,
     )  # fmt: skip
     app.state.desk = desk
+    app.state.heavy = asyncio.Semaphore(READERS // 2)  # so that cards and tiles always find a thread
     app.include_router(cards.router)
     app.include_router(pool.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_exception_handler(LabelerError, _labeler_error)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _bug)
     return app
 
@@ -90,7 +102,8 @@ def problem(status: int, error: str, do: str, headers: dict[str, str] | None = N
 async def _labeler_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, LabelerError)
     status = next((code for kind, code in STATUS.items() if isinstance(e, kind)), 400)
-    return problem(status, e.error, e.do)
+    headers = {"Retry-After": str(e.wait_s)} if isinstance(e, Blocked) else None
+    return problem(status, e.error, e.do, headers)
 
 
 async def _not_valid(request: Request, e: Exception) -> Response:
@@ -110,6 +123,11 @@ async def _http_error(request: Request, e: Exception) -> Response:
     known = {404: "There is no such address.", 405: "This address takes another method."}
     error = known.get(e.status_code, "The body can't be read.")
     return problem(e.status_code, error, "See /api/docs.", dict(e.headers or {}))
+
+
+async def _gone(request: Request, e: Exception) -> Response:
+    """Answer a client that has hung up: nobody hears it, but its traceback would fill the log."""
+    return problem(400, "The request did not arrive whole.", "Send it again.")
 
 
 async def _bug(request: Request, e: Exception) -> Response:

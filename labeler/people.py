@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from labeler.domain import Person
@@ -17,9 +17,12 @@ TOKEN_FILE = "owner-token"
 TOKEN_FACT = "owner_token_hash"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\Z")  # 256 random bits as secrets.token_urlsafe writes them
 LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?\Z", re.IGNORECASE)
-FORWARDING = frozenset(
-    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"}
+FORWARDING = re.compile(  # what proxies, tunnels and content networks add to the requests they pass on
+    r"forwarded|x-forwarded|via\Z|x-real-|x-original-|x-client-|x-cluster-client-|x-remote-|true-client-ip|"
+    r"client-ip|proxy-|x-proxy|wl-proxy-|x-host\Z|x-scheme\Z|cf-|cdn-|fly-|fastly-|tailscale-|x-envoy-|x-azure-|"
+    r"x-appengine-|x-amz|x-arr-|x-varnish|surrogate-"
 )
+MOST_COOKIES = 4  # of ours that one request may bring; each may cost a look into the database
 MOST_KNOWN = 10_000  # people kept in memory
 
 
@@ -86,6 +89,19 @@ def is_loopback(host: str) -> bool:
     return bool((mapped or address).is_loopback)
 
 
+def neighbourhood(peer: str) -> str:
+    """Return what limits count an address as: of IPv6 its /64, which is what one household is given."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
 def is_local(host: str) -> bool:
     """Return whether a server that listens on `host` is for this machine alone, under its own names."""
     return host.lower().strip("[]") in ("localhost", "127.0.0.1", "::1")
@@ -98,16 +114,21 @@ def is_direct(headers: Mapping[str, str], peer: str | None) -> bool:
     """
     if peer is None or not is_loopback(peer) or not LOCAL_HOST.match(headers.get("host", "")):
         return False
-    return not any(name in FORWARDING or name.startswith("x-forwarded") for name in headers)
+    return not any(map(FORWARDING.match, headers))
 
 
-def client_cookie(header: str) -> str | None:
-    """Return the first well-formed client cookie of a Cookie header, or None."""
+def client_cookies(header: str, stamp: str) -> list[str]:
+    """Return the well-formed client cookies of a Cookie header, at most 4.
+
+    stamp  of the workspace: first come those that were set for it where another server of this
+           machine had set its own before.
+    """
+    found: dict[str, list[str]] = {f"{COOKIE}_{stamp}": [], COOKIE: []}
     for part in header.split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE and TOKEN.match(value):
-            return value
-    return None
+        if name in found and TOKEN.match(value):
+            found[name].append(value)
+    return [value for values in found.values() for value in values][:MOST_COOKIES]
 
 
 class Door:
@@ -124,24 +145,24 @@ class Door:
         stored = self._ws.store.fact(TOKEN_FACT) or ""
         return hmac.compare_digest(stored, hash_token(token))
 
-    def known(self, cookie: str, *, direct: bool) -> Visitor | None:
-        """Return the visitor of a cookie as far as memory knows; None: ask `look_up`."""
-        for key in self._keys(cookie, direct):
+    def known(self, cookies: Sequence[str], *, direct: bool) -> Visitor | None:
+        """Return the visitor of one of these cookies as far as memory knows; None: ask `look_up`."""
+        for key in self._keys(cookies, direct):
             if person := self._known.get(key):
                 return Visitor(key, self._owns(person, direct), person)
         return None
 
-    def look_up(self, cookie: str, *, direct: bool) -> Visitor | None:
-        """Return the visitor of a cookie, None when it gives no access. Reads the database.
+    def look_up(self, cookies: Sequence[str], *, direct: bool) -> Visitor | None:
+        """Return the visitor of one of these cookies, None when none gives access. Reads the database.
 
         A cookie that this workspace never made is taken as a new client's on a direct request:
         servers on two ports of one machine share their cookies, and must not take them from each other.
         """
-        for key in self._keys(cookie, direct):
+        for key in self._keys(cookies, direct):
             if person := self._ws.store.person_by_token(key):
                 self._remember(key, person)
                 return Visitor(key, self._owns(person, direct), person)
-        return Visitor(_key("here", cookie), owner=True) if self.is_owner(direct) else None
+        return Visitor(_key("here", cookies[0]), owner=True) if self.is_owner(direct) else None
 
     def welcome(self, *, direct: bool) -> Visitor | None:
         """Return a new client on a request without a cookie, None when it has no access."""
@@ -150,12 +171,12 @@ class Door:
         cookie = secrets.token_urlsafe(32)
         return Visitor(_key("here", cookie), owner=True, cookie=cookie)
 
-    def admit(self, cookie: str | None) -> Visitor:
-        """Return the owner who came with the link: with the cookie it brought if that was made by the
+    def admit(self, cookies: Sequence[str]) -> Visitor:
+        """Return the owner who came with the link: with a cookie they brought if that was made by the
         link before, else with a fresh one. A cookie from elsewhere could be known to others."""
-        key = _key("link", cookie) if cookie else ""
-        if person := self._known.get(key) or (self._ws.store.person_by_token(key) if key else None):
-            return Visitor(key, owner=person.role == "own", person=person)
+        for key in self._keys(cookies, direct=False):
+            if person := self._known.get(key) or self._ws.store.person_by_token(key):
+                return Visitor(key, owner=person.role == "own", person=person)
         cookie = secrets.token_urlsafe(32)
         return Visitor(_key("link", cookie), owner=True, cookie=cookie)
 
@@ -178,11 +199,11 @@ class Door:
     def _owns(self, person: Person, direct: bool) -> bool:
         return person.role == "own" or self.is_owner(direct)
 
-    def _keys(self, cookie: str, direct: bool) -> list[str]:
-        """Return the keys under which a cookie may be stored. One that was taken on a direct request
+    def _keys(self, cookies: Sequence[str], direct: bool) -> list[str]:
+        """Return the keys under which cookies may be stored. One that was taken on a direct request
         counts on such requests only: it never opens a shared server."""
-        keys = [_key("link", cookie)]
-        return [*keys, _key("here", cookie)] if self.is_owner(direct) else keys
+        kinds = ["link", "here"] if self.is_owner(direct) else ["link"]
+        return [_key(kind, cookie) for cookie in cookies for kind in kinds]
 
 
 def _key(kind: str, cookie: str) -> str:

@@ -246,6 +246,16 @@ def test_answers_go_to_the_session_that_is_named(ws, session, client):
     assert send(client, answer(1, "a"), session=session.id)["rejected"]
 
 
+def test_an_answer_belongs_to_the_question_of_its_card(ws, client):
+    first = begin(ws)
+    other = loop.new_session(ws, "Is it another?", ["yes", "no"])
+    loop.learn(ws, other)
+    (card,) = cards_of(client, n=1)
+    loop.use_session(ws, first)
+    assert send(client, answer(card["item"], "yes", card["card"]))["accepted"] == 1
+    assert [loop.session_status(ws, s)["events"] for s in (first, other)] == [0, 1]
+
+
 def test_too_many_events_at_once_are_refused(client):
     assert is_problem(client.post("/api/labels", json={"events": [answer(1)] * 501}), 400)
     assert send(client) == {"accepted": 0, "duplicates": 0, "rejected": []}
@@ -330,7 +340,7 @@ def test_the_described_answers_look_like_the_real_ones(client):
     card = cards_of(client, n=1)[0]
     is_like("get", "/cards", client.get("/api/cards?n=1"))
     event = answer(card["item"], card=card["card"])
-    is_like("post", "/labels", client.post("/api/labels", json={"events": [event]}))
+    is_like("post", "/labels", client.post("/api/labels", json={"events": [event, answer(N)]}))
     is_like("get", "/session", client.get("/api/session"))
     is_like("get", "/items/{item}", client.get(f"/api/items/{card['item']}"))
     is_like("get", "/search", client.get("/api/search?item=1"))

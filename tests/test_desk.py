@@ -1,5 +1,4 @@
 import asyncio
-import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -60,17 +59,12 @@ def test_the_stamp_belongs_to_the_workspace(ws, tmp_path):
     other.close()
 
 
-def test_what_was_imported_is_not_collected_again(ws):
-    gc.unfreeze()
-
+def test_threads_that_compute_give_way_soon_while_the_desk_is_open(ws):
     async def use(desk):
-        return gc.get_freeze_count(), sys.getswitchinterval()
+        return sys.getswitchinterval()
 
     before = sys.getswitchinterval()
-    frozen, interval = hold(ws, use)
-    gc.unfreeze()
-    assert frozen > 10_000
-    assert interval == pytest.approx(desk_module.SWITCH_S)
+    assert hold(ws, use) == pytest.approx(desk_module.SWITCH_S)
     assert sys.getswitchinterval() == pytest.approx(before)
 
 

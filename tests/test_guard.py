@@ -7,7 +7,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from labeler import people
 from labeler.people import COOKIE
-from labeler.server import guard
+from labeler.server import guesses
 from labeler.server.guard import Guard
 from tests.pools import make_pool
 from tests.served import ROUTES, URL, begin, cards_of, is_problem, served, visit
@@ -101,12 +101,12 @@ def test_nobody_gets_in_without_access(app, shared, route):
 
 
 def test_a_wrong_token_is_refused_and_guessing_is_slowed(shared, ws):
-    client = visit(shared, url=PHONE)
-    for i in range(guard.WRONG_LINKS):
+    client = visit(shared, url=PHONE, peer="192.168.1.10")
+    for i in range(guesses.WRONG):
         assert is_problem(client.get(f"/api/session?token=wrong{i}"), 401)
     reply = client.get("/api/session?token=wrong")
     assert is_problem(reply, 429)
-    assert 0 < int(reply.headers["retry-after"]) <= guard.WRONG_S
+    assert 0 < int(reply.headers["retry-after"]) <= guesses.WITHIN_S
     assert client.get(f"/api/session?token={people.owner_token(ws)}").status_code == 200
 
 
@@ -215,6 +215,8 @@ def test_answers_carry_the_headers_that_protect_them(app):
 
 class Held:
     """A desk with a door and nothing else."""
+
+    stamp = "1f2e3d4c"
 
     def __init__(self, ws, shared):
         self.ws, self.door = ws, people.Door(ws, shared=shared)

@@ -97,10 +97,10 @@ def test_a_picture_that_cannot_be_read_now_says_so(ws, client):
 @pytest.mark.parametrize(
     "path",
     [
-        "/tiles/..%2f..%2flabeler.db", "/tiles/../labeler.db", "/tiles/%2e%2e/%2e%2e/etc/passwd",
+        "/tiles/..%2f..%2flabeler.db", "/tiles/%2e%2e/%2e%2e/etc/passwd",
         "/tiles/3%00", "/tiles/-1", "/tiles/3.webp", "/tiles/%F0%9D%9F%9B", "/tiles/\u0663", "/tiles/60",
         "/tiles/99999999999999999999", "/tiles/1e2", "/tiles/ 3", "/tiles/", "/tiles/3/4",
-        "/tiles/..\\..\\x", "/deck/../guard.py", "/deck/..%2fapi.py", "/deck/%2e%2e%2fapi.py",
+        "/tiles/..\\..\\x", "/deck/..%2fapi.py", "/deck/%2e%2e%2fapi.py",
         "/deck/deck.html", "/deck/", "/deck/nothing.js",
     ],
 )  # fmt: skip

@@ -198,6 +198,8 @@ def _check_folder(path: Path) -> None:
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         raise ValueError(f"{path} holds no weights in the safetensors format.")
+    for index in path.glob("*.safetensors.index.json"):
+        _check_index(index)
     from safetensors import SafetensorError, safe_open
 
     for file in weights:
@@ -206,6 +208,17 @@ def _check_folder(path: Path) -> None:
                 pass
         except (SafetensorError, OSError) as e:
             raise ValueError(f"The weights {file} are cut off or damaged.") from e
+
+
+def _check_index(index: Path) -> None:
+    """Raise ValueError unless an index of weights names safetensors beside it: what it names is opened."""
+    try:
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        plain = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        raise ValueError(f"{index} can't be read as an index of weights.") from e
+    if not plain:
+        raise ValueError(f"{index} names weights that are not in the safetensors format, in this folder.")
 
 
 def _silence() -> None:

@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from labeler import loop
-from labeler.domain import LabelEvent, Recorded
+from labeler.domain import Card, LabelEvent, Recorded
 from labeler.errors import BadInput, Conflict
+from labeler.journal import Undone
+from labeler.people import Visitor
 from labeler.server.asking import DeskDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
 from labeler.server.examples import CARD, NOW, RECORDED, SESSION, UNDONE, gives
@@ -45,6 +47,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
         found
         | {
             "worker": desk.worker.state(),
+            "problem": desk.worker.problem(),
             "owner": visitor.owner,
             "stage": progress.stage if progress else None,
             "total": progress.total if progress else None,
@@ -53,7 +56,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
     )
 
 
-@router.get("/cards", responses=gives({"cards": [CARD]}))
+@router.get("/cards", responses=gives({"cards": [CARD], "gone": [46]}))
 async def get_cards(
     desk: DeskDep,
     visitor: VisitorDep,
@@ -63,7 +66,7 @@ async def get_cards(
         str | None,
         Query(
             max_length=20_000,
-            pattern=r"^(\d{1,15}(,\d{1,15})*)?$",
+            pattern=r"^([0-9]{1,15}(,[0-9]{1,15})*)?$",
             description="Cards that the deck still holds, such as 4,5,9: kept for it, not sent again."
             " Left out or empty: its own unanswered cards come first.",
         ),
@@ -74,13 +77,25 @@ async def get_cards(
     if held and len(held) > MOST_HAVE:
         raise BadInput(f"The deck says that it holds {len(held)} cards.", f"Name at most {MOST_HAVE}.")
     await _round(desk, session)
-    person = await desk.enter(visitor)
-    cards = await desk.write(
-        lambda ws: loop.next_cards(ws, loop.get_session(ws, session), person.id, n, have=held)
-    )
+
+    def deal(ws: Workspace) -> tuple[list[Card], list[int]]:
+        asked, person = loop.get_session(ws, session), _person(desk, ws, visitor)
+        cards = loop.next_cards(ws, asked, person, n, have=held)
+        return cards, loop.gone_cards(ws, asked, person, held or ())
+
+    cards, gone = await desk.write(deal)
     if len(cards) < n:
         desk.worker.poke(await _number(desk, session))
-    return JSONResponse({"cards": [card_json(card, desk.stamp, owner=visitor.owner) for card in cards]})
+    sent = [card_json(card, desk.stamp, owner=visitor.owner) for card in cards]
+    return JSONResponse({"cards": sent, "gone": gone})
+
+
+def _person(desk: Desk, ws: Workspace, visitor: Visitor) -> int:
+    """Return who a visitor is, stored now if they did nothing before. To be run by the writer.
+
+    Only what has to be signed asks for this: a request without a cookie that leaves nothing leaves nobody.
+    """
+    return (visitor.person or desk.door.enter(ws, visitor)).id
 
 
 async def _number(desk: Desk, session: int | None) -> int:
@@ -119,11 +134,12 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
         else:
             events.append(event)
             sent[event.id] = raw["id"]
-    person = await desk.enter(visitor)
 
     def record(ws: Workspace) -> tuple[int, Recorded]:
-        asked = loop.get_session(ws, session)
-        return asked.id, loop.record(ws, asked, person.id, events)
+        asked = loop.card_session(ws, events) if session is None else loop.get_session(ws, session)
+        if not events:
+            return asked.id, Recorded(0, 0)
+        return asked.id, loop.record(ws, asked, _person(desk, ws, visitor), events)
 
     number, done = await desk.write(record)
     if done.accepted:
@@ -135,9 +151,14 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
 @router.post("/undo", responses=gives(UNDONE))
 async def post_undo(body: Undo, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Take this client's last answer back and give its card again. 409 when there is nothing to undo."""
-    person = await desk.enter(visitor)
-    undone = await desk.write(
-        lambda ws: loop.undo(ws, loop.get_session(ws, session), person.id, body.id.lower())
-    )
+
+    def take_back(ws: Workspace) -> Undone:
+        asked = loop.get_session(ws, session)
+        person = visitor.person or ws.store.person_by_token(visitor.key)
+        if person is None:
+            raise Conflict("There is nothing to undo.", "Answer a card first.")
+        return loop.undo(ws, asked, person.id, body.id.lower())
+
+    undone = await desk.write(take_back)
     card = card_json(undone.card, desk.stamp, owner=visitor.owner)
     return JSONResponse({"item": undone.item, "label": undone.label, "card": card})

@@ -1,6 +1,28 @@
-"""An answer of every route, for the description of the interface; tests compare them with real ones."""
+"""An answer of every route, for the description of the interface; tests compare them with real ones.
+
+Schemas are read off the examples, so that there is one place to say what an answer looks like.
+"""
 
 from typing import Any
+
+MAY_BE_NULL = frozenset(
+    {
+        "card",
+        "estimate",
+        "label",
+        "left_s",
+        "ms",
+        "p_chosen",
+        "problem",
+        "reason",
+        "round",
+        "score",
+        "stage",
+        "total",
+    }
+)
+FOR_OWNERS = frozenset({"reason", "p_chosen", "score"})  # left out for people who swipe
+BY_LABEL = frozenset({"counts"})  # its keys are the labels of the session
 
 CARD = {
     "card": 48, "item": 7031, "url": "/tiles/7031?w=512&v=1f2e3d4c", "width": 600, "height": 600, "round": 3,
@@ -15,7 +37,7 @@ SESSION = {
 NOW = {
     "embedded": 5120, "images": 10000, "items": 9987, "workspace": "1f2e3d4c", "drawn": False,
     "can_undo": True, "worker": "embedding", "owner": True, "stage": "embedding", "total": 10000,
-    "left_s": 41.5,
+    "left_s": 41.5, "problem": "The disk is full.",
 }  # fmt: skip
 EVENT = {
     "id": "0b0e7e58-9d2c-4f6e-8f0e-2a54a3c3a8a1", "label": "yes", "at": "2026-11-20T12:00:00Z", "person": 2,
@@ -25,10 +47,42 @@ ITEM = {
     "item": 7031, "path": "beach/beach_17.jpg", "width": 600, "height": 600, "labels": [EVENT], "score": 0.93,
 }  # fmt: skip
 RESULTS = {"results": [{"item": 7031, "cos": 1.0, "url": "/tiles/7031?w=256&v=1f2e3d4c"}]}
-RECORDED = {"accepted": 1, "duplicates": 0, "rejected": []}
+RECORDED = {
+    "accepted": 1, "duplicates": 0,
+    "rejected": [{"id": "5a0c8f3e-77b1-4a53-9f4d-0d7f3b0f6f11", "why": "There is no item 99999."}],
+}  # fmt: skip
 UNDONE = {"item": 7031, "label": "yes", "card": CARD}
+
+
+PROBLEM = {"error": "There is no item 7.", "do": "Name another one."}
 
 
 def gives(example: object) -> dict[int | str, dict[str, Any]]:  # Any: part of an OpenAPI document
     """Return what a route's description says of its answer."""
-    return {200: {"description": "For example:", "content": {"application/json": {"example": example}}}}
+    return {200: {"description": "For example:", "content": content(example)}}
+
+
+def content(example: object) -> dict[str, Any]:  # Any: as above
+    """Return how an answer that looks like `example` is described."""
+    return {"application/json": {"example": example, "schema": schema(example)}}
+
+
+def schema(value: object, name: str = "") -> dict[str, Any]:  # Any: a JSON schema
+    """Return the schema of a value like this one. `name`: of the field that holds it."""
+    if isinstance(value, dict):
+        if name in BY_LABEL:
+            return {"type": "object", "additionalProperties": {"type": "integer"}}
+        return {
+            "type": "object",
+            "properties": {key: schema(part, key) for key, part in value.items()},
+            "required": [key for key in value if key not in FOR_OWNERS],
+        }
+    if isinstance(value, list):
+        return {"type": "array", "items": _may_be_null(schema(value[0]), None in value)}
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    known = {"type": kinds[type(value)]} if value is not None else {}  # null: nothing gives it yet
+    return _may_be_null(known, name in MAY_BE_NULL)
+
+
+def _may_be_null(known: dict[str, Any], may_be: bool) -> dict[str, Any]:  # Any: a JSON schema
+    return known | {"type": [known["type"], "null"]} if may_be and "type" in known else known

@@ -2,25 +2,29 @@
 
 import json
 import re
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.exceptions import HTTPException
 
-from labeler.people import COOKIE, Visitor, client_cookie, is_direct
+from labeler.errors import Blocked
+from labeler.people import COOKIE, Visitor, client_cookies, is_direct
 from labeler.server.desk import Desk
+from labeler.server.guesses import Guesses
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+OFF = (  # Streamlit's, and nothing here uses them: each is one way in less
+    "/_stcore/agent/", "/_stcore/metrics", "/_stcore/script-health-check", "/auth/", "/oauth2callback",
+    "/component/", "/app/static/",
+)  # fmt: skip
 OURS = ("/api/", "/deck/", "/tiles/")  # with /swipe; the rest is Streamlit's
 CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cookie is set with these
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20
 MOST_PICTURE_BYTES = 64 << 20
 COOKIE_S = 400 * 86_400  # the longest that browsers keep one
-WRONG_LINKS, WRONG_S = 10, 60  # wrong tokens from one address before it is told to wait
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
@@ -55,7 +59,7 @@ class Guard:
     def __init__(self, app: "ASGIApp", desk: Desk) -> None:
         self.app = app
         self._desk = desk
-        self._wrong: dict[str, tuple[int, float]] = {}
+        self._guesses = Guesses()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -66,8 +70,10 @@ class Guard:
             headers = _headers(scope)
             _check_origin(scope, headers)
             visitor = await self._visitor(scope, headers)
-            reply.cookie = visitor.cookie
+            reply.keep(visitor, self._desk.stamp if client_cookies(headers.get("cookie", ""), "") else "")
             scope["labeler.visitor"] = visitor
+            if scope["path"].startswith(OFF) or "\n" in scope["path"]:  # which no route matches
+                raise Refusal(404, "There is no such address.", "Open the first page.")
             if not visitor.owner and not _is_ours(scope):
                 raise Refusal(403, "Only the owner may open this page.", "Open /swipe instead.")
             if scope["type"] == "websocket":
@@ -80,42 +86,41 @@ class Guard:
             await self.app(scope, reply.receive, reply.send)
         except Refusal as refusal:
             await reply.refuse(refusal)
+        except Blocked as e:
+            await reply.refuse(Refusal(503, e.error, e.do, e.wait_s))
 
     async def _visitor(self, scope: "Scope", headers: dict[str, str]) -> Visitor:
         """Return who is asking. Raises Refusal for those without access."""
-        desk, peer = self._desk, (scope.get("client") or (None,))[0]
-        direct = is_direct(headers, peer)
-        cookie = client_cookie(headers.get("cookie", ""))
+        desk, peer = self._desk, (scope.get("client") or ("",))[0]
+        # HTTP/1.0 is how nginx passes on what it is sent when nobody tells it to name the sender
+        direct = is_direct(headers, peer or None) and scope.get("http_version") != "1.0"
+        cookies = client_cookies(headers.get("cookie", ""), desk.stamp)
         token = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))).get("token")
         if token is not None and await desk.read(lambda _: desk.door.opens(token)):
-            visitor = await desk.read(lambda _: desk.door.admit(cookie))
+            visitor = await desk.read(lambda _: desk.door.admit(cookies))
             if visitor.person is None:
                 await desk.enter(visitor)
             return visitor
         found = None
-        if cookie is not None:
-            found = desk.door.known(cookie, direct=direct)
-            found = found or await desk.read(lambda _: desk.door.look_up(cookie, direct=direct))
+        if cookies:
+            found = desk.door.known(cookies, direct=direct)
+            found = found or await desk.read(lambda _: desk.door.look_up(cookies, direct=direct))
         found = found or desk.door.welcome(direct=direct)
-        if found is None:
-            raise self._no_access(peer or "", wrong=token is not None)
-        return found
+        self._check_guess(peer, token, found, cookies)
+        if found is not None:
+            return found
+        error = "This server needs its link." if token is None else "This link is not valid."
+        raise Refusal(401, error, "Open the link that labeler start printed.")
 
-    def _no_access(self, peer: str, *, wrong: bool) -> Refusal:
-        """Return the refusal of somebody unknown; whoever keeps guessing tokens is told to wait."""
-        if not wrong:
-            return Refusal(401, "This server needs its link.", "Open the link that labeler start printed.")
-        now = time.monotonic()
-        count, since = self._wrong.get(peer, (0, now))
-        if now - since > WRONG_S:
-            count, since = 0, now
-        if len(self._wrong) > 10_000:
-            self._wrong.clear()
-        self._wrong[peer] = (count + 1, since)
-        if count >= WRONG_LINKS:
-            wait_s = max(1, round(WRONG_S - (now - since)))
-            return Refusal(429, "Too many wrong links came from here.", f"Wait {wait_s} s.", wait_s)
-        return Refusal(401, "This link is not valid.", "Open the link that labeler start printed.")
+    def _check_guess(self, peer: str, token: str | None, found: Visitor | None, cookies: list[str]) -> None:
+        """Raise Refusal for somebody who has sent too many wrong links or cookies."""
+        wait_s = None
+        if token is not None and (found is None or not found.owner):
+            wait_s = self._guesses.wrong(peer, token, again=True)
+        elif found is None and cookies:
+            wait_s = self._guesses.wrong(peer, cookies[0], again=False)
+        if wait_s is not None:
+            raise Refusal(429, "Too many wrong links came from here.", f"Wait {wait_s} s.", wait_s)
 
 
 def _headers(scope: "Scope") -> dict[str, str]:
@@ -175,24 +180,39 @@ class _Reply:
         self._scope, self._receive, self._send = scope, receive, send
         self._left = -1  # bytes that the body may still have; below 0: any number
         self._started = False
-        self.cookie: str | None = None
+        self._most = 0
+        self._cookie = b""
+
+    def keep(self, visitor: Visitor, beside: str) -> None:
+        """Set the visitor's new cookie, if they have one, with the answer.
+
+        beside  empty, or a word for the cookie's name: then it stands beside the one that another
+                server on this machine has set. Ports don't keep cookies apart.
+        """
+        if visitor.cookie is not None:
+            name = f"{COOKIE}_{beside}" if beside else COOKIE
+            secure = "; Secure" if self._scope.get("scheme") == "https" else ""
+            # Lax, not Strict: a link in a message must still bring the cookie along
+            text = f"{name}={visitor.cookie}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}"
+            self._cookie = text.encode()
 
     def limit(self, headers: dict[str, str]) -> None:
         """Raise Refusal for a body that says it is too large; watch one that does not say."""
-        path = self._scope["path"]
         if not _is_ours(self._scope):
             return
-        self._left = MOST_PICTURE_BYTES if path.startswith(PICTURE_ROUTES) else MOST_BYTES
+        form = headers.get("content-type", "").lower().startswith("multipart/form-data")
+        pictures = form and self._scope["path"].startswith(PICTURE_ROUTES)
+        self._left = self._most = MOST_PICTURE_BYTES if pictures else MOST_BYTES
         said = headers.get("content-length", "0")
-        if said.isdecimal() and int(said[:20]) > self._left:
-            raise _too_large(self._left)
+        if said.isdecimal() and int(said[:20]) > self._most:
+            raise _too_large(self._most)
 
     async def receive(self) -> "Message":
         message = await self._receive()
         if message["type"] == "http.request" and self._left >= 0:
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise _too_large(MOST_BYTES)
+                raise _too_large(self._most)
         return message
 
     async def send(self, message: "Message") -> None:
@@ -209,11 +229,8 @@ class _Reply:
             extra.append((b"content-security-policy", (STRICT if ours else STREAMLIT).encode()))
         if b"cache-control" not in given and ours:
             extra.append((b"cache-control", b"no-store"))
-        if self.cookie and not self._scope["path"].startswith(CACHED):
-            secure = "; Secure" if self._scope.get("scheme") == "https" else ""
-            # Lax, not Strict: a link in a message must still bring the cookie along
-            text = f"{COOKIE}={self.cookie}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}"
-            extra.append((b"set-cookie", text.encode()))
+        if self._cookie and not self._scope["path"].startswith(CACHED):
+            extra.append((b"set-cookie", self._cookie))
         return extra
 
     async def redirect(self, target: str) -> None:
@@ -229,9 +246,10 @@ class _Reply:
         headers = [(b"cache-control", b"no-store")]
         if refusal.wait_s is not None:
             headers.append((b"retry-after", str(refusal.wait_s).encode()))
-        if refusal.status_code == 413:
-            headers.append((b"connection", b"close"))
-        accept = dict(self._scope["headers"]).get(b"accept", b"")
+        sent = dict(self._scope["headers"])
+        if b"expect" in sent:
+            headers.append((b"connection", b"close"))  # the body may come now or never
+        accept = sent.get(b"accept", b"")
         if b"text/html" in accept and not self._scope["path"].startswith("/api/"):
             headers.append((b"content-type", b"text/html; charset=utf-8"))
             body = f"{PAGE}<p>{refusal.error}<p>{refusal.do}".encode()

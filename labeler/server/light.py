@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import html
 import json
+import re
 from base64 import b64encode
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,9 @@ TYPES = {
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }
+CSS_MARKS = ("; ", ": ", ", ", " {", "{ ", " }", " > ")
+JS_MARKS = ("; ", ": ", ", ", ") {", " => ", "{ ", " }", " = ", " ? ", " && ", " || ", " : ")
+TEXT = re.compile("[\"'`/]")
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
     "pre{overflow:auto;padding:.7rem;background:#8882}h2{margin-top:2.5rem;font-size:1.1rem}"
@@ -41,14 +45,23 @@ def _assets() -> dict[str, tuple[bytes, str]]:
 
 
 def _lean(data: bytes, kind: str) -> bytes:
-    """Return a script or style without comment lines and indentation: a fifth less to send."""
+    """Return a script or style without comment lines, indentation and spare spaces: a quarter less to send.
+
+    A line of a script with anything in it that could be text or a pattern keeps its spaces.
+    """
     lines = (line.strip() for line in data.decode().splitlines())
     comments = ("//", "/*", "* ", "*/")
-    text = "\n".join(line for line in lines if line and line != "*" and not line.startswith(comments))
+    kept = [line for line in lines if line and line != "*" and not line.startswith(comments)]
     if kind == ".css":
-        for long, short in (("; ", ";"), (": ", ":"), (", ", ","), (" {", "{"), ("{ ", "{"), (" }", "}")):
-            text = text.replace(long, short)
-    return text.encode()
+        return _close_up("".join(kept), CSS_MARKS).replace(";}", "}").encode()
+    return "\n".join(line if TEXT.search(line) else _close_up(line, JS_MARKS) for line in kept).encode()
+
+
+def _close_up(text: str, marks: tuple[str, ...]) -> str:
+    """Return text without the spaces around these marks."""
+    for mark in marks:
+        text = text.replace(mark, mark.strip())
+    return text
 
 
 @cache
@@ -131,7 +144,7 @@ def _operation(title: str, operation: dict[str, Any]) -> str:  # Any: part of an
     for status, answer in operation.get("responses", {}).items():
         text += f"<p>{html.escape(status)} {html.escape(answer.get('description', ''))}"
         if status < "300" and "content" in answer:
-            text += _pre(answer["content"])
+            text += _pre(answer["content"]["application/json"]["example"])
     return text
 
 

@@ -11,10 +11,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse
 
 from active.arrays import Rows
-from labeler import learning, loop
+from labeler import loop
 from labeler.domain import Goal, Session
 from labeler.errors import BadInput
-from labeler.server.asking import DeskDep, OwnerDep, SessionDep, VisitorDep
+from labeler.server.asking import DeskDep, HeavyDep, OwnerDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
 from labeler.server.examples import ITEM, RESULTS, SESSION, gives
 from labeler.server.tiles import tile_url
@@ -40,9 +40,7 @@ async def get_item(
     def look(ws: Workspace) -> dict[str, object]:
         found = loop.get_item(ws, item)
         asked = loop.get_session(ws, session)
-        guessed = learning.predict(ws, asked)
-        score = float(guessed.probs[item, 0]) if guessed and item < len(guessed.probs) else None
-        return item_json(found, loop.item_events(ws, asked, item), score)
+        return item_json(found, loop.item_events(ws, asked, item), loop.target_score(ws, asked, item))
 
     return JSONResponse(await desk.read(look))
 
@@ -51,11 +49,13 @@ async def get_item(
 async def get_search(
     desk: DeskDep,
     visitor: VisitorDep,
+    heavy: HeavyDep,
     item: Annotated[int, Query(ge=0, le=HIGHEST, description="The item to find others like.")],
     k: Annotated[int, Query(ge=1, le=10_000)] = 50,
 ) -> JSONResponse:
     """The items most like one item, best first."""
-    return await _found(desk, Search(like=[item], k=k), [], [])
+    async with heavy:
+        return await _found(desk, Search(like=[item], k=k), [], [])
 
 
 @router.post(
@@ -71,17 +71,18 @@ async def get_search(
         }
     },
 )
-async def post_search(request: Request, desk: DeskDep, visitor: VisitorDep) -> JSONResponse:
+async def post_search(request: Request, desk: DeskDep, visitor: VisitorDep, heavy: HeavyDep) -> JSONResponse:
     """The items most like some items, pictures or a vector, and unlike others, best first."""
     if _is_form(request):
-        async with request.form(max_files=MOST_PICTURES, max_fields=100) as form:
+        async with request.form(max_files=MOST_PICTURES, max_fields=100) as form, heavy:
             return await _found(desk, _form_search(form), await _pictures(form, "image"),
                                 await _pictures(form, "unlike_image"))  # fmt: skip
     try:
         body = Search.model_validate_json(await request.body())
     except ValidationError as e:
         raise _malformed(e) from e
-    return await _found(desk, body, [], [])
+    async with heavy:
+        return await _found(desk, body, [], [])
 
 
 def _is_form(request: Request) -> bool:
@@ -203,7 +204,7 @@ async def post_session_labels(
     },
 )
 async def post_examples(
-    request: Request, desk: DeskDep, owner: OwnerDep, session: SessionDep
+    request: Request, desk: DeskDep, owner: OwnerDep, session: SessionDep, heavy: HeavyDep
 ) -> JSONResponse:
     """Take reference pictures. One that is in the pool becomes an answer, others teach. For the owner."""
     files: list[tuple[str, bytes]] = []
@@ -221,6 +222,7 @@ async def post_examples(
         return asked.id, [loop.add_example(ws, asked, path, data, name) for path, data in files]
 
     # in a reader's thread: decoding a large picture would hold up the writer, and everybody's answers
-    number, items = await desk.read(take)
+    async with heavy:
+        number, items = await desk.read(take)
     desk.worker.poke(number)
     return JSONResponse({"items": items})

@@ -1,6 +1,8 @@
 """uvicorn, set up for answering one household quickly and stopping at once."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -8,9 +10,25 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
+LOGS = ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "websockets")
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Keep uvicorn's logs as they are while Streamlit is imported, which would print every request."""
+    logs = [logging.getLogger(name) for name in LOGS]
+    before = [(log.level, log.propagate, log.handlers[:]) for log in logs]
+    yield
+    for log, (level, propagate, handlers) in zip(logs, before, strict=True):
+        log.setLevel(level)
+        log.propagate, log.handlers[:] = propagate, handlers
+
+
 def run(app: "ASGIApp", *, host: str, port: int, on_stop: Callable[[], None]) -> None:
     """Serve `app` until a signal to stop; `on_stop` is called at the first, before anything is closed."""
     import uvicorn
+
+    from labeler.server.connection import Connection
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -18,7 +36,7 @@ def run(app: "ASGIApp", *, host: str, port: int, on_stop: Callable[[], None]) ->
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        app, host=host, port=port, http="httptools", ws="websockets-sansio", log_level="warning",
+        app, host=host, port=port, http=Connection, ws="websockets-sansio", log_level="warning",
         access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     Server(config).run()

@@ -1,12 +1,13 @@
 """Tiles: the pictures of items as a browser gets them, small, upright, without metadata."""
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labeler.images import Unreadable, content_hash, read_file, save_atomic, tile
-from labeler.server.desk import Desk
+from labeler.server.desk import READERS, Desk
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 WIDTHS = {"256": 256, "512": 512, "1024": 1024, "full": None}
+LARGE = ("1024", "full")  # made from the original
 MEMORY_BYTES = 48 << 20
 LARGEST_KEPT_BYTES = 1 << 20  # larger ones are made again rather than pushing out many small ones
 KEEP = "private, max-age=31536000, immutable"
@@ -39,6 +41,7 @@ class Tiles:
         self._desk = desk
         self._kept: OrderedDict[tuple[int, str], Made] = OrderedDict()
         self._bytes = 0
+        self._large = asyncio.Semaphore(READERS // 2)  # decoding originals leaves threads to the others
 
     async def respond(self, request: "Request") -> "Response":
         """Return a tile, 304 for a browser that has it, or 404 with the reason."""
@@ -58,7 +61,7 @@ class Tiles:
         made = self._get((item, width))
         if made is None:
             try:
-                made = await self._desk.read(lambda ws: make_tile(ws, item, width))
+                made = await self._made(item, width)
             except Unreadable as e:
                 return _problem(404, f"Item {item} can't be shown: {e.reason}", "Look at its file.")
             self._keep((item, width), made)
@@ -66,6 +69,12 @@ class Tiles:
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(made.data, media_type=made.media_type, headers=headers)
+
+    async def _made(self, item: int, width: str) -> Made:
+        if width in LARGE:
+            async with self._large:
+                return await self._desk.read(lambda ws: make_tile(ws, item, width))
+        return await self._desk.read(lambda ws: make_tile(ws, item, width))
 
     def _get(self, key: tuple[int, str]) -> Made | None:
         made = self._kept.get(key)
