@@ -24,13 +24,14 @@ place: dict[str, str | int] = {}  # Streamlit's options for host and port; empty
 
 def load_pages() -> "streamlit.App":
     """Return the pages. Cards come before Streamlit is imported."""
-    import streamlit
-    from streamlit.web import bootstrap
+    with running.quiet_logs():
+        import streamlit
+        from streamlit.web import bootstrap
 
-    streamlit.config._main_script_path = str(HERE / "app.py")  # .streamlit/config.toml is beside it
-    if place:
-        bootstrap.load_config_options(place)
-    return streamlit.App(HERE / "pages" / "home.py")
+        streamlit.config._main_script_path = str(HERE / "app.py")  # .streamlit/config.toml is beside it
+        if place:
+            bootstrap.load_config_options(place)
+        return streamlit.App(HERE / "pages" / "home.py")
 
 
 @asynccontextmanager

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 
+from labeler.database import HEAL, Connection, shown
 from labeler.domain import Item
+from labeler.errors import Blocked
 from labeler.schema import transaction
 
 # Reasons that may be gone the next time although the file is the same: rights, disk, memory, a copy.
 PASSING = ("permission", " disk ", "memory", "still being written")
 RETRIED = " OR ".join(f"coalesce(reason, '') LIKE '%{words}%'" for words in PASSING)
+
+IN_USE = "encoder"  # the fact that names the encoder in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,15 @@ def _rank(path: str) -> int:
     return int.from_bytes(blake2b(path.encode("utf-8", "surrogateescape"), digest_size=7).digest(), "big")
 
 
+def _last_line(said: str) -> str:
+    """Return what SQLite found, without the headline that it puts over some findings."""
+    return said.strip().splitlines()[-1].rstrip(".")
+
+
 class Catalog:
     """Files, items and encoders of one workspace, over one connection of one thread."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    def __init__(self, conn: Connection) -> None:
         self.conn = conn
 
     # files ---------------------------------------------------------------------------------
@@ -280,10 +289,15 @@ class Catalog:
                 rows += self.conn.execute(query.format(f"AND item IN ({marks})"), part).fetchall()
         there: dict[int, list[str]] = {}
         gone: dict[int, list[str]] = {}
-        for item, shown, raw, state in rows:
-            path = os.fsdecode(raw) if raw is not None else shown
+        for item, text, raw, state in rows:
+            path = os.fsdecode(raw) if raw is not None else text
             (gone if state == "gone" else there).setdefault(item, []).append(path)
         return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
+
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return {path: (bytes, modification time in ns)} of every file as it was when it was read."""
+        rows = self.conn.execute("SELECT path, raw, size, mtime_ns FROM files WHERE state = 'item'")
+        return {os.fsdecode(raw) if raw is not None else path: (size, at) for path, raw, size, at in rows}
 
     def last_path(self, item: int) -> str:
         """Return where an item was last, also when that file holds something else by now."""
@@ -316,11 +330,14 @@ class Catalog:
                    ON CONFLICT(key) DO UPDATE SET used_at = excluded.used_at""",
                 (key, dim, datetime.now(UTC).isoformat()),
             )
+            conn.execute("INSERT OR REPLACE INTO facts(name, value) VALUES (?,?)", (IN_USE, key))
 
     def encoder(self) -> tuple[str, int, int] | None:
         """Return (key, dim, embedded) of the encoder in use, None before the first."""
         row = self.conn.execute(
-            "SELECT key, dim, embedded FROM encoders ORDER BY used_at DESC LIMIT 1"
+            """SELECT key, dim, embedded FROM encoders
+               ORDER BY key = (SELECT value FROM facts WHERE name = ?) DESC, used_at DESC LIMIT 1""",
+            (IN_USE,),  # used_at alone would go by a clock that may be set back
         ).fetchone()
         return None if row is None else (str(row[0]), int(row[1]), int(row[2]))
 
@@ -340,9 +357,28 @@ class Catalog:
         ).fetchone()
         return int(row[0])
 
+    def refuse_damage(self) -> None:
+        """Raise Blocked when the database file is damaged. Reads all of it: a second for 100 MB."""
+        line = _last_line(self.conn.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if line != "ok":
+            raise Blocked(f"{shown(self.conn.path)} is damaged: {line}.", HEAL)
+
     def problems(self) -> list[str]:
-        """Return what SQLite and the catalog's own rules find wrong, one line each."""
-        out = [str(line) for (line,) in self.conn.execute("PRAGMA quick_check(20)") if line != "ok"]
+        """Return what SQLite and the catalog's own rules find wrong, one line each.
+
+        Answers are looked at closely: each is in every index, and none is missing from the log.
+        """
+        found = [
+            *self.conn.execute("PRAGMA quick_check(20)"),
+            *self.conn.execute("PRAGMA integrity_check(events)"),
+        ]
+        out = [line for line in dict.fromkeys(_last_line(row[0]) for row in found) if line != "ok"]
+        stored, last = self.conn.execute(
+            """SELECT (SELECT count(*) FROM events NOT INDEXED),
+                      (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events')"""
+        ).fetchone()
+        if stored != last:
+            out.append(f"{stored} events are stored where {last} were written")
         out += [
             f"row {row[1]} of {row[0]} points to a missing {row[2]}"
             for row in self.conn.execute("PRAGMA foreign_key_check")

@@ -67,7 +67,8 @@ def load_config(path: Path, **flags: Any) -> Config:  # Any: flags come as the C
     for name in values:
         if name not in known:
             raise BadInput(
-                f"{path} sets {name!r}, which is unknown.", f"Use one of {', '.join(sorted(known))}."
+                f"{path} sets {name!r}, which is unknown.",
+                f"Use one of {', '.join(sorted(known))}, or update labeler if a later version wrote it.",
             )
     values.update({k: v for k, v in flags.items() if v is not None})
     try:

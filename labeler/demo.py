@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from labeler.errors import BadInput
 from labeler.images import save_atomic
 
 TILES, SIDE_PX, SEED = 600, 256, 1
@@ -49,6 +50,14 @@ def demo_truth(seed: int = SEED, n: int = TILES) -> dict[str, bool]:
     return {p.name: p.kind == "island" for p in _plans(seed, n)}
 
 
+def is_ours(folder: Path, *, seed: int = SEED, n: int = TILES) -> bool:
+    """Return whether a folder is not there, empty, or holds nothing but tiles of this set."""
+    if not folder.is_dir():
+        return not os.path.lexists(folder)
+    names = demo_truth(seed, n).keys()
+    return all(name in names or name.startswith(".") for name in os.listdir(folder))
+
+
 def draw_demo(
     folder: Path,
     *,
@@ -61,7 +70,10 @@ def draw_demo(
 
     n     how many the set has. most  how many of those to draw now: 600 take ten seconds on two cores.
     is_over  asked before each tile; True ends the drawing.
+    Raises BadInput for a folder that holds anything else: nothing is drawn among a person's images.
     """
+    if not is_ours(folder, seed=seed, n=n):
+        raise BadInput(f"{folder} holds other things.", "Give them with --images, or another --workspace.")
     folder.mkdir(parents=True, exist_ok=True)
     plans = [p for p in _plans(seed, n) if not (folder / p.name).exists()][:most]
 

@@ -43,12 +43,16 @@ class Session:
     def __post_init__(self) -> None:
         if not self.question.strip():
             raise BadInput("The question is empty.", 'Give one, such as --question "Is this an island?".')
+        if any("\ud800" <= c <= "\udfff" for c in self.question):
+            raise BadInput("The question holds characters that can't be stored.", "Use plain text.")
         if not 2 <= len(self.labels) <= MAX_LABELS:
             raise BadInput(
-                f"{len(self.labels)} labels were given.",
-                f"Give from 2 to {MAX_LABELS}, such as --labels yes,no.",
+                f"The number of labels is {len(self.labels)}.",
+                f"Give from 2 to {MAX_LABELS}, with commas between them, such as yes,no.",
             )
         for name in self.labels:
+            if not name:
+                raise BadInput("One of the labels is empty.", "Give a word on each side of every comma.")
             if name != name.strip() or name.lower() in RESERVED:
                 raise BadInput(f"{name!r} can't be a label.", "Use a plain word other than unsure and skip.")
             if len(name) > 60 or not name.isprintable():

@@ -1,5 +1,9 @@
 """The errors a person may meet: one sentence for what is wrong, one for what to do."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LabelerError(Exception):
     """Something a person can mend. The CLI prints it and exits 1; the API sends it as 4xx.
@@ -22,9 +26,29 @@ class NotReady(LabelerError):
     """Something has to happen first."""
 
 
+class Blocked(NotReady):
+    """The disk or another program is in the way; the same may work later (HTTP 503).
+
+    wait_s  when to try again.
+    """
+
+    wait_s = 5
+
+
 class Conflict(LabelerError):
     """Somebody else, or an earlier action, is in the way."""
 
 
 class Missing(BadInput):
     """A name or id that nothing answers to (HTTP 404)."""
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Turn what a disk refuses while the block writes `name` into two sentences."""
+    try:
+        yield
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+        do = "Free some space" if full else "Check that its folder can be written"
+        raise Blocked(f"{name} can't be written: {e.strerror or e}.", f"{do}; then try again.") from e

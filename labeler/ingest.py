@@ -54,7 +54,8 @@ def run(ws: Workspace, *, load: "Callable[[], Encoder]", report: Report, stop: t
             `done` counts items, then vectors.
     stop    set it to end early, within the time that one batch takes. Nothing is lost.
 
-    Whatever goes wrong in a thread (LabelerError from `load`, a full disk) is raised here.
+    Whatever goes wrong in a thread (LabelerError from `load`, Blocked by a full disk) is raised here,
+    once all of them have ended.
     """
     _Intake(ws, load=load, stop=stop).run(report)
 
@@ -135,10 +136,15 @@ class _Intake:
         for t in threads:
             t.start()
         past: deque[tuple[float, int]] = deque()
-        while any(t.is_alive() for t in threads):
+        try:
+            while any(t.is_alive() for t in threads):
+                for t in threads:
+                    t.join(REPORT_S / len(threads))
+                report(self._progress(past))
+        except BaseException as e:  # a database in trouble, say: nobody may go on behind the caller's back
+            self._error = self._error or e
             for t in threads:
-                t.join(REPORT_S / len(threads))
-            report(self._progress(past))
+                t.join()
         if self._error is not None:
             raise self._error
         if not self._stop.is_set():
@@ -211,16 +217,17 @@ class _Intake:
 
     def _read(self, row: FileRow) -> _Read:
         """Return what one file holds. A content that is known already is not decoded again."""
+        path = os.path.join(self._root, row.path)
         try:
-            data = images.read_file(os.path.join(self._root, row.path))
-            name = images.content_hash(data)
-            known = self._ws.catalog.item_by_hash(name)
-            item = None if known is None else self._ws.catalog.item(known)
-            if item is not None:
-                return _Read(Decoded(row.id, name, item.width, item.height))
-            picture = images.decode(
-                data, want_px=self._want_px(), max_megapixels=self._ws.config.max_megapixels
-            )
+            with images.room_for(path):
+                data = images.read_file(path)
+                name = images.content_hash(data)
+                known = self._ws.catalog.item_by_hash(name)
+                item = None if known is None else self._ws.catalog.item(known)
+                if item is not None:
+                    return _Read(Decoded(row.id, name, item.width, item.height))
+                picture = self._decoded(data)
+                del data
         except Unreadable as e:
             return _Read(Aside(row.id, e.reason))
         encoder = self._encoder
@@ -228,6 +235,9 @@ class _Intake:
         self._pixels.count(held)
         outcome = Decoded(row.id, name, picture.width, picture.height)
         return _Read(outcome, images.thumbnail(picture.image), held)
+
+    def _decoded(self, data: bytes) -> images.Picture:
+        return images.decode(data, want_px=self._want_px(), max_megapixels=self._ws.config.max_megapixels)
 
     def _want_px(self) -> int:
         return images.THUMB_PX if self._encoder is None else max(images.THUMB_PX, self._encoder.size_px)
@@ -375,13 +385,14 @@ class _Intake:
 
     def _reread(self, item: Item) -> Image | None:
         """Return the pixels of an item from its file; None when the file no longer holds this content."""
+        path = os.path.join(self._root, item.path)
         try:
-            data = images.read_file(os.path.join(self._root, item.path))
-            if images.content_hash(data) != item.hash:
-                return None
-            picture = images.decode(
-                data, want_px=self._want_px(), max_megapixels=self._ws.config.max_megapixels
-            ).image
+            with images.room_for(path):
+                data = images.read_file(path)
+                if images.content_hash(data) != item.hash:
+                    return None
+                picture = self._decoded(data).image
+                del data
         except Unreadable:
             return None
         if not self._ws.tile(item.id, images.THUMB_PX).exists():

@@ -4,7 +4,7 @@ import sqlite3
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import numpy as np
@@ -23,8 +23,10 @@ SKIP_PAUSE = 50  # cards answered before a skipped one may come back
 # An item is answered when somebody's current answer to it is a label or "unsure".
 ANSWERED = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
   AND e.kind IN ('label', 'unsure'))"""
-LEASED = """EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {item}
-  AND c.lease_until > :now AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
+# A card given "later" than now was given before the clock was set back, and would be held for days.
+HELD = "({c}.lease_until > :now AND {c}.leased_at < :now + 60)"
+LEASED = f"""EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {{item}}
+  AND {HELD.format(c="c")} AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)))"""
 SKIPPED = """EXISTS (SELECT 1 FROM answers s
   WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
@@ -102,15 +104,16 @@ class Journal:
                 ids += self._own(conn, args, n)
             for card in have or ():
                 conn.execute(
-                    """UPDATE cards SET lease_until = :until
+                    f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id = :card AND session = :session AND person = :person AND NOT EXISTS
                          (SELECT 1 FROM cards o WHERE o.session = :session AND o.item = cards.item
-                            AND o.person <> :person AND o.lease_until > :now)""",
+                            AND o.person <> :person AND {HELD.format(c="o")})""",
                     args | {"card": card},
                 )
             if ids:
                 marks = ",".join("?" * len(ids))
-                conn.execute(f"UPDATE cards SET lease_until = ? WHERE id IN ({marks})", (args["until"], *ids))
+                until = (now, args["until"], *ids)
+                conn.execute(f"UPDATE cards SET leased_at = ?, lease_until = ? WHERE id IN ({marks})", until)
             for item, number, reason, p, score in self._next_items(conn, args, n - len(ids)):
                 cursor = conn.execute(
                     """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
@@ -121,6 +124,23 @@ class Journal:
                 ids.append(int(cursor.lastrowid or 0))
             return self._cards(conn, ids)
 
+    def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
+        """Return which cards of a person's deck need no answer any more, in order.
+
+        Their item is answered, held by somebody else, or gone.
+        """
+        marks = ",".join(str(int(card)) for card in have)
+        rows = self.conn.execute(
+            f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
+                WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
+                  OR {ANSWERED.format(item="c.item")}
+                  OR EXISTS (SELECT 1 FROM cards o WHERE o.session = :session AND o.item = c.item
+                       AND o.person <> :person AND {HELD.format(c="o")}))
+                ORDER BY c.id""",
+            {"session": session, "person": person, "now": now},
+        )
+        return [i for (i,) in rows]
+
     def _own(self, conn: sqlite3.Connection, args: dict[str, object], n: int) -> list[int]:
         """Return the person's unanswered cards that nobody else holds, oldest first.
 
@@ -128,7 +148,7 @@ class Journal:
         """
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.person = :person AND c.lease_until > :now AND i.present = 1
+                WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
                   AND NOT {ANSWERED.format(item="c.item")}
@@ -193,7 +213,7 @@ class Journal:
     def held(self, session: int, now: float) -> list[int]:
         """Return the items that somebody holds now, unanswered, in order."""
         rows = self.conn.execute(
-            f"SELECT DISTINCT x.item FROM cards x WHERE x.session = :session AND x.lease_until > :now"
+            f"SELECT DISTINCT x.item FROM cards x WHERE x.session = :session AND {HELD.format(c='x')}"
             f" AND {LEASED.format(item='x.item')} ORDER BY x.item",
             {"session": session, "now": now},
         )
@@ -212,8 +232,35 @@ class Journal:
 
     # events --------------------------------------------------------------------------------
 
-    def add_events(self, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
-        """Store answers in the order given; each id once. Late answers and foreign cards count too."""
+    def session_of(self, card: int) -> int | None:
+        """Return the session of a card, None for a card that was never dealt."""
+        if not 0 < card < 2**62:
+            return None
+        row = self.conn.execute("SELECT session FROM cards WHERE id = ?", (card,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _hold_again(self, card: int, person: int, now: float, lease_s: int) -> None:
+        """Give a card that is shown again to this person, unless somebody else holds its item."""
+        self.conn.execute(
+            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person
+                WHERE id = :card AND NOT EXISTS
+                 (SELECT 1 FROM cards o WHERE o.session = cards.session AND o.item = cards.item
+                    AND o.person <> :person AND {HELD.format(c="o")})""",
+            {"until": now + lease_s, "person": person, "card": card, "now": now},
+        )
+
+    def add_events(
+        self,
+        session: Session,
+        person: int,
+        events: Sequence[LabelEvent],
+        *,
+        lease: tuple[float, int] | None = None,
+    ) -> Recorded:
+        """Store answers in the order given; each id once. Late answers and foreign cards count too.
+
+        lease  (unix time now, seconds): for so long the card of an answer that is taken back is held.
+        """
         numbers = label_numbers(self.conn, session.id)
         accepted = duplicates = 0
         rejected: list[tuple[str, str]] = []
@@ -227,13 +274,16 @@ class Journal:
                 elif e.answer not in (None, UNSURE, SKIP) and e.answer not in numbers:
                     rejected.append((e.id, f"There is no label {e.answer!r}."))
                 else:
-                    self._insert(conn, session.id, person, e, numbers)
+                    card = self._insert(conn, session.id, person, e, numbers)
+                    if e.answer is None and card is not None and lease is not None:
+                        self._hold_again(card, person, *lease)
                     accepted += 1
         return Recorded(accepted, duplicates, tuple(rejected))
 
     def _insert(
         self, conn: sqlite3.Connection, session: int, person: int, e: LabelEvent, numbers: dict[str, int]
-    ) -> None:
+    ) -> int | None:
+        """Store one event and return its card, None when it has none in this session."""
         card = undoes = None
         if e.card is not None and 0 < e.card < 2**62:
             row = conn.execute(
@@ -253,6 +303,7 @@ class Journal:
                VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
             (e.id, session, e.item, kind, label, undoes, person, card, e.at.isoformat(), e.ms, timestamp()),
         )
+        return card
 
     def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
         """Take back the person's last answer; the same event id gives the same result.
@@ -288,9 +339,7 @@ class Journal:
                 )
             _, item, kind, label, card = row
             card = card or self.add_card(session.id, item, person, "asked", now)
-            conn.execute(
-                "UPDATE cards SET lease_until = ?, person = ? WHERE id = ?", (now + lease_s, person, card)
-            )
+            self._hold_again(card, person, now, lease_s)
             name = session.labels[label] if kind == "label" else kind
             return Undone(item, name, self._cards(conn, [card])[0])
 
@@ -394,13 +443,13 @@ class Journal:
 
     def count_since(self, session: int, seconds: float) -> int:
         """Return how many of the last 2,000 answers came within the last `seconds`."""
-        since = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
-        text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = timestamp()
+        since = (read_time(now) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
         row = self.conn.execute(
             """SELECT count(*) FROM
                  (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
-               WHERE kind <> 'undo' AND received_at >= ?""",
-            (session, MOST_RECENT, text),
+               WHERE kind <> 'undo' AND received_at BETWEEN ? AND ?""",
+            (session, MOST_RECENT, since, now),
         ).fetchone()
         return int(row[0])
 
@@ -408,6 +457,13 @@ class Journal:
         """Return how many answers came after this event, those taken back included."""
         row = self.conn.execute(
             "SELECT count(*) FROM events WHERE session = ? AND seq > ? AND kind <> 'undo'", (session, event)
+        ).fetchone()
+        return int(row[0])
+
+    def count_answered(self, session: int, *, after: int) -> int:
+        """Return how many labels and "unsure" that were given after this event stand."""
+        row = self.conn.execute(
+            "SELECT count(*) FROM answers WHERE session = ? AND seq > ? AND kind <> 'skip'", (session, after)
         ).fetchone()
         return int(row[0])
 
@@ -448,11 +504,11 @@ class Journal:
         )
         return dict(rows.fetchall())
 
-    def votes(self, session: int) -> dict[int, tuple[int, datetime]]:
-        """Return {item: (people whose answer stands, when the last of them answered)}."""
+    def votes(self, session: int) -> dict[tuple[int, int], tuple[int, datetime]]:
+        """Return {(item, label number): (people who say so now, when the last of them said it)}."""
         rows = self.conn.execute(
-            """SELECT item, count(*), max(at) FROM answers
-               WHERE session = ? AND kind <> 'skip' GROUP BY item""",
-            (session,),
+            """SELECT item, coalesce(label, ?), count(*), at, max(seq) FROM answers
+               WHERE session = ? AND kind <> 'skip' GROUP BY item, label""",
+            (UNSURE_NUMBER, session),
         )
-        return {item: (n, read_time(at)) for item, n, at in rows}
+        return {(item, number): (n, read_time(at)) for item, number, n, at, _ in rows}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from active.arrays import Ids, Probs, Rows
 from labeler import images
 from labeler.domain import Goal, Pick, Round, Session
-from labeler.errors import NotReady
+from labeler.errors import NotReady, writing
 from labeler.journal import Answers
 from labeler.workspace import Workspace
 
@@ -164,7 +164,8 @@ def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
     """Write arrays to one file that is either whole or not there."""
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
-    images.save_atomic(path, data.getvalue())
+    with writing(f"The file {path.name}"):
+        images.save_atomic(path, data.getvalue())
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whatever dtype was saved
@@ -186,6 +187,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     """
     store, journal, catalog = ws.store, ws.journal, ws.catalog
     answers = journal.answers(session.id)
+    session = store.session(session.id)  # a label may have been added since
     sp = space(ws)
     pool = len(sp.rows) if sp else catalog.count_items()
     if pool == 0:
@@ -379,8 +381,11 @@ def _count_examples(ws: Workspace, session: Session, key: str) -> int:
     return sum(e.item is not None or e.id in seen for e in ws.store.examples(session.id))
 
 
-def predict(ws: Workspace, session: Session) -> Predictions | None:
-    """Return the newest head's probabilities for every embedded item; None before the first head."""
+def predict(ws: Workspace, session: Session, items: Ids | None = None) -> Predictions | None:
+    """Return the newest head's probabilities, None before the first head.
+
+    items  only these, a row each; None: every embedded item.
+    """
     from active.learner import Head
 
     sp = space(ws)
@@ -392,7 +397,7 @@ def predict(ws: Workspace, session: Session) -> Predictions | None:
         if arrays:
             rows = sp.rows if made.basis == sp.basis else _rows_then(ws, made)[0]
             head = Head.from_arrays(arrays)
-            probs = all_labels(head, rows, len(session.labels))
+            probs = all_labels(head, rows if items is None else rows[items], len(session.labels))
             return Predictions(probs, head.rough or _is_rough(ws, session), made.number)
     return None
 

@@ -1,7 +1,6 @@
 """The use cases: what a person, a page, a command or a route can ask for."""
 
 import contextlib
-import os
 import time
 import uuid
 import weakref
@@ -16,6 +15,8 @@ import numpy as np
 
 from active.arrays import Rows
 from labeler import images, learning
+from labeler.catalog import shown_path
+from labeler.database import HEAL
 from labeler.domain import (
     Card,
     Goal,
@@ -27,7 +28,7 @@ from labeler.domain import (
     Session,
     StoredEvent,
 )
-from labeler.errors import BadInput, Missing, NotReady
+from labeler.errors import BadInput, Missing, NotReady, writing
 from labeler.journal import Undone
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
 from labeler.store import Example
@@ -92,6 +93,12 @@ def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
     return [numbers.get(name) for name in names] == list(range(len(names)))
 
 
+def check_question(question: str | None, labels: Sequence[str] | None) -> None:
+    """Raise BadInput for a question or labels that no session can have; None is the default."""
+    now = datetime.now(UTC)
+    Session(1, QUESTION if question is None else question, tuple(labels or LABELS), "find", 0, 1, now)
+
+
 def use_session(ws: Workspace, session: Session) -> Session:
     """Make a session the one that is meant where none is named, and return it."""
     return ws.store.use_session(session)
@@ -124,7 +131,8 @@ def set_goal(ws: Workspace, session: Session, goal: Goal) -> Session:
 
 def is_drawn(ws: Workspace) -> bool:
     """Return whether the images were drawn by the program (the demonstration set)."""
-    return ws.store.fact(DRAWN) == "1"
+    own = str(ws.folder / "images")  # a workspace may have been given a person's images since
+    return ws.config.images == own and ws.store.fact(DRAWN) == "1"
 
 
 def mark_drawn(ws: Workspace) -> None:
@@ -157,10 +165,10 @@ def add_example(
     content_hash = images.content_hash(data)
     path = ws.example_file(content_hash)
     if not path.exists():
-        half = path.with_name(f"{path.name}.{os.getpid()}.new")
-        half.write_bytes(data)
-        os.replace(half, path)
-    ws.store.add_example(session.id, content_hash, Path(name).name[:200], numbers[label])
+        with writing("The example"):
+            images.save_atomic(path, data)
+    shown = shown_path(Path(name).name[:200])[0]
+    ws.store.add_example(session.id, content_hash, shown, numbers[label])
     link_examples(ws, session)
     return ws.catalog.item_by_hash(content_hash)
 
@@ -182,21 +190,24 @@ def examples(ws: Workspace, session: Session) -> list[Example]:
 
 def link_examples(ws: Workspace, session: Session) -> int:
     """Turn reference pictures that have appeared in the pool into answers; return how many."""
-    linked = 0
-    for example in ws.store.examples(session.id):
-        item = ws.catalog.item_by_hash(example.hash) if example.item is None else None
-        if item is None:
-            continue
-        person = owner(ws)
-        card = ws.journal.add_card(session.id, item, person, "asked", time.time())
-        event = LabelEvent(
-            id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
-            item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
-        )  # fmt: skip
-        ws.journal.add_events(session, person, [event])
-        ws.store.link_example(example.id, item)
-        linked += 1
-    return linked
+    waiting = [e for e in ws.store.examples(session.id) if e.item is None]
+    found = {e.id: item for e in waiting if (item := ws.catalog.item_by_hash(e.hash)) is not None}
+    if not found:
+        return 0
+    person = owner(ws)
+    with ws.store.transaction():
+        for example in ws.store.examples(session.id):
+            item = found.get(example.id) if example.item is None else None  # another one may have been here
+            if item is None:
+                continue
+            card = ws.journal.add_card(session.id, item, person, "asked", time.time())
+            event = LabelEvent(
+                id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
+                item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
+            )  # fmt: skip
+            ws.journal.add_events(session, person, [event])
+            ws.store.link_example(example.id, item)
+    return len(found)
 
 
 def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
@@ -294,9 +305,23 @@ def next_cards(
     return ws.journal.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
 
 
+def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
+    """Return which cards of a person's deck need no answer any more: somebody else has given it or will."""
+    return ws.journal.gone_cards(session.id, person, have, time.time())
+
+
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
     """Store answers; each event id counts once."""
-    return ws.journal.add_events(session, person, events)
+    return ws.journal.add_events(session, person, events, lease=(time.time(), ws.config.lease_s))
+
+
+def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
+    """Return the session that answers belong to when none is named: that of their cards, else the newest."""
+    for event in events:
+        number = None if event.card is None else ws.journal.session_of(event.card)
+        if number is not None:
+            return get_session(ws, number)
+    return newest_session(ws)
 
 
 def undo(ws: Workspace, session: Session, person: int, event_id: str) -> Undone:
@@ -346,6 +371,20 @@ def item_events(ws: Workspace, session: Session, item: int) -> list[StoredEvent]
     return ws.journal.log(session, item)
 
 
+def item_name(ws: Workspace, item: int) -> str:
+    """Return where an item lies in the folder of images, as text. Raises Missing."""
+    return shown_path(get_item(ws, item).path)[0]
+
+
+def target_score(ws: Workspace, session: Session, item: int) -> float | None:
+    """Return the head's probability that an item is the target, None while there is none."""
+    used = ws.catalog.encoder()
+    if used is None or item >= used[2]:
+        return None
+    made = learning.predict(ws, session, np.array([item], np.int64))
+    return float(made.probs[0, 0]) if made else None
+
+
 def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
     """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
     used = ws.catalog.encoder()
@@ -392,7 +431,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
     rounds = store.rounds(session.id)
     counts = journal.counts(session)
     last = rounds[-1] if rounds else None
-    fresh = journal.count_after(session.id, last.last_event) if last else journal.count_events(session.id)
+    fresh = journal.count_answered(session.id, after=last.last_event if last else 0)
     return {
         "id": session.id,
         "question": session.question,
@@ -434,8 +473,26 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
     problems = check(ws)
     return pool_status(ws) | {
         "session": session_status(ws, session) if session else None,
+        "problem": noted_problem(ws),
         "integrity": problems or "ok",
     }
+
+
+def note_problem(ws: Workspace, problem: str | None) -> None:
+    """Leave word of what is wrong in the background, for `labeler status`; None: nothing is."""
+    with contextlib.suppress(OSError):  # a full disk, say: the pages still show it
+        if problem is None:
+            ws.problem_file.unlink(missing_ok=True)
+        else:
+            ws.problem_file.write_text(problem, "utf-8")
+
+
+def noted_problem(ws: Workspace) -> str | None:
+    """Return what is wrong in the background of the server on this workspace, None if nothing is known."""
+    try:
+        return ws.problem_file.read_text("utf-8", errors="replace") or None
+    except OSError:
+        return None
 
 
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
@@ -464,7 +521,8 @@ def count_embedded_files(ws: Workspace) -> int:
 
 def check(ws: Workspace) -> list[str]:
     """Return what is wrong with a workspace, one sentence each; empty when it is whole."""
-    problems = [f"The database says: {line}" for line in ws.catalog.problems()]
+    problems = [f"The database says: {line}." for line in ws.catalog.problems()]
+    problems += [HEAL] if problems else []
     used = ws.catalog.encoder()
     if used is None:
         return problems

@@ -85,6 +85,7 @@ def labels_grid(
     else:
         items, numbers, p = predicted(ws, session)
         age = items
+    session = ws.store.session(session.id)  # a label may have been added since
     names = np.array([*session.labels, UNSURE])[numbers]
     keep = np.ones(len(items), bool) if label is None else names == label
     if source == "predicted":
@@ -141,29 +142,32 @@ def export(
                     they are marked as predicted. None: only what people said.
     Byte-identical files have a row each. Raises BadInput or Conflict for a place that can't be written.
     """
-    about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from)
     with snapshot(ws.journal.conn):
+        session = ws.store.session(session.id)  # a label may have been added since
+        about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from)
         paths = ws.catalog.paths()
         answers, votes = ws.journal.answers(session.id), ws.journal.votes(session.id)
         none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         guesses = none if predicted_from is None else predicted(ws, session, answers)
         events = list(_event_rows(ws, session, paths))
+        stamps = ws.catalog.stamps() if format == "folders" else {}
     rows = _label_rows(session, paths, answers, votes, guesses, predicted_from or 0.0)
-    return write(format, ExportData(ws.images, about, rows, events), out, how)
+    with ws.lock("export"):  # two at once to one folder would mix
+        return write(format, ExportData(ws.images, about, rows, events, stamps), out, how)
 
 
 def _label_rows(
     session: Session,
     paths: dict[int, list[str]],
     answers: Answers,
-    votes: dict[int, tuple[int, datetime]],
+    votes: dict[tuple[int, int], tuple[int, datetime]],
     guesses: tuple[Ids, Ids, NDArray[np.float32]],
     predicted_from: float,
 ) -> Iterator[LabelRow]:
     """Yield a row per file. What a file held before its content changed has no file, and no row."""
     for item, number in zip(answers.items.tolist(), answers.labels.tolist(), strict=True):
         name = UNSURE if number < 0 else session.labels[number]
-        count, at = votes[item]
+        count, at = votes[item, number]
         for path in paths.get(item, []):
             yield LabelRow(item, path, name, "person", None, count, at)
     items, numbers, p = guesses

@@ -1,21 +1,22 @@
-"""The tables, as append-only migrations, and how a connection to them is opened."""
+"""The tables, as append-only migrations, and how a database is opened."""
 
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from labeler.errors import Conflict, NotReady
+from labeler.database import HEAL, LOCKED_S, Connection, connect, copy_database, is_lock, shown
+from labeler.errors import Blocked, NotReady
 
 if TYPE_CHECKING:
     import sqlite_utils
     from sqlite_utils.migrations import Migrations
 
-LOCKED_S = 30.0  # how long a connection waits for another one to be done
+LOG_PAGES = 4000  # 16 MB; a copy made while the log is being emptied is broken, so that happens seldom
 
 V1 = """
 CREATE TABLE items (
@@ -197,17 +198,23 @@ def _import_sqlite_utils() -> None:
         del sys.modules["pandas"]
 
 
+def v1(db: "sqlite_utils.Database") -> None:
+    """Make all tables."""
+    for statement in _statements(V1):
+        db.conn.execute(statement)
+
+
+# Every change of the tables, in order. A shipped one is never edited.
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1,)
+
+
 def migrations() -> "Migrations":
-    """Return every change of the tables, in order. A shipped one is never edited."""
+    """Return every change of the tables, as sqlite-utils applies and records them."""
     from sqlite_utils.migrations import Migrations
 
     steps = Migrations("labeler")
-
-    @steps()
-    def v1(db: "sqlite_utils.Database") -> None:
-        for statement in _statements(V1):
-            db.conn.execute(statement)
-
+    for step in STEPS:
+        steps()(step)
     return steps
 
 
@@ -221,63 +228,109 @@ def _statements(script: str) -> Iterator[str]:
             part = ""
 
 
-def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> "sqlite_utils.Database":
+# opening -----------------------------------------------------------------------------------
+
+
+def version(path: Path) -> int:
+    """Return how many STEPS the tables of a database have seen; 0: it is not there, or empty.
+
+    Changes nothing. Raises NotReady for a database of a later version, or of another program.
+    """
+    if not path.exists():
+        return 0
+    with closing(connect(path)) as conn:
+        return _version(conn)
+
+
+def _version(conn: Connection) -> int:
+    tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "_sqlite_migrations" not in tables:
+        if tables:
+            raise NotReady(f"{shown(conn.path)} is another program's.", "Give another --workspace.")
+        return 0
+    done = conn.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'labeler'").fetchall()
+    later = {name for (name,) in done} - {step.__name__ for step in STEPS}
+    if later:
+        raise NotReady(
+            f"{shown(conn.path)} was made by a later version of labeler ({max(later)}).",
+            "Update labeler; nothing was changed.",
+        )
+    return len(done)
+
+
+def is_old(version: int) -> bool:
+    """Return whether a database of this version is there and has steps before it."""
+    return 0 < version < len(STEPS)
+
+
+def kept_copy(path: Path, before: int) -> Path:
+    """Return where a database is kept as it was in version `before`, when it is brought up to date."""
+    return path.with_name(f"{path.name}.v{before}.bak")
+
+
+def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> Connection:
     """Return an open connection in WAL mode, with the tables brought up to date.
 
     sync  FULL: a commit is on disk when it returns (answers). NORMAL: it may be lost in a
           power cut, never torn (images taken in, which can be taken in again).
+    Tables of an earlier version are changed all together or not at all, and `kept_copy` is made first.
+    Raises NotReady for a later version, Blocked for a database that is locked, damaged or can't be written.
     """
+    conn = connect(path)
+    try:
+        before = _version(conn)
+        _use_wal(conn)
+        conn.execute(f"PRAGMA synchronous = {sync}")
+        conn.execute("PRAGMA fullfsync = ON")  # on a Mac, where fsync alone leaves it to the drive
+        conn.execute("PRAGMA temp_store = MEMORY")
+        conn.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        if is_old(before):
+            copy_database(conn, kept_copy(path, before))
+        if before < len(STEPS):
+            _migrate(conn)
+        conn.execute("PRAGMA foreign_keys = ON")  # only now: a step may have to make a table anew
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _migrate(conn: Connection) -> None:
+    """Apply what is pending, all of it or nothing."""
     _import_sqlite_utils()
     import sqlite_utils
 
-    try:
-        conn = sqlite3.connect(path, timeout=LOCKED_S, isolation_level=None, cached_statements=256)
-        _use_wal(conn)
-        conn.execute(f"PRAGMA synchronous = {sync}")
-        conn.execute("PRAGMA foreign_keys = ON")
-        conn.execute("PRAGMA temp_store = MEMORY")
-        db = sqlite_utils.Database(conn)
-        steps = migrations()
-        if steps.pending(db):
-            _migrate(db)
-    except sqlite3.OperationalError as e:
-        if "locked" in str(e):
-            raise Conflict(
-                f"{path} is locked by another program.", "Close that program, or wait, and try again."
-            ) from e
-        raise NotReady(
-            f"{path} can't be opened: {e}.", "Check that the folder exists and is writable."
-        ) from e
-    except sqlite3.DatabaseError as e:
-        raise NotReady(f"{path} is not a labeler database: {e}.", "Give another --workspace.") from e
-    return db
+    with transaction(conn):  # of two processes that start at once, one waits and finds it done
+        migrations().apply(sqlite_utils.Database(conn))
+    empty_log(conn)  # the file itself has all tables: a copy without the log is not taken for a new one
 
 
-def _use_wal(conn: sqlite3.Connection) -> None:
+def check_copy(conn: Connection) -> None:
+    """Raise Blocked for what is left of a copy whose log was emptied between its two halves.
+
+    SQLite notices that here, or leaves a file with pages that the database knows nothing of; it
+    would call both whole, and write over them. Empties the log as far as nobody reads it now.
+    """
+    empty_log(conn)
+    size = conn.path.stat().st_size  # asked first: a database only grows
+    pages, page_size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if size > pages * page_size:
+        raise Blocked(f"{shown(conn.path)} is damaged: it was copied while labeler was running.", HEAL)
+
+
+def _use_wal(conn: Connection) -> None:
     """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
     end = time.monotonic() + LOCKED_S
-    while True:
+    while conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             conn.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as e:
-            if "locked" not in str(e) or time.monotonic() > end:
+        except Blocked as e:
+            if not is_lock(e) or time.monotonic() > end:
                 raise
             time.sleep(0.02)
 
 
-def _migrate(db: "sqlite_utils.Database") -> None:
-    """Apply what is pending; of two processes that start at once, one waits and finds nothing to do."""
-    end = time.monotonic() + LOCKED_S
-    while migrations().pending(db):
-        try:
-            migrations().apply(db)
-        except sqlite3.OperationalError:  # the other one is at it; SQLite refuses a late writer at once
-            if db.conn.in_transaction:
-                db.conn.execute("ROLLBACK")
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
+# working -----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -290,6 +343,11 @@ def snapshot(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         conn.execute("COMMIT")
 
 
+def empty_log(conn: sqlite3.Connection) -> None:
+    """Move what the write-ahead log holds into the database file, as far as nobody reads it now."""
+    conn.execute("PRAGMA wal_checkpoint").fetchone()
+
+
 def timestamp() -> str:
     """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -298,13 +356,6 @@ def timestamp() -> str:
 def read_time(text: str) -> datetime:
     """Return a stored time."""
     return datetime.fromisoformat(text)
-
-
-def is_disk_trouble(e: Exception) -> bool:
-    """Return whether the disk or another program is in the way (full, read-only, locked), not a bug."""
-    return isinstance(e, sqlite3.OperationalError) and any(
-        word in str(e) for word in ("full", "locked", "readonly", "disk I/O", "unable to open")
-    )
 
 
 @contextmanager

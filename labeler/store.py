@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -75,7 +76,7 @@ class Store:
         if row is None and number is None:
             raise Missing("There is no session yet.", "Start one: labeler start, or the Start page.")
         if row is None:
-            raise Missing(f"There is no session {number}.", "Ask for one that GET /api/session names.")
+            raise Missing(f"There is no session {number}.", "labeler status lists those there are.")
         names = tuple(self._names(row[0]).values())
         return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]))
 
@@ -97,6 +98,12 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute("UPDATE sessions SET goal = ? WHERE id = ?", (goal, session.id))
         return self.session(session.id)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Let all that the block stores through this connection be stored together, or not at all."""
+        with transaction(self.conn):
+            yield
 
     def _names(self, session: int) -> dict[int, str]:
         """Return {label number: its name now}."""

@@ -1,7 +1,9 @@
 """The only Streamlit helpers: the frame of a page, the deck, the grid of tiles, how errors are shown."""
 
 import hashlib
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -169,7 +171,7 @@ def intake(ws: Workspace) -> None:
 def _intake(ws: Workspace, was_busy: bool) -> None:
     pool, running = loop.pool_status(ws), worker.current()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader("Images")
+        st.header("Images")
         if pool["drawn"]:
             st.badge("drawn", help="The demonstration set: pictures that the program has drawn.")
     with errors():
@@ -215,11 +217,14 @@ def address() -> tuple[str, int]:
 def phone(ws: Workspace, session: Session) -> None:
     """Draw the link that opens the deck on a phone, or how to get one."""
     with card("phone"):
-        st.subheader("On a phone")
+        st.header("On a phone")
         host, port = address()
         if people.is_local(host):
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
-            st.code("labeler start --host 0.0.0.0", language=None)
+            command = f"labeler start --images {shlex.quote(str(ws.images))} --host 0.0.0.0"
+            if loop.is_drawn(ws):
+                command = "labeler start --host 0.0.0.0"
+            st.code(command, language=None, wrap_lines=True)
             return
         url = f"http://{places.reachable(host)}:{port}"
         st.caption("Open this in the same network. Whoever has the link can do everything.")
@@ -302,11 +307,11 @@ def look(session: Session, answer: str) -> tuple[str, str, str]:
 
 
 def answers(session: Session) -> list[Act]:
-    """Return an act for each label and for unsure; its `act` is the answer."""
+    """Return an act for each label and for unsure; its `act` is "answer:" and the answer."""
     acts = []
     for answer in (*session.labels, UNSURE):
         word, kind, icon = look(session, answer)
-        acts.append(Act(answer, word, kind, icon, stay=True))
+        acts.append(Act(f"answer:{answer}", word, kind, icon, stay=True))
     return acts
 
 
@@ -333,7 +338,7 @@ def grid(
         "bulk": [asdict(a) for a in bulk],
         "label": label,
     }
-    _component("grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
+    _component("grid", "grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
 
 
 def acted(key: str, on_act: Callable[[str, list[int]], None], state: MutableMapping[Any, Any]) -> None:
@@ -388,18 +393,23 @@ def deck(session: Session, on_round: Callable[[], None]) -> None:
     """Mount the swipe deck. Swipes go to /api, not through a script run; on_round runs once per round."""
     data = {"session": session.id}
     with st.container(key="deck"):
-        _component("deck")(key="swipe", data=data, height="stretch", on_round_change=on_round)
+        _component("deck", "streamlit", "deck")(key="swipe", data=data, height="stretch", on_round_change=on_round)
 
 
 @cache
-def _component(name: str) -> Callable[..., Any]:  # Any: what the component returns is not used
-    """Return the component whose module and style are served from /deck/, the same files as at /swipe."""
-    js, css = asset(f"{name}.js"), asset(f"{name}.css")
+def _component(name: str, *modules: str) -> Callable[..., Any]:  # Any: what the component returns is not used
+    """Return the component whose modules and style are served from /deck/, the same files as at /swipe.
+
+    modules  the first one draws, and is given the others.
+    """
+    files = json.dumps([asset(f"{module}.js") for module in modules])
     return st.components.v2.component(
         f"labeler_{name}",
-        css=f'@import url("{css}");\n:host {{ display: block; }}',
-        js=f'const at = new URL("{js}", location.origin);\n'
-        "export default async (component) => (await import(at)).default(component);",
+        css=f'@import url("{asset(f"{name}.css")}");\n:host {{ display: block; }}',
+        js=f"const files = {files}.map((file) => new URL(file, location.origin));\n"
+        "export default async (component) => {\n"
+        "  const [show, ...others] = await Promise.all(files.map((file) => import(file)));\n"
+        "  return show.default(component, ...others);\n};",
     )
 
 

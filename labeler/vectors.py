@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from active.arrays import Rows
+from labeler.errors import writing
 
 
 class Vectors:
@@ -22,20 +23,22 @@ class Vectors:
     def append(self, rows: Rows) -> None:
         """Write rows behind the last whole one, on disk when this returns.
 
-        rows  (n, dim) unit rows. Raises ValueError for another size or length.
+        rows  (n, dim) unit rows. Raises ValueError for another size or length, Blocked for a full
+              disk: what was written then counts for nothing, and the next call writes over it.
         """
         rows = np.ascontiguousarray(rows, np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise ValueError(f"rows have shape {rows.shape}; this file takes (n, {self.dim}).")
         if len(rows) and not np.allclose(np.einsum("ij,ij->i", rows, rows), 1, atol=1e-3):
             raise ValueError("rows must have length 1.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as f:
-            f.truncate(len(self) * 4 * self.dim)
-            f.seek(0, os.SEEK_END)
-            f.write(rows.tobytes())
-            f.flush()
-            os.fsync(f.fileno())
+        with writing(f"The file {self.path.name}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab") as f:
+                f.truncate(len(self) * 4 * self.dim)
+                f.seek(0, os.SEEK_END)
+                f.write(rows.tobytes())
+                f.flush()
+                os.fsync(f.fileno())
 
     def rows(self, lo: int = 0, hi: int | None = None) -> Rows:
         """Return rows lo to hi (None: all) as a read-only memory map; fewer if the file is shorter."""

@@ -1,5 +1,6 @@
 """One folder on disk, opened and checked together: configuration, database, vectors."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -10,21 +11,26 @@ from typing import Literal
 
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
-from labeler.errors import BadInput, Conflict, NotReady
+from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
-from labeler.schema import open_db
+from labeler.schema import check_copy, is_old, kept_copy, open_db, version
 from labeler.store import Store
 from labeler.vectors import Vectors
 
 ENV = "LABELER_WORKSPACE"
+DATABASE, SETTINGS = "labeler.db", "labeler.toml"
 
 
 class Workspace:
-    """A workspace folder. `store`, `journal` and `catalog` belong to the thread that asks for them."""
+    """A workspace folder. `store`, `journal` and `catalog` belong to the thread that asks for them.
+
+    kept  the database as an earlier version of labeler left it, when `open` has just changed that.
+    """
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder = folder
         self.config = config
+        self.kept: Path | None = None
         self._local = threading.local()
 
     @classmethod
@@ -32,28 +38,52 @@ class Workspace:
         """Return the workspace in `folder`, created when it is not there yet.
 
         config  written to `labeler.toml`; None: read from there.
-        Raises BadInput for a folder that holds something else or can't be written.
+        Raises BadInput for a folder that holds something else or can't be written, Blocked for a
+        database in trouble, NotReady for one of a later version (nothing is changed then), Conflict
+        for one of an earlier version that another process is using.
         """
         folder = Path(folder).absolute()
+        before = version(folder / DATABASE)
+        ws = cls(folder, load_config(folder / SETTINGS) if config is None else config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            ws._open_first(before)  # makes it a workspace: a kill from here on leaves one
             for part in ("vectors", "rounds", "examples", "cache"):
                 (folder / part).mkdir(exist_ok=True)
-            toml = folder / "labeler.toml"
-            if config is None:
-                config = load_config(toml)
-            elif not toml.exists() or toml.read_text("utf-8") != dump_config(config):
-                half = toml.with_suffix(".toml.new")
-                half.write_text(dump_config(config), "utf-8")
-                os.replace(half, toml)
+            if config is not None:
+                ws._save_settings()
         except OSError as e:
             raise BadInput(
                 f"The workspace {folder} can't be written: {e.strerror}.",
                 "Give another folder with --workspace, or free some space.",
             ) from e
-        ws = cls(folder, config)
-        ws.store  # noqa: B018  # opens the database now, so that a broken one is said at once
         return ws
+
+    def _open_first(self, before: int) -> None:
+        """Open the database, brought up to date from version `before` while nobody else is at it."""
+        with contextlib.ExitStack() as held:
+            if is_old(before):
+                for name in ("server", "index"):
+                    held.enter_context(self.lock(name))
+                self.kept = kept_copy(self.folder / DATABASE, before)
+            self._open()
+        try:
+            check_copy(self._local.conn)
+        except Blocked:
+            self.close()
+            raise
+
+    def _save_settings(self) -> None:
+        path, text = self.folder / SETTINGS, dump_config(self.config)
+        there = path.read_text("utf-8") if path.exists() else None
+        if there == text:
+            return
+        with contextlib.ExitStack() as held:
+            if there is not None:
+                held.enter_context(self.lock("server"))  # a running server keeps its settings
+            half = path.with_name(f"{path.name}.new")
+            half.write_text(text, "utf-8")
+            os.replace(half, path)
 
     @property
     def images(self) -> Path:
@@ -65,11 +95,10 @@ class Workspace:
         return Path(self.config.images)
 
     def _open(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> None:
-        db = open_db(self.folder / "labeler.db", sync=sync)
-        self._local.db = db
-        self._local.store = Store(db.conn)
-        self._local.journal = Journal(db.conn)
-        self._local.catalog = Catalog(db.conn)
+        conn = self._local.conn = open_db(self.folder / DATABASE, sync=sync)
+        self._local.store = Store(conn)
+        self._local.journal = Journal(conn)
+        self._local.catalog = Catalog(conn)
 
     @property
     def store(self) -> Store:
@@ -102,9 +131,9 @@ class Workspace:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        if hasattr(self._local, "db"):
-            self._local.db.conn.close()
-            del self._local.db, self._local.store, self._local.journal, self._local.catalog
+        if hasattr(self._local, "conn"):
+            self._local.conn.close()
+            del self._local.conn, self._local.store, self._local.journal, self._local.catalog
 
     def vectors(self, key: str, dim: int) -> Vectors:
         """Return the vectors of an encoder."""
@@ -122,6 +151,11 @@ class Workspace:
         """Return where the bytes of a reference picture are kept."""
         return self.folder / "examples" / content_hash
 
+    @property
+    def problem_file(self) -> Path:
+        """Return where a server leaves word of what is wrong in its background."""
+        return self.folder / "cache" / "problem.txt"
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock of this workspace while the block runs; it ends with the process.
@@ -129,19 +163,20 @@ class Workspace:
         Raises Conflict, naming the process, when another one holds it.
         """
         path = self.folder / f"{name}.lock"
-        with open(path, "a+b") as f:
+        with writing(str(self.folder)):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with open(fd, "r+b", buffering=0) as f:
             try:
                 _lock(f.fileno())
             except OSError as e:
-                f.seek(0)
                 who = f.read().decode("ascii", "replace").strip() or "another one"
                 raise Conflict(
                     f"Process {who} works on {self.folder} already ({name}).",
                     "Stop it first, or wait for it.",
                 ) from e
-            f.truncate(0)
-            f.write(str(os.getpid()).encode())
-            f.flush()
+            with contextlib.suppress(OSError):  # the disk is full: the lock holds without its number
+                f.truncate(0)
+                f.write(str(os.getpid()).encode())
             yield
 
 
@@ -150,8 +185,11 @@ def _lock(fd: int) -> None:
     if os.name == "nt":
         import msvcrt
 
-        os.lseek(fd, 1 << 30, os.SEEK_SET)
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
+        os.lseek(fd, 1 << 30, os.SEEK_SET)  # a locked byte can't be read by others; the number is before it
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
+        finally:
+            os.lseek(fd, 0, os.SEEK_SET)
         return
     import fcntl
 

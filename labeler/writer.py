@@ -1,14 +1,15 @@
 """One thread that does all writing for the server, many jobs to a commit."""
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from labeler.errors import NotReady
-from labeler.schema import is_disk_trouble, transaction
+from labeler.errors import Blocked, NotReady
+from labeler.schema import empty_log, transaction
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Writer:
             self._commit(group)
             if last:
                 break
+        with contextlib.suppress(Blocked):  # the disk is full: all is in the log, and stays there
+            empty_log(self._ws.store.conn)
         self._ws.close()
 
     def _commit(self, group: list[tuple[Callable[[Workspace], Any], "Future[Any]"]]) -> None:  # Any: as above
@@ -85,11 +88,10 @@ class Writer:
                             raise  # a full disk took the others' work along
                         future.set_exception(e)
         except Exception as e:  # the commit itself failed: nobody is told "stored"
-            do = "Free some disk space, or wait; then send it again."
-            said = NotReady(f"Nothing could be stored: {e}.", do)
+            said = Blocked(f"Nothing could be stored: {e.error}", e.do) if isinstance(e, Blocked) else e
             for _, future in group:
                 if not future.done():
-                    future.set_exception(said if is_disk_trouble(e) else e)
+                    future.set_exception(said)
             return
         for future, result in done:
             future.set_result(result)

@@ -19,7 +19,7 @@ ws, session = ui.current()
 
 def what() -> float | None:
     """Draw what will be written; return from which probability on predictions are."""
-    st.subheader("What")
+    st.header("What")
     wanted = st.toggle("Predictions too, where nobody was asked")
     least = st.slider("Only those with a probability from", 0.5, 1.0, 0.9, 0.01) if wanted else None
     if wanted:
@@ -34,7 +34,7 @@ def what() -> float | None:
 
 def how(least: float | None) -> None:
     """Draw the formats, and write when told to."""
-    st.subheader("How")
+    st.header("How")
     kind = st.segmented_control(
         "Format", list(FORMATS), default="csv", format_func=lambda f: FORMATS[f], required=True
     )
@@ -51,7 +51,7 @@ def how(least: float | None) -> None:
 
 def done(report: ExportReport) -> None:
     """Draw where the files are, and offer them as one zip if that is small."""
-    st.subheader("Written")
+    st.header("Written")
     st.caption(f"{report.person:,} answers, {report.predicted:,} predictions, {report.events:,} events:")
     st.code(str(report.out), language=None, wrap_lines=True)
     if report.missing:

@@ -32,4 +32,7 @@ ui.said()
 with ui.errors():
     if page in pages[2:]:
         ui.drawn_badge()
-    page.run()
+    try:
+        page.run()
+    finally:
+        workspace.current().close()  # every run of a page has a thread, and so a connection, of its own

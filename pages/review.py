@@ -26,7 +26,7 @@ def act(name: str, items: list[int]) -> None:
     elif name == "back":
         results.take_back(ws, session, loop.owner(ws), items)
     else:
-        loop.correct(ws, session, loop.owner(ws), items[0], name)
+        loop.correct(ws, session, loop.owner(ws), items[0], name.removeprefix("answer:"))
     ui.stir(session)
 
 
@@ -37,7 +37,11 @@ def tile(g: results.GridItem) -> ui.Tile:
     notes += [f"+{g.copies} same"] if g.copies else []
     quick = []
     if len(session.labels) == 2 and g.answer != UNSURE:
-        quick = [replace(a, icon="→") for a in ui.answers(session) if a.act not in (g.answer, UNSURE)]
+        quick = [
+            replace(a, icon="→")
+            for a in ui.answers(session)
+            if a.act not in (f"answer:{g.answer}", f"answer:{UNSURE}")
+        ]
     return ui.Tile(g.item, g.path, g.answer, g.source == "predicted", " ".join(notes), quick)
 
 

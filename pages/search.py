@@ -27,18 +27,18 @@ def found() -> tuple[str, list[ui.Tile]]:
     if files := ui.dropped("picture"):
         name, rows = files[0].name, ui.vector(files[0])
     elif number.isascii() and number.isdecimal():
-        name, rows = loop.get_item(ws, int(number)).path, loop.item_rows(ws, [int(number)])
+        name, rows = loop.item_name(ws, int(number)), loop.item_rows(ws, [int(number)])
     else:
         return "", []
     near = loop.neighbours(ws, rows, k=K)
     quick = [ui.Act("like", "More", icon="≈")]
-    return name, [ui.Tile(i, loop.get_item(ws, i).path, note=f"{cos:.2f}", quick=quick) for i, cos in near]
+    return name, [ui.Tile(i, loop.item_name(ws, i), note=f"{cos:.2f}", quick=quick) for i, cos in near]
 
 
 def beginnings() -> list[ui.Tile]:
     """Return tiles to begin with: what was found last, else the first of the pool."""
     items = [(g.item, g.path) for g in results.labels_grid(ws, session, label=session.target, limit=24).items]
-    items = items or [(i.id, i.path) for i in ws.catalog.items_between(0, 24)]
+    items = items or [(i.id, loop.item_name(ws, i.id)) for i in ws.catalog.items_between(0, 24)]
     return [ui.Tile(i, path, quick=[ui.Act("like", "More", icon="≈")]) for i, path in items]
 
 
@@ -49,7 +49,7 @@ with ui.card("query"):
     if tiles:
         st.text(f"Nearest to {name}")
 if not tiles:
-    st.subheader("Or begin with one of these")
+    st.header("Or begin with one of these")
     tiles = beginnings()
 ui.grid(
     tiles, key="near", label=f"Nearest to {name}" if name else "Tiles to begin with", on_act=act,

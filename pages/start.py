@@ -32,7 +32,7 @@ def question(ws: Workspace, session: Session) -> None:
 def goal(ws: Workspace, session: Session) -> None:
     """Draw the choice of goal with its price."""
     with ui.card("goal"):
-        st.subheader("What is it for?")
+        st.header("What is it for?")
         names = list(GOALS)
         at = names.index(session.goal)
         chosen = st.radio("Goal", names, at, format_func=lambda g: GOALS[g], label_visibility="collapsed")
@@ -46,7 +46,7 @@ def goal(ws: Workspace, session: Session) -> None:
 def examples(ws: Workspace, session: Session) -> None:
     """Draw where example pictures are dropped, and the names of those there are."""
     with ui.card("examples"):
-        st.subheader("Example pictures")
+        st.header("Example pictures")
         st.caption("Drop some of what you look for. Their neighbours are asked first.")
         label = session.target if len(session.labels) == 2 else st.selectbox("They show", session.labels)
         if files := ui.dropped("examples", several=True):

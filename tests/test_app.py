@@ -97,7 +97,9 @@ def test_one_port_serves_pages_deck_tiles_and_interface(ws):
         began = time.monotonic()
         process.wait(timeout=20)
         assert time.monotonic() - began < 5  # 2 s on a machine that does nothing else
-    assert "Traceback" not in (ws.folder / "cache" / "server.log").read_text()
+    said = (ws.folder / "cache" / "server.log").read_text()
+    assert "Traceback" not in said
+    assert "GET /" not in said
 
 
 def opens(stream, **how):

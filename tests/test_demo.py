@@ -8,6 +8,7 @@ from PIL import Image
 
 from labeler import demo
 from labeler.demo import demo_truth, draw_demo
+from labeler.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,13 @@ def test_the_same_seed_draws_the_same_and_only_what_is_missing(drawn: Path, tmp_
     assert draw_demo(few, n=6) == 1
     assert (few / gone).read_bytes() == before[gone]
     assert (few / kept).read_bytes() == b"mine"
+
+
+def test_nothing_is_drawn_among_other_images(tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(BadInput, match="holds other things"):
+        draw_demo(tmp_path, n=6)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.png"]
 
 
 def test_no_land_reaches_the_border_of_an_island_tile() -> None:

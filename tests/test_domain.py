@@ -18,8 +18,8 @@ def test_the_target_is_the_first_label():
     ("kwargs", "says"),
     [
         ({"question": " "}, "The question is empty"),
-        ({"labels": ("yes",)}, "1 labels were given"),
-        ({"labels": tuple("abcdefghij")}, "10 labels were given"),
+        ({"labels": ("yes",)}, "The number of labels is 1"),
+        ({"labels": tuple("abcdefghij")}, "The number of labels is 10"),
         ({"labels": ("yes", "Yes")}, "repeat one"),
         ({"labels": ("yes", "unsure")}, "'unsure' can't be a label"),
         ({"labels": ("yes", " no")}, "' no' can't be a label"),

@@ -13,6 +13,7 @@ from labeler.errors import BadInput, Conflict
 from labeler.export import About, EventRow, ExportData, LabelRow, write
 from labeler.export.folders import safe_name
 from labeler.export.records import iso, shown
+from labeler.names import is_portable, twin_key
 
 GOLDEN = Path(__file__).parent / "golden"
 AT = datetime(2026, 11, 20, 12, 0, 0, 123456, UTC)
@@ -286,3 +287,86 @@ def test_bytes_that_are_no_utf_8_are_copied_and_shown(tmp_path):
 
 def test_times_are_utc_to_the_millisecond():
     assert iso(datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == "2026-01-01T00:00:00.000Z"
+
+
+# other systems' disks -----------------------------------------------------------------------
+
+
+def export_files(tmp_path, names, how="copy"):
+    """Return {file in the export: its bytes} of images of these names, all answered yes."""
+    for name in names:
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name))
+    rows = [LabelRow(i, name, "yes", "person") for i, name in enumerate(names)]
+    out = tmp_path / "out"
+    write("folders", make_data(tmp_path / "images", rows, []), out, how)
+    return {p.name: p.read_bytes() for p in (out / "yes").iterdir()}
+
+
+def test_names_that_a_mac_takes_for_one_are_told_apart(tmp_path):
+    names = ["M\u00fcller.jpg", "Mu\u0308ller.jpg", "a/STRASSE.jpg", "b/stra\u00dfe.jpg"]
+    made = export_files(tmp_path, names)
+    assert sorted(made.values()) == sorted(os.fsencode(n) for n in names)
+    assert len({twin_key(name) for name in made}) == 4
+
+
+def test_the_longest_names_fit_also_when_several_folders_hold_them(tmp_path):
+    name = "x" * 251 + ".jpg"
+    names = [f"{folder}/{name}" for folder in "abc"] + ["\u00e4" * 125 + "y.jpg"]
+    made = export_files(tmp_path, names)
+    assert sorted(made.values()) == sorted(os.fsencode(n) for n in names)
+    assert all(n.endswith(".jpg") for n in made)
+
+
+def test_every_name_that_this_disk_takes_is_kept(tmp_path):
+    names = ['two\nlines "q" <script>.jpg', "a:b?.jpg", "con.jpg", os.fsdecode(b"caf\xe9.jpg"), "end. "]
+    assert set(export_files(tmp_path, names)) == set(names)
+
+
+def test_names_that_the_disk_refuses_are_replaced_and_listed(tmp_path, monkeypatch):
+    """Stands in for a stick's or Windows' disk."""
+    real = Path.touch
+
+    def touch(path, *args, **options):
+        if not is_portable(path.name):
+            raise OSError(22, "Invalid argument")
+        real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "touch", touch)
+    names = ["a:b.jpg", "a?b.jpg", "sub/con.jpg", os.fsdecode(b"caf\xe9.jpg"), "fine.jpg"]
+    made = export_files(tmp_path, names)
+    assert set(made) == {"a_b.jpg", "a_b~2.jpg", "con_.jpg", "caf_.jpg", "fine.jpg"}
+    assert sorted(made.values()) == sorted(os.fsencode(n) for n in names)
+    with open(tmp_path / "out" / "index.csv", encoding="utf-8", newline="") as f:
+        for row in csv.DictReader(f):
+            assert shown(os.fsdecode((tmp_path / "out" / row["file"]).read_bytes())) == row["path"]
+
+
+def test_no_right_to_make_links_is_said(images, tmp_path, monkeypatch):
+    """Stands in for Windows without Developer Mode."""
+
+    def refuse(*_):
+        raise OSError(22, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(BadInput, match=r"privilege.*Give --copy or --refs"):
+        write("folders", make_data(images), tmp_path / "out", "link")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\u00e4" * 127])
+def test_the_longest_name_for_an_export(images, tmp_path, name):
+    for _ in range(2):
+        write("csv", make_data(images), tmp_path / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["images", name])
+
+
+def test_a_name_that_is_too_long_for_an_export_is_said(images, tmp_path):
+    with pytest.raises(BadInput, match="too long"):
+        write("csv", make_data(images), tmp_path / ("x" * 256))
+
+
+def test_a_label_like_a_device_of_windows():
+    assert safe_name("con.txt") == "con_.txt"
+    assert safe_name("AUX") == "AUX_"

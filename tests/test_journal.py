@@ -2,6 +2,8 @@ import sqlite3
 import time
 from datetime import UTC, datetime
 
+import uuid
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,24 @@ def test_held_cards_are_extended_and_not_sent_again(ws, session, people):
     assert lease(ws, session, people[1], 3, now=NOW + 450) == []
 
 
+def test_a_deck_is_told_which_of_its_cards_need_no_answer_any_more(ws, session, people):
+    """A phone that slept showed cards that somebody else had answered meanwhile."""
+    make_round(ws.store, session.id, 1, [1, 2, 3, 4, 5])
+    mine = lease(ws, session, people[0], 4)
+    have = [c.id for c in mine]
+    assert ws.journal.gone_cards(session.id, people[0], have, NOW) == []
+    later = NOW + 400
+    (other,) = lease(ws, session, people[1], 1, now=later)
+    assert other.item == mine[0].item
+    done = event(mine[1].item, "no", mine[1].id)
+    ws.journal.add_events(session, people[1], [done, event(mine[2].item, "skip", mine[2].id)])
+    lease(ws, session, people[0], 1, have=have, now=later)
+    assert ws.journal.gone_cards(session.id, people[0], [0, *have], later) == have[:2]
+    ws.journal.add_events(session, people[1], [event(mine[1].item, None, mine[1].id)])
+    assert ws.journal.gone_cards(session.id, people[0], have, later) == have[:1]
+    assert ws.journal.gone_cards(session.id, people[0], [], later) == []
+
+
 def test_after_a_reload_own_cards_come_first_and_keep_their_ids(ws, session, people):
     make_round(ws.store, session.id, 1, [1, 2, 3, 4])
     first = lease(ws, session, people[0], 3)
@@ -140,6 +160,36 @@ def test_undo_goes_back_any_number_of_steps_and_keeps_the_log(ws, session, peopl
     assert ws.journal.count_events(session.id) == 6
     assert len(ws.journal.answers(session.id).items) == 0
     assert {c.id for c in lease(ws, session, people[0], 5, have=None)} == {c.id for c in cards}
+
+
+@pytest.mark.parametrize("way", ["undo", "null"])
+def test_a_card_shown_again_is_held_again_unless_somebody_else_has_it(ws, session, people, way):
+    make_round(ws.store, session.id, 1, [1])
+    (card,) = lease(ws, session, people[0], 1)
+    ws.journal.add_events(session, people[0], [event(1, "yes", card.id)])
+
+    def take_back(now):
+        if way == "undo":
+            ws.journal.undo(session, people[0], str(uuid.uuid4()), now, 300)
+        else:
+            ws.journal.add_events(session, people[0], [event(1, None, card.id)], lease=(now, 300))
+
+    take_back(NOW + 1000)
+    assert lease(ws, session, people[1], 5, now=NOW + 1200) == []
+    (other,) = lease(ws, session, people[1], 5, now=NOW + 1400)
+    assert other.item == 1
+    ws.journal.add_events(session, people[0], [event(1, "skip", card.id)])
+    take_back(NOW + 1500)
+    mine = lease(ws, session, people[0], 5, now=NOW + 1501, have=None)
+    assert mine == []
+    assert [c.id for c in lease(ws, session, people[1], 5, now=NOW + 1502, have=None)] == [other.id]
+
+
+def test_votes_count_those_who_say_the_same(ws, session, people):
+    ws.journal.add_events(session, people[0], [event(1, "yes"), event(2, "yes")])
+    ws.journal.add_events(session, people[1], [event(1, "no"), event(2, "yes"), event(3, "unsure")])
+    votes = {key: n for key, (n, _) in ws.journal.votes(session.id).items()}
+    assert votes == {(1, 0): 1, (1, 1): 1, (2, 0): 2, (3, -1): 1}
 
 
 def test_undo_with_the_same_id_takes_back_once(ws, session, people):

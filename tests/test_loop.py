@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeler import images, learning, loop, results
+from labeler import images, loop, results
 from labeler.catalog import Decoded, SeenFile
+from labeler.config import Config
 from labeler.errors import BadInput, Missing, NotReady
+from labeler.workspace import Workspace
 from tests.fakes import MeanColour
 from tests.pools import DIM, event, is_target, make_pool
 
@@ -202,11 +204,33 @@ def test_export_has_a_row_per_file_and_marks_predictions(ws, tmp_path):
     assert (report.person, report.predicted, report.events) == (30, 70, 30)
 
 
-def test_a_drawn_workspace_says_so(ws):
+def test_a_drawn_workspace_says_so_as_long_as_its_images_are_the_drawn_ones(tmp_path):
+    folder = tmp_path / "demo"
+    ws = Workspace.open(folder, Config(images=str(folder / "images")))
     assert not loop.is_drawn(ws)
     loop.mark_drawn(ws)
     assert loop.pool_status(ws)["drawn"]
-    assert learning.space(ws) is not None
+    ws.close()
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "mine.png").write_bytes(b"mine")
+    ws = Workspace.open(folder, Config(images=str(photos)))
+    assert not loop.is_drawn(ws)
+    loop.prepare(ws, report=lambda p: None)
+    assert [p.name for p in photos.iterdir()] == ["mine.png"]
+    ws.close()
+
+
+def test_a_file_that_changed_since_it_was_labeled_is_not_copied(tmp_path):
+    ws = make_pool(tmp_path, 20, images=True)
+    session = loop.start_session(ws)
+    loop.record(ws, session, loop.owner(ws), [event(3, "yes"), event(4, "yes")])
+    changed, kept = (ws.catalog.paths()[i][0] for i in (3, 4))
+    (ws.images / changed).write_bytes(picture())
+    report = results.export(ws, session, format="folders", out=tmp_path / "out")
+    assert report.missing == (changed,)
+    assert [p.name for p in (tmp_path / "out" / "yes").iterdir()] == [kept]
+    ws.close()
 
 
 def test_an_answer_to_what_a_file_held_before_keeps_its_path_in_the_log_alone(ws, tmp_path):

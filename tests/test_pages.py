@@ -84,9 +84,11 @@ def test_a_page_without_a_session_says_what_is_wrong_and_what_to_do(small: Works
     assert missing.value.error.rstrip(".") in box.value.replace("\\", "")
 
 
-def test_start_shows_folder_progress_and_what_was_set_aside(small: Workspace) -> None:
+def test_start_shows_folder_progress_and_what_was_set_aside(
+    small: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.start_session(small, "Is it green?")
-    loop.mark_drawn(small)
+    monkeypatch.setattr(loop, "is_drawn", lambda ws: True)
     texts = [t.value for t in visit("start").text]
     assert str(small.images) in texts
     assert "broken.png\nIt is empty." in texts
@@ -201,8 +203,13 @@ def test_export_counts_writes_and_offers_a_zip(small: Workspace) -> None:
 
 SERVE = """
 import os, sys
-from labeler import worker, workspace
-worker.Child.start = lambda self: None  # what is there is all there is
+from labeler import workspace
+from labeler.child import Child
+start = Child.start
+def start_trainer(self):  # what is embedded is all there is
+    if "labeler.trainer" in self._command:
+        start(self)
+Child.start = start_trainer
 import app
 with workspace.current().lock("server"):
     app.serve(host="127.0.0.1", port=int(sys.argv[1]))

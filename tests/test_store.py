@@ -47,5 +47,5 @@ def test_sessions_share_images_but_not_labels(ws, session, people):
 
 def test_opening_a_file_that_is_no_database_says_so(tmp_path):
     (tmp_path / "labeler.db").write_bytes(b"not a database" * 100)
-    with pytest.raises(NotReady, match="not a labeler database"):
+    with pytest.raises(NotReady, match="is damaged, or no database"):
         Workspace.open(tmp_path)

@@ -157,7 +157,7 @@ def test_an_answer_is_told_by_word_and_icon_not_by_colour_alone(small: Workspace
     ]
     four = loop.start_session(small, "Which?", ["red", "green", "blue", "grey"])
     assert [ui.look(four, a)[2] for a in four.labels] == ["1", "2", "3", "4"]
-    assert [a.act for a in ui.answers(four)] == [*four.labels, UNSURE]
+    assert [a.act for a in ui.answers(four)] == [f"answer:{a}" for a in (*four.labels, UNSURE)]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.find import flat_folder
+from benchmarks.pool import flat_folder
 from benchmarks.server import Client, first_cards, running
 from tests.test_deck import PHONE, READY, Deck, item_of, until
 

@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,3 +87,30 @@ def test_many_processes_may_open_a_new_workspace_at_once(tmp_path):
         folder = str(tmp_path / str(n))
         all_of_them = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(5)]
         assert [p.wait(60) for p in all_of_them] == [0] * 5
+
+
+def test_the_lock_of_windows_keeps_the_number_readable(tmp_path, monkeypatch):
+    """Windows' own branch, over a stand-in for msvcrt that locks bytes as it does."""
+    locked = set()
+
+    def locking(fd, mode, n):
+        place = os.fstat(fd).st_ino, os.lseek(fd, 0, os.SEEK_CUR)
+        if place in locked:
+            raise PermissionError(13, "Permission denied")
+        locked.add(place)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    real = workspace._lock
+
+    def as_on_windows(fd):
+        with monkeypatch.context() as m:
+            m.setattr(workspace.os, "name", "nt")
+            real(fd)
+
+    monkeypatch.setattr(workspace, "_lock", as_on_windows)
+    ws = Workspace.open(tmp_path)
+    with ws.lock("server"):
+        assert (tmp_path / "server.lock").read_bytes() == str(os.getpid()).encode()
+        with pytest.raises(Conflict, match=f"Process {os.getpid()} works on"), ws.lock("server"):
+            pass
+    ws.close()

@@ -1,8 +1,8 @@
 /**
  * The swipe deck: one question, one image at a time, answers that never get lost.
  *
- * Mounted twice from this one file: alone at /swipe (in #labeler-deck), and as a Streamlit component (the default
- * export). It talks to /api itself, so a swipe costs no script run. Text from files and people is set as text.
+ * Mounted twice from this one file: alone at /swipe (in #labeler-deck), and as a Streamlit component (by streamlit.js).
+ * It talks to /api itself, so a swipe costs no script run. Text from files and people is set as text.
  *
  * @typedef {{card: number|null, item: number, url: string, width: number, height: number, round: number,
  *   reason?: string}} Card  as /api/cards sends it
@@ -12,8 +12,8 @@
  * @typedef {{value: string, word: string, tone: string, icon: string, way: Way, key: string}} Choice
  * @typedef {{info: Card, el: HTMLElement, img: HTMLImageElement, stamp: HTMLElement, decoded: boolean,
  *   painted: boolean, arming: boolean, failures: number, shownAt: number, w: number, h: number}} Held
- * @typedef {{base?: string, session?: number|string|null, token?: string|null, mode?: "page"|"streamlit",
- *   theme?: string|null, onRound?: (round: number) => void}} Options
+ * @typedef {{session?: number|string|null, token?: string|null, mode?: "page"|"streamlit",
+ *   onRound?: (round: number) => void}} Options
  */
 
 // cards held: no more, so that what was learned shows soon
@@ -26,6 +26,8 @@ const IN_PAGE = 2;
 const GROUP = 50;
 // answers given within this time travel together
 const GATHER_MS = 150;
+// other tabs answer within this time, or sleep
+const CALL_MS = 250;
 // a swipe back this soon after a swipe is a finger bouncing
 const BOUNCE_MS = 120;
 // the same button pressed again this soon is a slip
@@ -35,6 +37,7 @@ const FIGURES_MS = 4000;
 // cards held are claimed again after this time
 const LEASE_MS = 120_000;
 const MAX_ZOOM = 8;
+const KEEP_OPEN = "This browser stores nothing here. Keep the page open until no answer is waiting.";
 const WHY = {
   find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
   audit: "Drawn at random, to keep the figures honest", asked: "You asked for this one",
@@ -53,24 +56,24 @@ const ICONS = {
 };
 const FRAME = `
 <header class="top">
-  <div class="head"><h1 data-part="question" dir="auto"></h1><span data-part="drawn" class="badge" hidden>Drawn images</span></div>
+  <div class="head"><h1 class="question" dir="auto"></h1><span class="drawn badge" hidden>Drawn images</span></div>
   <div class="meta">
-    <button data-part="stats"><span data-part="figures"></span><span class="bar mini"><i data-part="mini" class="fill"></i></span></button>
-    <span data-part="waiting" class="badge" role="status" hidden></span>
-    <button class="round" data-part="ask" aria-label="Help and settings" title="Help (?)"></button>
+    <button class="stats"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span></button>
+    <span class="waiting badge" hidden></span>
+    <button class="ask round" aria-label="Help and settings" title="Help (?)"></button>
   </div>
-  <p data-part="note" role="note" hidden>This browser stores nothing here. Keep the page open until no answer is waiting.</p>
+  <p class="note" role="status" hidden></p>
 </header>
-<div data-part="stage" role="group" aria-roledescription="swipe deck">
-  <div data-part="state" role="status"></div><p data-part="why" hidden></p>
+<div class="stage" role="group" aria-roledescription="swipe deck">
+  <div class="state" role="status"></div><p class="why" hidden></p>
 </div>
-<div data-part="edges"></div>
-<div class="actions"><div data-part="answers" role="group" aria-label="Answers"></div><div data-part="tools"></div></div>
-<aside data-part="aside" aria-label="Progress"></aside>
-<div data-part="toast" role="alert" hidden></div>
-<dialog data-part="help" aria-label="How to answer"><form method="dialog"><h2>How to answer</h2></form><div data-part="helpIn"></div></dialog>
-<dialog data-part="sheet" aria-label="Progress"><form method="dialog"><h2>Progress</h2></form></dialog>
-<div class="sr" data-part="live" aria-live="polite"></div>`;
+<div class="edges"></div>
+<div class="actions"><div class="answers" role="group" aria-label="Answers"></div><div class="tools"></div></div>
+<aside class="aside" aria-label="Progress"></aside>
+<div class="toast" role="alert" hidden></div>
+<dialog class="help" aria-label="How to answer"><form method="dialog"><h2>How to answer</h2></form><div class="helpIn"></div></dialog>
+<dialog class="sheet" aria-label="Progress"><form method="dialog"><h2>Progress</h2></form></dialog>
+<div class="live sr" aria-live="polite"></div>`;
 
 // small things ----------------------------------------------------------------------------------
 
@@ -107,7 +110,7 @@ const memory = {
 };
 
 /** Return a UUID version 4; `crypto.randomUUID` is missing on plain-HTTP addresses. */
-export function uuid() {
+function uuid() {
   const b = crypto.getRandomValues(new Uint8Array(16));
   b[6] = (b[6] & 15) | 64;
   b[8] = (b[8] & 63) | 128;
@@ -126,14 +129,14 @@ class Failed extends Error {
   }
 }
 
-/** Return the JSON answer of one request; POST when there is a body. Raises Failed. */
-async function call(url, body = null, keepalive = false) {
+/** Return the JSON answer of one request; POST when there is a body, which outlives the page. Raises Failed. */
+async function call(url, body = null) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), 12_000);
   try {
     const headers = body ? { "Content-Type": "application/json" } : {};
     const reply = await fetch(url, { method: body ? "POST" : "GET", body: body && JSON.stringify(body), headers,
-      keepalive, signal: stop.signal, credentials: "same-origin", cache: "no-store" });
+      keepalive: !!body, signal: stop.signal, credentials: "same-origin", cache: "no-store" });
     const data = await reply.json().catch(() => null);
     if (!reply.ok || !data) throw new Failed(reply.ok ? 0 : reply.status, data);
     return data;
@@ -157,10 +160,13 @@ function openDatabase() {
   });
 }
 
-/** Return all(), in order, add(answer) and remove(ids); `kept` says whether they outlive the page. */
+/**
+ * Return add(answer), remove(ids) and take(want): all there are, in order; those that `want` changed and said yes to are
+ * put back so, in one step that no other tab can come between. `kept` says whether answers outlive the page.
+ */
 async function openOutbox() {
   const db = await Promise.resolve().then(openDatabase).catch(() => null);
-  if (!db) return { kept: false, all: async () => [], add: async () => {}, remove: async () => {} };
+  if (!db) return { kept: false, take: async () => [], add: async () => {}, remove: async () => {} };
   const run = (mode, work) => new Promise((done, fail) => {
     const change = db.transaction("outbox", mode);
     const ask = work(change.objectStore("outbox"));
@@ -169,10 +175,58 @@ async function openOutbox() {
   });
   return {
     kept: true,
-    all: async () => (await run("readonly", (t) => t.getAll())).sort((a, b) => a.order - b.order),
+    take: (want) => new Promise((done, fail) => {
+      const change = db.transaction("outbox", "readwrite").objectStore("outbox");
+      const ask = change.getAll();
+      ask.onerror = fail;
+      ask.onsuccess = () => {
+        ask.result.filter(want).forEach((a) => change.put(a));
+        done(ask.result.sort((a, b) => a.order - b.order));
+      };
+    }),
     add: (answer) => run("readwrite", (t) => t.add(answer)),
     remove: (ids) => run("readwrite", (t) => { ids.forEach((id) => t.delete(id)); }),
   };
+}
+
+/**
+ * The other decks of this browser. They share a cookie and an outbox; each tells the others which items it has, so that no
+ * card is in two tabs and no answer is sent by two. A channel and not a lock: plain-HTTP addresses have no locks.
+ */
+class Tabs {
+  /** @param {() => {key: string, items: number[]}} mine  of which question, which items
+   *  @param {(items: number[]) => void} taken  another tab has these */
+  constructor(mine, taken) {
+    /** @type {Map<string, number[]>} those that answered the last call, with their items */
+    this.others = new Map();
+    Object.assign(this, { id: uuid(), mine, taken });
+  }
+
+  /** Call the others. Whoever does not answer soon is gone or asleep, and asks when it wakes. */
+  call() {
+    if (!this.line && globalThis.BroadcastChannel) {
+      this.line = new BroadcastChannel("labeler-deck");
+      this.line.onmessage = (e) => this.hear(e.data);
+    }
+    this.others.clear();
+    this.tell({ call: true });
+  }
+
+  tell(more) { this.line?.postMessage({ from: this.id, ...this.mine(), ...more }); }
+
+  hear({ from, key, items, call, to, gone }) {
+    this.others.set(from, key === this.mine().key ? items : []);
+    if (gone) this.others.delete(from);
+    else if (call) this.tell({ to: from });
+    // whoever called gives way; of two that tell at once, one does
+    else if (to ? to === this.id : from < this.id) this.taken(this.others.get(from));
+  }
+
+  leave() {
+    this.tell({ gone: true });
+    this.line?.close();
+    this.line = null;
+  }
 }
 
 /**
@@ -180,36 +234,61 @@ async function openOutbox() {
  * all that was ever served at this address; only answers of `home`, the workspace served now, are taken from it.
  */
 class Sender {
-  /** @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[]) => void,
+  /** @param {Tabs} tabs @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[]) => void,
    *   failed: (e: Failed) => void}} on */
-  constructor(on) {
+  constructor(tabs, on) {
     /** @type {Map<string, Answer>} */
     this.waiting = new Map();
-    Object.assign(this, { on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null });
+    // acknowledged: may still be in the outbox for a moment
+    this.past = new Set();
+    Object.assign(this, { tabs, on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null });
   }
 
-  /** Take over what an earlier visit, or another tab, left for this workspace. Nothing happens before it is known. */
+  /**
+   * Return what an earlier visit, or a tab that is gone, left for this workspace; from now on it is this tab's. What
+   * another tab took over while this one slept is no longer. Nothing happens before the workspace is known.
+   */
   async open(home = this.home) {
-    if (home === null) return;
+    if (home === null) return [];
     this.home = home;
     this.outbox ??= await openOutbox();
     this.kept &&= this.outbox.kept;
-    for (const a of await this.outbox.all().catch(() => [])) if ((a.home ?? "") === home && !this.waiting.has(a.id)) this.waiting.set(a.id, a);
-    if (this.waiting.size) this.soon(0);
+    // what can't be read stays as it is
+    const mine = await this.claim().catch(() => [...this.waiting.values()]);
+    const fresh = mine.filter((a) => !this.waiting.has(a.id));
+    for (const a of this.waiting.values()) if (a.kept && !mine.some((b) => b.id === a.id)) this.waiting.delete(a.id);
+    fresh.forEach((a) => { a.kept = true; this.waiting.set(a.id, a); });
+    // a clock may have been put back since
+    this.order = Math.max(this.order, ...mine.map((a) => a.order));
+    this.now();
     this.on.changed();
+    return fresh;
+  }
+
+  /** Return this tab's answers in the outbox, after those were made its own whose tab does not answer. */
+  async claim() {
+    const { id, others } = this.tabs;
+    const foreign = (a) => (a.home ?? "") === this.home && a.tab !== id;
+    let all = await this.outbox.take(() => false);
+    if (all.some(foreign)) {
+      await sleep(CALL_MS);
+      all = await this.outbox.take((a) => foreign(a) && !others.has(a.tab) && (a.tab = id));
+    }
+    return all.filter((a) => a.tab === id && !this.past.has(a.id));
   }
 
   /** @param {Partial<Answer>} fields @returns {Answer} */
   add(fields) {
     this.order = Math.max(this.order + 1, Date.now() * 1000);
-    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, home: this.home, ...fields };
+    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, home: this.home, tab: this.tabs.id, ...fields };
     this.waiting.set(answer.id, answer);
-    this.outbox.add(answer).catch(() => { this.kept = false; this.on.changed(); });
+    this.outbox.add(answer).then(() => { answer.kept = this.kept; }, () => { this.kept = false; this.on.changed(); });
     if (!this.tries) this.soon(GATHER_MS);
     return answer;
   }
 
   soon(ms) {
+    if (this.quiet) return;
     this.timer ||= setTimeout(() => this.now(), ms);
   }
 
@@ -230,6 +309,7 @@ class Sender {
   async send() {
     const group = this.group();
     if (!group.length) return true;
+    this.flying = this.waiting.size;
     this.groups += 1;
     try {
       const { rejected } = await this.post(group);
@@ -243,14 +323,14 @@ class Sender {
     return true;
   }
 
-  post(group, keepalive = false) {
+  post(group) {
     const events = group.map(({ id, card, item, label, ms, at }) => ({ id, card, item, label, ms, at }));
-    return call(this.on.url(group[0].session), { events, workspace: this.home }, keepalive);
+    return call(this.on.url(group[0].session), { events, workspace: this.home });
   }
 
   settle(group, rejected) {
     const ids = group.map((a) => a.id);
-    ids.forEach((id) => this.waiting.delete(id));
+    ids.forEach((id) => { this.waiting.delete(id); this.past.add(id); });
     this.outbox.remove(ids).catch(() => {});
     this.on.settled(rejected.map((r) => r.why));
   }
@@ -279,8 +359,13 @@ class Sender {
 
   /** The page may be gone in a moment: hand a group to the browser; it stays here until acknowledged. */
   flush() {
-    const group = this.group();
-    if (group.length) this.post(group, true).then((r) => this.settle(group, r.rejected ?? []), () => {});
+    if (!this.sending) this.now();
+    else if (this.waiting.size > this.flying) {
+      // with what is on its way already: an answer must not come after its undo
+      const group = this.group();
+      this.flying = this.waiting.size;
+      this.post(group).then((r) => this.settle(group, r.rejected ?? []), () => {});
+    }
   }
 }
 
@@ -295,7 +380,7 @@ function lean(dx, dy) {
 const farOf = (way, dx, dy) => (way === "up" ? -dy : Math.abs(dx));
 
 /** Return the answer of a released card, by distance (px) or speed (px/ms), or null: it springs back. */
-export function verdict(dx, dy, vx, vy, reach) {
+function verdict(dx, dy, vx, vy, reach) {
   const way = lean(dx, dy);
   const [far, speed] = [farOf(way, dx, dy), way === "up" ? -vy : vx * Math.sign(dx)];
   // pulled back on purpose
@@ -408,7 +493,7 @@ class Gestures {
 // the screen: everything that is drawn, nothing that is decided ------------------------------------
 
 /** @param {string[]} labels @returns {Choice[]} every answer there is: the labels, unsure, later */
-export function choicesFor(labels) {
+function choicesFor(labels) {
   const two = labels.length === 2;
   const yesNo = two && (/^yes$/i.test(labels[0]) || /^(no|not|none)\b/i.test(labels[1]));
   const choices = labels.map((name, i) => ({
@@ -438,7 +523,7 @@ class Screen {
     this.deck = h("div", { class: "deck", "data-mode": mode });
     // a constant
     this.deck.innerHTML = FRAME;
-    for (const el of this.deck.querySelectorAll("[data-part]")) { this[el.dataset.part] = el; el.classList.add(el.dataset.part); }
+    for (const el of this.deck.querySelectorAll("[class]")) this[el.classList[0]] = el;
     this.stats.prepend(icon("chart"));
     this.ask.append(icon("?"));
     this.panel = h("div", { class: "panel" });
@@ -484,10 +569,10 @@ class Screen {
 
   showHelp({ labels, owner }, [first, second]) {
     const rows = [["→", first.word], ["←", second.word], ["↑", "Can’t tell: you looked, and it is not clear"], ["L", "Later: not now, it may come back"],
-      [`1 – ${labels.length}`, "The answers, by number"], ["Z ⌫", "Undo, as many steps as you like"], ["Space", "Zoom in and out"], ["?", "This help"]];
+      [`1 – ${labels.length}`, "The answers, by number"], ["Z ⌫", "Undo, as many steps as you like"], ["Space", "Zoom in and out"], ["⇧ →", "Move a zoomed image, with any arrow"], ["?", "This help"]];
     const toggle = (label, name, value) => {
       const change = () => { memory.set(name, box.checked ? value : ""); this.choose(); };
-      const box = h("input", { type: "checkbox", role: "switch", checked: memory.get(name) === value, change });
+      const box = h("input", { type: "checkbox", checked: memory.get(name) === value, change });
       return h("label", { class: "switch" }, label, box);
     };
     this.helpIn.replaceChildren(
@@ -495,6 +580,7 @@ class Screen {
       h("table", {}, h("tbody", {}, ...rows.map(([keys, what]) => h("tr", {},
         h("th", { scope: "row" }, ...keys.split(" ").map((k) => (k === "–" ? " – " : h("kbd", {}, k)))), h("td", { dir: "auto" }, what))))),
       toggle("Left hand: buttons on the other side", "hand", "left"),
+      toggle("No keys: buttons and swipes only", "keys", "off"),
       owner ? toggle("Say why each image was chosen", "why", "1") : "");
   }
 
@@ -529,8 +615,12 @@ class Screen {
       h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
   }
 
-  showWaiting(n, down, kept) {
-    this.note.hidden = kept;
+  showWaiting(n, down, notes) {
+    const note = notes.filter(Boolean).join(" ");
+    this.note.hidden = !note;
+    if (this.note.textContent !== note) this.note.textContent = note;
+    if (down !== !!this.down) this.tell(down ? "No connection. Answers are kept." : "Connected.");
+    this.down = down;
     this.waiting.hidden = !n && !down;
     const words = n ? `${text(n)} waiting` : "Offline";
     this.waiting.classList.toggle("down", down);
@@ -543,7 +633,7 @@ class Screen {
     if (key === this.shown) return;
     this.shown = key;
     this.deck.dataset.state = facts ? facts.icon ?? "loading" : "card";
-    this.answers.inert = facts !== null;
+    this.answers.setAttribute("aria-disabled", facts !== null);
     this.state.replaceChildren(...(facts ? [
       facts.icon ? h("div", { class: "medal" }, icon(facts.icon)) : h("div", { class: "skeleton" }),
       facts.title ? h("h2", {}, facts.title) : "", h("p", {}, facts.text),
@@ -558,6 +648,9 @@ class Screen {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { this.toast.hidden = true; }, 5000);
   }
+
+  /** Say something to those who listen to the page. */
+  tell(words) { this.live.textContent = words; }
 
   showWhy(reason) {
     this.reason = reason;
@@ -583,12 +676,16 @@ class Screen {
 
   /** Lay out by the deck's own size: it may share the window with something else. */
   layout() {
-    const { clientWidth: w, clientHeight: height } = this.deck;
-    const layout = height < 520 && w > height ? "side" : w >= 960 ? "wide" : "tall";
+    // large text makes a small screen
+    const em = parseFloat(getComputedStyle(this.deck).fontSize) / 15;
+    const [w, height] = [this.deck.clientWidth / em, this.deck.clientHeight / em];
+    const layout = height < 520 && w > Math.max(height, 560) ? "side" : w >= 960 ? "wide" : "tall";
     if (this.deck.dataset.layout !== layout) {
       this.deck.dataset.layout = layout;
       if (layout === "wide") { this.sheet.close(); this.aside.append(this.panel); this.drawPanel?.(); }
     }
+    const [above, below] = [this.top.offsetHeight / em, this.actions.offsetHeight / em];
+    this.deck.classList.toggle("tight", (layout === "side" ? Math.max(above, below) : above + below + 150) + 20 > height);
     // asked here only: a layout costs time
     this.room = { w: this.stage.clientWidth, height: this.stage.clientHeight };
     // until the style is there
@@ -728,7 +825,7 @@ function buzz(ms) { try { navigator.vibrate?.(ms); } catch { /* no motor */ } }
 class Deck {
   /** @param {ParentNode & Node} root @param {Options} options */
   constructor(root, options) {
-    this.options = { base: "", session: null, mode: "page", ...options };
+    this.options = { session: null, mode: "page", ...options };
     /** @type {Held[]} */
     this.queue = [];
     /** @type {Answer[]} */
@@ -745,7 +842,8 @@ class Deck {
       undo: () => this.undo(), zoom: () => this.mover.toggleZoom(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
     });
     this.mover = new Mover(this.screen, this.queue);
-    this.sender = new Sender({
+    this.tabs = new Tabs(() => this.holding(), (items) => this.giveUp((held) => items.includes(held.info.item)));
+    this.sender = new Sender(this.tabs, {
       url: (session) => this.url("labels", {}, session), changed: () => this.showWaiting(),
       settled: (why) => this.onSettled(why), failed: (e) => this.stumble(e),
     });
@@ -753,6 +851,7 @@ class Deck {
     this.gestures = new Gestures(this.screen.stage, this.mover);
     this.listen();
     this.showState();
+    this.tabs.call();
     this.start();
   }
 
@@ -760,7 +859,7 @@ class Deck {
     const params = new URLSearchParams(query);
     if (session) params.set("session", session);
     if (this.options.token) params.set("token", this.options.token);
-    return `${this.options.base}/api/${path}?${params}`;
+    return `/api/${path}?${params}`;
   }
 
   async start() {
@@ -770,13 +869,12 @@ class Deck {
       if (this.session) break;
       await this.rest(this.patience());
     }
-    await this.sender.open(this.session.workspace ?? "");
-    if (this.sender.waiting.size) {
+    if ((await this.sender.open(this.session.workspace ?? "")).length) {
       // so that the figures hold them
       await Promise.race([this.sender.now(), sleep(1500)]);
       await this.loadSession();
     }
-    this.takeOver();
+    this.takeOver([...this.sender.waiting.values()]);
     this.busy = false;
     while (!this.gone) await this.rest(await this.upkeep());
   }
@@ -787,10 +885,10 @@ class Deck {
   /** Return how long to wait before trying again what failed. */
   patience() { return this.trouble?.passing ? Math.min(10_000, 700 * 1.5 ** (this.attempts += 1)) : 4000; }
 
-  /** What an earlier visit left unsent is not asked again, counts, and can be undone. */
-  takeOver() {
-    for (const a of this.sender.waiting.values()) {
-      if (this.session && a.session !== String(this.session.id)) continue;
+  /** What an earlier visit left unsent is not asked again, counts, and can be undone. @param {Answer[]} answers */
+  takeOver(answers) {
+    for (const a of answers) {
+      if (a.session !== String(this.session.id)) continue;
       if (a.label === null) {
         const back = this.history.find((b) => b.item === a.item);
         this.history = this.history.filter((b) => b !== back);
@@ -802,16 +900,42 @@ class Deck {
         this.local.push(this.weigh(a));
       }
     }
+    this.history.sort((a, b) => a.order - b.order);
+    this.giveUp((held) => this.done.has(held.info.card));
     this.showProgress();
+  }
+
+  /** What the other tabs are told: the items that are here, and those answered here. */
+  holding() {
+    const answered = this.history.filter((a) => a.label !== "skip").slice(-200);
+    return { key: `${this.sender.home} ${this.options.session}`, items: [...this.queue.map((q) => q.info.item), ...answered.map((a) => a.item)] };
+  }
+
+  /** Let go of cards that are somebody else's by now. @param {(held: Held) => boolean} lost */
+  giveUp(lost) {
+    const [top] = this.queue;
+    const gone = this.queue.filter(lost);
+    for (const held of gone) {
+      this.queue.splice(this.queue.indexOf(held), 1);
+      held.el.remove();
+    }
+    if (top !== this.queue[0]) {
+      this.gestures.kill();
+      this.mover.spring();
+    }
+    if (!gone.length) return;
+    this.show();
+    this.wake?.();
   }
 
   /** Do what is due: figures, more cards, leases. Returns for how many ms nothing is. */
   async upkeep() {
     const idle = !this.queue.length;
     const since = now() - this.figuresAt;
+    // by the clock on the wall: the other one stands still while a computer sleeps
+    const old = !document.hidden && Math.abs(Date.now() - this.askedAt) > LEASE_MS;
     if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
     if (this.session && !this.trouble) {
-      const old = !document.hidden && now() - this.askedAt > LEASE_MS;
       if (this.queue.length < REFILL || old) await this.refill(Math.max(1, HOLD - this.queue.length));
     }
     if (this.trouble) return this.patience();
@@ -884,6 +1008,7 @@ class Deck {
       if (this.options.mode === "page") document.title = session.question;
     }
     this.noteRound(session.round);
+    this.showWaiting();
   }
 
   /** A new round has been learned: tell the page around, once. */
@@ -897,15 +1022,21 @@ class Deck {
   // cards ahead
 
   async refill(n) {
-    const have = [...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)];
-    // the first time, its own come back
-    const query = this.askedAt ? { n, have: have.filter((c) => c != null).join() } : { n };
-    this.askedAt = now();
+    const { others } = this.tabs;
+    const first = !this.askedAt && !others.size;
+    // there is no card 0: with it the list is never empty
+    const have = [0, ...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)].filter((c) => c != null);
     try {
-      const { cards } = await call(this.url("cards", query));
-      const fresh = cards.filter((c) => !this.done.has(c.card) && !this.queue.some((q) => q.info.item === c.item));
-      this.empty = fresh.length ? 0 : this.empty + 1;
+      // the first time, its own come back
+      const { cards, gone = [] } = await call(this.url("cards", first ? { n } : { n, have: have.join() }));
+      this.askedAt = Date.now();
+      // those of another tab among them
+      const taken = first ? [...others.values()].flat() : [];
+      this.giveUp((held) => !held.back && gone.includes(held.info.card));
+      const fresh = cards.filter((c) => !this.done.has(c.card) && !taken.includes(c.item) && !this.queue.some((q) => q.info.item === c.item));
+      this.empty = cards.length ? 0 : this.empty + 1;
       fresh.forEach((c) => { this.queue.push(this.hold(c)); this.noteRound(c.round); });
+      if (first) this.tabs.tell();
     } catch (e) {
       this.stumble(e);
     }
@@ -916,7 +1047,7 @@ class Deck {
   hold(info) {
     const served = /\bv=(\w+)/.exec(info.url);
     if (served && this.sender.home) this.stayHome(served[1]);
-    const img = h("img", { alt: `Image ${info.item}`, draggable: "false", decoding: "async", fetchpriority: this.queue.length > 3 ? "low" : "high" });
+    const img = h("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: this.queue.length > 3 ? "low" : "high" });
     const stamp = h("div", { class: "stamp" });
     const el = h("div", { class: "card", "data-card": info.card, "aria-hidden": "true" }, img, stamp);
     const held = { info, el, img, stamp, decoded: false, painted: false, arming: false, failures: 0, shownAt: 0, w: 0, h: 0 };
@@ -925,7 +1056,7 @@ class Deck {
   }
 
   async load(held) {
-    held.img.src = this.options.base + held.info.url;
+    held.img.src = held.info.url;
     await held.img.decode().catch(() => {});
     if (!held.img.naturalWidth) return this.imageFailed(held);
     held.decoded = true;
@@ -981,6 +1112,8 @@ class Deck {
       held.painted = true;
       held.shownAt = now();
       held.el.dataset.ready = "1";
+      const { done, batch } = this.figures();
+      held.img.alt = `Image ${Math.min(done + 1, batch)} of ${batch} in this round, ${held.info.width} by ${held.info.height} pixels`;
       held.el.removeAttribute("aria-hidden");
       this.screen.showWhy(held.info.reason);
       this.screen.showHint();
@@ -1038,7 +1171,7 @@ class Deck {
     this.showWaiting();
     this.screen.endHint();
     this.showProgress();
-    this.screen.live.textContent = `${choice.word}. ${count(this.figures().answered, "image")} answered.`;
+    this.screen.tell(`${choice.word}. ${count(this.figures().answered, "image")} answered.`);
     if (this.queue.length < REFILL) this.wake?.();
   }
 
@@ -1095,9 +1228,11 @@ class Deck {
     this.done.delete(info.card);
     this.mover.spring();
     this.queue.unshift(this.hold(info));
+    // the server may not know yet that it is asked again
+    this.queue[0].back = true;
     this.show();
     this.mover.appear(choice?.way);
-    this.screen.live.textContent = `Taken back: ${choice?.word ?? label}.`;
+    this.screen.tell(`Taken back: ${choice?.word ?? label}.`);
     this.stale = true;
     this.showProgress();
   }
@@ -1114,7 +1249,10 @@ class Deck {
 
   showProgress() { if (this.session) this.screen.showProgress(this.session, this.figures()); }
 
-  showWaiting() { this.screen.showWaiting(this.sender.waiting.size, this.trouble?.passing === true, this.sender.kept); }
+  showWaiting() {
+    const { kept, waiting } = this.sender;
+    this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem]);
+  }
 
   showState() { this.screen.showState(this.stateNow()); }
 
@@ -1155,28 +1293,36 @@ class Deck {
     on(window, "keydown", (e) => this.onKey(e));
     on(window, "online", () => this.tryNow());
     on(window, "blur", () => this.gestures.reset());
-    on(window, "pagehide", () => this.sender.flush());
+    on(window, "pagehide", () => { this.sender.flush(); this.tabs.leave(); });
+    on(window, "pageshow", (e) => { if (e.persisted) this.resume(); });
+    on(document, "resume", () => this.resume());
     on(window, "beforeunload", (e) => { if (!this.sender.kept && this.sender.waiting.size) e.preventDefault(); });
     on(document, "visibilitychange", () => this.onVisible());
     on(stage, "wheel", (e) => this.onWheel(e));
     this.sizes = new ResizeObserver(() => this.onResize());
     this.sizes.observe(deck);
     this.sizes.observe(stage);
-    this.page = document.documentElement.style;
-    this.before = this.page.overscrollBehavior;
-    this.page.overscrollBehavior = "none";
     this.dark = matchMedia("(prefers-color-scheme: dark)");
-    on(this.dark, "change", () => this.setTheme(this.options.theme));
-    this.setTheme(this.options.theme);
+    on(this.dark, "change", () => this.setTheme());
+    this.setTheme();
   }
 
   onVisible() {
     this.gestures.reset();
     if (document.hidden) { this.sender.flush(); return; }
+    this.resume();
+  }
+
+  /** The page is looked at again, after a glance elsewhere or a night: others may have answered its cards. */
+  async resume() {
     // time away is no time spent looking
     if (this.queue[0]) this.queue[0].shownAt = now();
-    this.sender.open();
+    this.askedAt &&= 1;
+    this.stale = true;
+    this.attempts = 0;
+    this.tabs.call();
     this.wake?.();
+    if (this.session) this.takeOver(await this.sender.open());
   }
 
   onWheel(e) {
@@ -1197,13 +1343,19 @@ class Deck {
   setTheme(theme) { this.screen.deck.dataset.theme = theme ?? (this.dark.matches ? "dark" : "light"); }
 
   onKey(e) {
-    const target = /** @type {Element} */ (e.composedPath()[0]);
-    const busy = target.matches?.("input, textarea, select, [contenteditable], [role=slider], [role=tab], [role=radio], [role=option], [role=combobox]");
-    if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || busy || !this.choices || this.screen.isOpen) return;
-    const work = this.commandOf(e.key.toLowerCase());
-    if (!work || (e.key === " " && target.matches?.("button, a, summary"))) return;
+    if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || !this.choices || this.screen.isOpen || memory.get("keys") === "off") return;
+    const key = e.key.toLowerCase();
+    const work = (e.shiftKey && this.panOf(key)) || this.commandOf(key);
+    // space presses what has the focus
+    if (!work || (key === " " && e.composedPath()[0].matches?.("button, a"))) return;
     e.preventDefault();
     if (!e.repeat) work();
+  }
+
+  /** With shift, the arrows move a zoomed image. */
+  panOf(key) {
+    const by = { arrowright: [-90, 0], arrowleft: [90, 0], arrowup: [0, 90], arrowdown: [0, -90] }[key];
+    return by && this.mover.zoomed && (() => this.mover.pan(...by));
   }
 
   /** @returns {(() => void)|null} what a key does */
@@ -1221,9 +1373,9 @@ class Deck {
     this.abort.abort();
     this.sizes.disconnect();
     this.sender.flush();
-    clearTimeout(this.sender.timer);
+    this.sender.quiet = true;
+    this.tabs.leave();
     this.wake?.();
-    this.page.overscrollBehavior = this.before;
     this.screen.deck.remove();
   }
 }
@@ -1231,39 +1383,7 @@ class Deck {
 /** Mount a deck in an element or a shadow root. @param {ParentNode & Node} root @param {Options} options */
 export function mountDeck(root, options = {}) {
   const deck = new Deck(root, options);
-  return { destroy: () => deck.destroy(), undo: () => deck.undo(), setTheme: (theme) => deck.setTheme(theme) };
-}
-
-// Streamlit --------------------------------------------------------------------------------------
-
-// parent → its deck: Streamlit calls again whenever data or theme change
-const mounted = new WeakMap();
-
-/** Return whether Streamlit's background is dark or light. */
-function themeOf(parent) {
-  const hex = /^#(..)(..)(..)/.exec(getComputedStyle(parent.host ?? parent).getPropertyValue("--st-background-color").trim());
-  return hex && (parseInt(hex[2], 16) < 128 ? "dark" : "light");
-}
-
-/** The component: `data` {session, base?, theme?}. Fires the trigger `round` once per round learned. */
-export default function component({ parentElement: parent, data, setTriggerValue }) {
-  const session = data?.session ?? null;
-  let here = mounted.get(parent);
-  if (here && here.session !== session) { here.deck.destroy(); here = null; }
-  if (!here) {
-    here = { session, calls: 0 };
-    here.deck = mountDeck(parent, { base: data?.base ?? "", session, mode: "streamlit", onRound: (round) => here.onRound("round", round) });
-    mounted.set(parent, here);
-  }
-  here.onRound = setTriggerValue;
-  here.deck.setTheme(data?.theme ?? themeOf(parent));
-  const mine = (here.calls += 1);
-  return () => {
-    // only the latest call cleans up: the clean-up of an earlier one can run while the deck lives on
-    if (mounted.get(parent) !== here || here.calls !== mine) return;
-    mounted.delete(parent);
-    here.deck.destroy();
-  };
+  return { destroy: () => deck.destroy(), setTheme: (theme) => deck.setTheme(theme) };
 }
 
 // the light page ------------------------------------------------------------------------------------

@@ -31,14 +31,22 @@ function el(tag, name, text, attrs = {}) {
 function makeView(root) {
   const list = el("ul", "grid", undefined, { role: "list" });
   const bar = el("div", "bar", undefined, { role: "region", "aria-label": "Chosen pictures" });
-  const large = el("dialog", "large", undefined, { "aria-label": "Picture" });
-  root.append(list, bar, large);
+  const large = el("dialog", "large");
+  // what happened, for those who don't see it; a dialog silences all that is outside
+  const [live, said] = [el("div", "sr", "", { role: "status" }), el("div", "sr", "", { role: "status" })];
+  root.append(list, bar, large, live);
   /** @type {{data: Data, nodes: Map<number, any>, chosen: Set<number>, at: number, send: Function}} */
   const view = { data: { tiles: [], acts: [], bulk: [], label: "" }, nodes: new Map(), chosen: new Set(), at: -1 };
 
   const tileAt = (item) => view.data.tiles.findIndex((t) => t.item === item);
 
+  /** @returns {string} all that is known of a picture */
+  const about = (tile) => [tile.name, tile.chip?.text, tile.note].filter(Boolean).join(", ");
+
   function act(action, items) {
+    const [first] = items;
+    const words = items.length > 1 ? `${items.length} pictures` : view.data.tiles[tileAt(first)].name;
+    live.textContent = said.textContent = `${action.text}: ${words}`;
     for (const item of items) view.nodes.get(item)?.node.classList.add("waiting");
     view.send(action.act, items);
   }
@@ -58,11 +66,19 @@ function makeView(root) {
     }
     view.nodes = nodes;
     const here = [...nodes.values()].map((n) => n.node);
+    const focus = place(root.activeElement);
     if (here.length !== list.children.length || here.some((n, i) => n !== list.children[i])) list.replaceChildren(...here);
     for (const item of view.chosen) if (!nodes.has(item)) view.chosen.delete(item);
     rove(Math.max(0, list.querySelector(".tile.here") ? [...list.children].indexOf(list.querySelector(".tile.here")) : 0), false);
     drawBar();
+    if (focus) list.children[Math.min(focus.pos, here.length - 1)]?.querySelector(`.${focus.kind}, .pic`)?.focus();
     if (large.open) data.tiles.length ? open(Math.min(view.at, data.tiles.length - 1)) : large.close();
+  }
+
+  /** @returns {{pos: number, kind: string}|null} where in the grid an element is: tiles are drawn anew under the focus */
+  function place(element) {
+    const pos = [...list.children].indexOf(element?.closest(".tile"));
+    return pos < 0 ? null : { pos, kind: element.classList[0] };
   }
 
   /** The one tile that Tab reaches; arrow keys move it. */
@@ -77,8 +93,7 @@ function makeView(root) {
   function makeTile(tile, old) {
     const node = el("li", "tile");
     node.dataset.item = tile.item;
-    const words = [tile.name, tile.chip?.text, tile.note].filter(Boolean);
-    const pic = el("button", "pic", undefined, { type: "button", "aria-label": words.join(", "), title: tile.name });
+    const pic = el("button", "pic", undefined, { type: "button", "aria-label": about(tile), title: tile.name });
     let img = old?.querySelector("img");
     if (!img || img.getAttribute("src") !== tile.src) {
       img = el("img", "", undefined, { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
@@ -102,6 +117,7 @@ function makeView(root) {
       view.chosen.has(tile.item) ? view.chosen.delete(tile.item) : view.chosen.add(tile.item);
       mark();
       drawBar();
+      live.textContent = `${view.chosen.size} chosen`;
     });
     pick.refresh = mark;
     mark();
@@ -126,19 +142,25 @@ function makeView(root) {
     for (const node of list.querySelectorAll(".pick")) node.refresh();
     bar.replaceChildren();
     if (!n) return;
-    bar.append(el("span", "count", n === 1 ? "1 chosen" : `${n} chosen`, { role: "status" }));
+    bar.append(el("span", "count", `${n} chosen`));
     const clear = el("button", "plain", "Clear", { type: "button" });
-    clear.addEventListener("click", () => (view.chosen.clear(), drawBar()));
+    clear.addEventListener("click", () => choseNone());
     bar.append(clear);
     for (const action of view.data.bulk) {
       const button = makeButton(action, "strong");
       button.addEventListener("click", () => {
         act(action, [...view.chosen]);
-        view.chosen.clear();
-        drawBar();
+        choseNone();
       });
       bar.append(button);
     }
+  }
+
+  /** The bar goes, and with it the button that had the focus. */
+  function choseNone() {
+    view.chosen.clear();
+    drawBar();
+    list.querySelector(".here .pick")?.focus();
   }
 
   /** Show one picture large, with everything that can be done to it. */
@@ -164,8 +186,10 @@ function makeView(root) {
       does.append(button);
     });
     foot.append(head, does);
-    large.replaceChildren(stage, foot);
+    large.replaceChildren(stage, foot, said);
+    large.setAttribute("aria-label", `Picture ${pos + 1} of ${view.data.tiles.length}: ${about(tile)}`);
     if (!large.open) large.showModal();
+    else said.textContent = large.getAttribute("aria-label");
     large.focus();
   }
 

@@ -3,16 +3,29 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from labeler.drives import is_inside
 from labeler.errors import BadInput, Conflict
 from labeler.export.csv import write_csv
 from labeler.export.folders import write_folders
 from labeler.export.jsonl import write_jsonl
-from labeler.export.records import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, iso
+from labeler.export.records import (
+    About,
+    EventRow,
+    ExportData,
+    ExportReport,
+    Format,
+    How,
+    LabelRow,
+    iso,
+    shown,
+)
 
 __all__ = [
     "About",
@@ -27,6 +40,8 @@ __all__ = [
 ]
 
 ABOUT = "export.json"
+ROOMY_BYTES = 200
+LINKS_HAVE_TIMES = os.utime in os.supports_follow_symlinks
 
 
 def write(format: Format, data: ExportData, out: Path, how: How = "copy") -> ExportReport:
@@ -39,11 +54,14 @@ def write(format: Format, data: ExportData, out: Path, how: How = "copy") -> Exp
     Raises BadInput or Conflict, and then leaves `out` as it was.
     """
     out = Path(os.path.abspath(out))
+    part, old = (out.parent / f".{_short(out.name)}.labeler-{word}" for word in ("part", "old"))
+    if old.exists() and not out.exists():  # killed while it was being replaced
+        os.rename(old, out)
     earlier = check_out(format, data, out)
-    part = out.parent / f".{out.name}.labeler-part"
     try:
-        if part.exists():  # an export that was interrupted
-            shutil.rmtree(part)
+        for left in (part, old):  # by an export that was killed
+            if left.exists():
+                shutil.rmtree(left)
         part.mkdir(parents=True)
         if format == "csv":
             report = write_csv(data, part)
@@ -52,12 +70,14 @@ def write(format: Format, data: ExportData, out: Path, how: How = "copy") -> Exp
         else:
             report = write_folders(data, part, how)
         _write_about(part, format, data.about, report)
+        _set_times(part)
         if earlier:
-            _replace(part, out)
-        else:
-            if out.exists():
-                out.rmdir()  # it is empty
-            os.rename(part, out)
+            os.rename(out, old)
+        elif out.exists():
+            out.rmdir()  # it is empty
+        os.rename(part, out)
+        if earlier:
+            shutil.rmtree(old)
     except OSError as e:
         shutil.rmtree(part, ignore_errors=True)
         raise BadInput(
@@ -74,13 +94,15 @@ def check_out(format: Format, data: ExportData, out: Path) -> bool:
 
     Raises BadInput or Conflict for a place that an export must not go to.
     """
-    images, real = Path(os.path.realpath(data.images)), Path(os.path.realpath(out))
-    if real == images or images in real.parents:
+    if is_inside(out, data.images):
         raise BadInput(
             f"{out} lies inside the folder of images.", "Give an --out elsewhere; images are only read."
         )
-    if not out.exists():
-        return False
+    try:
+        if not out.exists():
+            return False
+    except OSError as e:  # a name that is too long
+        raise BadInput(f"{out} can't be used: {_why(e)}.", "Give another --out.") from e
     if not out.is_dir():
         raise BadInput(f"{out} is a file.", "Give a folder as --out.")
     there = _walk(out)
@@ -99,14 +121,36 @@ def check_out(format: Format, data: ExportData, out: Path) -> bool:
     raise Conflict(f"{out} is not empty.", "Give a new folder as --out, or empty it first.")
 
 
+def _short(name: str) -> str:
+    """Return a name that leaves room for more behind it."""
+    if len(os.fsencode(name)) <= ROOMY_BYTES:
+        return name
+    return blake2b(os.fsencode(name), digest_size=8).hexdigest()
+
+
 def _check_untouched(out: Path, there: set[str], ours: set[str]) -> None:
     """Raise Conflict when a person added or changed something in an earlier export."""
     if there - ours:
         raise Conflict(f"{out} holds more than an earlier export: {min(there - ours)}.", "Give a new --out.")
     made = (out / ABOUT).stat().st_mtime_ns
-    for name in sorted(there):
-        if (out / name).is_file() and (out / name).lstat().st_mtime_ns > made:
-            raise Conflict(f"{out / name} was changed since it was exported.", "Give a new --out.")
+    for path in sorted(_dated(out)):
+        if path.lstat().st_mtime_ns != made:
+            raise Conflict(f"{shown(str(path))} was changed since it was exported.", "Give a new --out.")
+
+
+def _set_times(part: Path) -> None:
+    """Give all files of an export one time: one with another is a person's, whatever the clock said."""
+    made = (part / ABOUT).stat().st_mtime_ns
+    for path in _dated(part):
+        os.utime(path, ns=(made, made), follow_symlinks=not LINKS_HAVE_TIMES)
+
+
+def _dated(folder: Path) -> Iterator[Path]:
+    """Yield the files of an export whose times can be set; links too where they have some of their own."""
+    for base, _, files in os.walk(folder):
+        for path in (Path(base, f) for f in files):
+            if LINKS_HAVE_TIMES or not path.is_symlink():
+                yield path
 
 
 def _walk(folder: Path) -> set[str]:
@@ -140,16 +184,6 @@ def _write_about(part: Path, format: Format, about: About, report: ExportReport)
         "files": report.files,
     }
     (part / ABOUT).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
-
-
-def _replace(part: Path, out: Path) -> None:
-    """Put the new export in the place of the earlier one, which is deleted last."""
-    old = out.parent / f".{out.name}.labeler-old"
-    if old.exists():
-        shutil.rmtree(old)
-    os.rename(out, old)
-    os.rename(part, out)
-    shutil.rmtree(old)
 
 
 def _why(e: OSError) -> str:

@@ -1,7 +1,7 @@
 """The rows that every export writes, and what became of one."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -24,8 +24,8 @@ class LabelRow:
     label       a label's name, or "unsure".
     source      "person": somebody's answer. "predicted": nobody was asked.
     posterior   how sure, in [0, 1]; None when it is not known.
-    votes       how many people answered; 0 for a prediction.
-    labeled_at  when the last of them did; None for a prediction.
+    votes       how many people say so now; 0 for a prediction.
+    labeled_at  when the last of them said it; None for a prediction.
     """
 
     item: int
@@ -90,17 +90,20 @@ class ExportData:
     """All that an export needs. The rows are read once, so they may be generators.
 
     images  the folder that the rows' paths are relative to; only read.
+    stamps  {path: (bytes, modification time in ns)} of the files that were labeled; one that differs
+            by now is not copied. Files that are not named here are taken as they are.
     """
 
     images: Path
     about: About
     labels: Iterable[LabelRow]
     events: Iterable[EventRow]
+    stamps: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written. `missing` names files that are gone, so that none of them could be copied."""
+    """What was written. `missing` names files that are gone or changed, so that they were not copied."""
 
     out: Path
     person: int = 0
