@@ -1,6 +1,6 @@
 """Which items to ask next, and why: likely, doubtful, spread out, or at random."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -242,10 +242,14 @@ def _deal(pool: Pool, plan: list[Why], queues: dict[Why, Picks], near_cos: float
     shown = len(items)
     order: list[tuple[Why, int]] = []
     waiting = list(plan)
+    begin = dict.fromkeys(queues, 0)  # where each queue holds its first card that is not taken
     while waiting:
         place = len(items)
-        for why in dict.fromkeys(waiting):
-            at = _first_apart(pool, queues[why].ids, taken, items[-APART:], near_cos)
+        for why in _each_once(waiting):
+            ids = queues[why].ids
+            while begin[why] < len(ids) and taken[ids[begin[why]]]:
+                begin[why] += 1
+            at = _first_apart(pool, ids, taken, begin[why], items[-APART:], near_cos)
             if at is not None:
                 break
         else:
@@ -264,6 +268,15 @@ def _deal(pool: Pool, plan: list[Why], queues: dict[Why, Picks], near_cos: float
     return _join([_at(queues[why], at) for why, at in order])
 
 
+def _each_once(plan: Sequence[Why]) -> Iterator[Why]:
+    """Yield the reasons of a plan in the order in which each comes first."""
+    seen = set()
+    for why in plan:
+        if why not in seen:
+            seen.add(why)
+            yield why
+
+
 def _last_place(pool: Pool, items: list[int], item: int, near_cos: float, *, first: int) -> int:
     """Return the last place, not before `first`, where `item` resembles none around it; else the end."""
     near = pool.rows[items] @ pool.rows[item] > near_cos
@@ -274,12 +287,16 @@ def _last_place(pool: Pool, items: list[int], item: int, near_cos: float, *, fir
 
 
 def _first_apart(
-    pool: Pool, ids: Ids, taken: NDArray[np.bool_], last: list[int], near_cos: float
+    pool: Pool, ids: Ids, taken: NDArray[np.bool_], begin: int, last: list[int], near_cos: float
 ) -> int | None:
-    """Return the place in `ids` of the first that is not taken and not nearly the same as one of `last`."""
-    left = np.flatnonzero(~taken[ids])
-    for start in range(0, len(left), 64):
-        some = left[start : start + 64]
+    """Return the place in `ids` of the first that is not taken and not nearly the same as one of `last`.
+
+    begin  all before this place are taken.
+    """
+    for start in range(begin, len(ids), 64):
+        some = start + np.flatnonzero(~taken[ids[start : start + 64]])
+        if len(some) == 0:
+            continue
         if not last:
             return int(some[0])
         apart = (pool.rows[ids[some]] @ pool.rows[last].T <= near_cos).all(1)

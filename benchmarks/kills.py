@@ -6,58 +6,52 @@ keep what was not acknowledged and send it again with the same ids, as the deck 
 index` and `labeler export` are killed in their middle and run again.
 
     kills, swipes    SIGKILLs of the server; cards answered, undone ones included
-    lost             acknowledged events (answers and undos) that are not stored, or stored otherwise
+    events           stored: answers and undos
+    lost             acknowledged events that are not stored, or stored otherwise
     doubled          events stored twice, and stored ones that nobody sent
-    again            events that were stored although the acknowledgement was lost in a kill
+    again            events that were stored although a kill took their acknowledgement
     integrity        what `labeler status` says at the end: "ok"
     cards            cards dealt after the last kill
-    images, items, rows   files, distinct images, vectors; off_rows: vectors not of length 1, or of another
-                     image (100 are computed again)
+    images, items    files, distinct images
+    embedded, rows   items noted as embedded, vectors in the file
+    off_rows         vectors that are not of length 1, or of another image (100 are computed again)
     away_s           median seconds from a kill to the next acknowledged answer
-    index_kills, index_same   kills of `labeler index`; whether it ended with the items and vectors of one
-                     that was not killed
-    export_kills, export_halves   kills of `labeler export`; how often the folder looked whole and was not,
-                     or the next export was not whole
+    index_kills      kills of `labeler index`, on index_images images
+    index_same       whether it ended with the items and vectors of one that was not killed
+    export_kills     kills of `labeler export` while it wrote
+    export_halves    how often the folder was there and not whole, or the next export not whole, or
+                     something was left beside it
+    wall_s           everything, in seconds
 """
 
 import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.killable import Count, Killable, Swiper, wait_until
 from benchmarks.pool import HOME, flat_folder, show
-from benchmarks.server import ROOT, Client
 from labeler import images, loop
 from labeler.demo import draw_demo
 from labeler.domain import LabelEvent
 from labeler.workspace import Workspace
 
 PEOPLE = 3
-HOLD, REFILL, GROUP = 24, 12, 50  # as the deck: cards held, when to ask for more, answers in a request
-UNDONE, UNSURE, SKIPPED = 0.03, 0.05, 0.05  # shares of the swipes
 SAMPLE = 100  # vectors computed again
 AGREE_COS = 0.98  # an image decoded before its encoder was there is read at another size
-GONE_S = 2.0  # a killed process may be listed for longer where nobody takes it away
-MOST_SAID = 1 << 24  # bytes that a command may print
-WAIT_S = 420.0  # for anything that must come
 
 
 @dataclass(frozen=True)
@@ -73,174 +67,6 @@ class Plan:
     export_kills: int = 8
     port: str = "8650"
     seed: int = 0
-
-
-# processes ---------------------------------------------------------------------------------
-
-
-class Killable:
-    """A command in a process group of its own."""
-
-    def __init__(self, *words: str) -> None:
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by wait
-        self._said = ""
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "labeler.cli", *words], start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path},
-        )  # fmt: skip
-
-    def kill(self) -> None:
-        """Kill the whole group and wait until none of it is left."""
-        end = time.monotonic() + GONE_S
-        while time.monotonic() < end:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                break
-            self.process.poll()  # takes the dead leader away; init takes its children
-            time.sleep(0.005)
-        self.wait()
-
-    def is_over(self) -> bool:
-        """Return whether the command ended by itself."""
-        return self.process.poll() is not None
-
-    def wait(self, limit_s: float = WAIT_S) -> int:
-        """Wait until the command ends and return its exit code."""
-        code = self.process.wait(limit_s)
-        self._said = self.said()
-        self._log.close()
-        return code
-
-    def finish(self, limit_s: float = WAIT_S) -> None:
-        """Wait until the command has done its work. Raises RuntimeError with what it said if it failed."""
-        if self.wait(limit_s) != 0:
-            raise RuntimeError(self.said())
-
-    def said(self) -> str:
-        """Return all that the command has printed."""
-        if self._log.closed:
-            return self._said
-        # the command writes where the file stands, so that stays
-        return os.pread(self._log.fileno(), MOST_SAID, 0).decode("utf-8", "replace")
-
-
-def wait_until(condition: Callable[[], Any], what: str) -> Any:  # Any: whatever the condition returns
-    """Return the first true value of condition(). Raises RuntimeError when it does not come."""
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise RuntimeError(f"this did not come: {what}")
-
-
-# people ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Count:
-    """The swipes of all people together."""
-
-    most: int
-    done: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self) -> bool:
-        """Return whether one more swipe is to be made."""
-        with self.lock:
-            if self.over:
-                return False
-            self.done += 1
-            return True
-
-    def reached(self, n: int) -> bool:
-        """Return whether so many swipes are made."""
-        return self.done >= n
-
-    @property
-    def over(self) -> bool:
-        """Return whether all swipes are made."""
-        return self.done >= self.most
-
-
-class Swiper(threading.Thread):
-    """A person with a deck: what was not acknowledged is kept, and sent again with the same ids."""
-
-    def __init__(self, url: str, count: Count, *, per_s: float, seed: int) -> None:
-        super().__init__(daemon=True)
-        self.client = Client(url)
-        self._count, self._pause_s = count, 1 / per_s
-        self._rng = np.random.default_rng(seed)
-        self._cards: deque[dict[str, Any]] = deque()  # Any: JSON
-        self._outbox: list[dict[str, Any]] = []
-        self._undo: str | None = None  # the id of an undo that was not acknowledged yet
-        self.stored: dict[str, tuple[int, str | None]] = {}  # acknowledged: what was said of which item
-        self.acknowledged: list[float] = []  # when
-        self.again = 0
-        self.problem: Exception | None = None
-
-    def run(self) -> None:
-        """Swipe until all swipes are made and every answer is acknowledged."""
-        try:
-            while not self._count.over or self._outbox or self._undo:
-                try:
-                    self._step()
-                except urllib.error.HTTPError as e:
-                    if e.code < 500:
-                        raise RuntimeError(f"{e.code}: {e.read()!r}") from e
-                    time.sleep(0.1)
-                except (OSError, HTTPException, json.JSONDecodeError):  # the server was killed
-                    time.sleep(0.05)
-        except Exception as e:  # handed to whoever waits
-            self.problem = e
-
-    def _step(self) -> None:
-        if self._undo or self._outbox:
-            self._send()
-        if len(self._cards) < REFILL and not self._count.over:
-            have = ",".join(str(c["card"]) for c in self._cards)
-            self._cards += self.client.get(f"/api/cards?n={HOLD - len(self._cards)}&have={have}")["cards"]
-        time.sleep(self._pause_s)
-        if self._cards and not self._count.over and self._count.take():
-            self._swipe(self._cards.popleft())
-
-    def _swipe(self, card: dict[str, Any]) -> None:
-        draw = self._rng.random()
-        label = "yes" if card["item"] % 7 == 0 else "no"
-        if draw < UNSURE + SKIPPED:
-            label = "unsure" if draw < UNSURE else "skip"
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._outbox.append(
-            {
-                "id": str(uuid.uuid4()),
-                "card": card["card"],
-                "item": card["item"],
-                "label": label,
-                "ms": 60,
-                "at": at,
-            }
-        )
-        if self._rng.random() < UNDONE:
-            self._undo = str(uuid.uuid4())
-
-    def _send(self) -> None:
-        if self._outbox:
-            group = self._outbox[:GROUP]
-            reply = self.client.post("/api/labels", {"events": group})
-            assert not reply["rejected"], reply
-            assert reply["accepted"] + reply["duplicates"] == len(group), reply
-            self.again += reply["duplicates"]
-            self.stored.update({e["id"]: (e["item"], e["label"]) for e in group})
-            del self._outbox[: len(group)]
-            self.acknowledged.append(time.monotonic())
-        if self._undo:
-            undone = self.client.post("/api/undo", {"id": self._undo})
-            self.stored[self._undo] = (undone["item"], None)
-            self._undo = None
-            self._cards.appendleft(undone["card"])
 
 
 # killing the server ------------------------------------------------------------------------
@@ -428,10 +254,43 @@ def answer_all(workspace: Path) -> None:
 
 def is_whole(out: Path, n: int) -> bool:
     """Return whether an export holds all that its export.json names, and no file is cut off."""
-    about = json.loads((out / "export.json").read_text("utf-8"))
-    index = (out / "index.csv").read_text("utf-8").splitlines()
-    sizes = [(out / name).stat().st_size for name in about["files"]]
-    return len(index) == n + 1 == len(sizes) and min(sizes) > 0 and about["person"] == n
+    try:
+        about = json.loads((out / "export.json").read_text("utf-8"))
+        sizes = [(out / name).stat().st_size for name in about["files"]]
+        index = (out / "index.csv").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    return len(index) == n + 1 == len(sizes) and min(sizes) > 0 and bool(about["person"] == n)
+
+
+class Export:
+    """`labeler export`, watched: what it writes is hidden beside `out` until it is whole."""
+
+    def __init__(self, workspace: Path, out: Path) -> None:
+        self.out = out
+        self._words = ["export", "--workspace", str(workspace), "--format", "folders", "--out", str(out)]
+
+    def hidden(self) -> list[Path]:
+        """Return what lies beside `out` that an export may have left."""
+        return list(self.out.parent.glob(".*.labeler-*"))
+
+    def run(self) -> float:
+        """Export in peace to a new folder, and return how many seconds the writing took."""
+        export = Killable(*self._words)
+        wait_until(lambda: self.hidden() or self.out.exists(), "the export")
+        began = time.monotonic()
+        export.finish()
+        return time.monotonic() - began
+
+    def kill(self, after_s: float) -> bool:
+        """Kill an export so long after it has begun to write; return whether that was in time."""
+        before = self.out.stat().st_ino if self.out.exists() else None
+        export = Killable(*self._words)
+        while not (self.hidden() or export.is_over()):
+            time.sleep(0.001)
+        time.sleep(after_s)
+        export.kill()
+        return (self.out.stat().st_ino if self.out.exists() else None) == before
 
 
 def kill_export(plan: Plan, workspace: Path, out: Path) -> dict[str, Any]:  # Any: JSON
@@ -439,25 +298,17 @@ def kill_export(plan: Plan, workspace: Path, out: Path) -> dict[str, Any]:  # An
     rng = np.random.default_rng(plan.seed)
     answer_all(workspace)
     n = len(vectors_of(workspace))
-    words = ["export", "--workspace", str(workspace), "--format", "folders", "--out", str(out)]
+    export = Export(workspace, out)
+    takes_s = export.run()
     kills = halves = 0
-    part = out.with_name(f".{out.name}.labeler-part")
     for i in range(plan.export_kills):
-        if i % 2 == 0 and out.exists():
-            out.rename(out.with_name(f"earlier{i}"))
-        export = Killable(*words)
-        while not (part.exists() or export.is_over()):
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.1))
-        kills += not export.is_over()
-        export.kill()
-        halves += out.exists() and not is_whole(out, n)
         if i % 2 == 0:
-            Killable(*words).finish()
-            halves += not is_whole(out, n)
-    Killable(*words).finish()
-    left = [p.name for p in out.parent.iterdir() if ".labeler-" in p.name]
-    return {"export_kills": kills, "export_halves": halves + (not is_whole(out, n)) + len(left)}
+            out.rename(out.with_name(f"earlier{i}"))
+        kills += export.kill(rng.uniform(0, takes_s))
+        halves += out.exists() and not is_whole(out, n)
+        export.run()
+        halves += not is_whole(out, n) or bool(export.hidden())
+    return {"export_kills": kills, "export_halves": halves}
 
 
 # all of it ---------------------------------------------------------------------------------

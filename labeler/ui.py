@@ -31,9 +31,9 @@ WORDS = {UNSURE: "can't tell", SKIP: "later"}
 # the frame ---------------------------------------------------------------------------------
 
 
-def frame() -> None:
-    """Set what all pages share: title, width, style."""
-    st.set_page_config(page_title="labeler", page_icon=str(HERE / "icon.svg"), layout="wide")
+def frame(page: str) -> None:
+    """Set what all pages share: a title that names the page, the width, the style."""
+    st.set_page_config(page_title=f"{page} · labeler", page_icon=str(HERE / "icon.svg"), layout="wide")
     st.html(HERE / "pages.css")
 
 

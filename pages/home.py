@@ -21,9 +21,9 @@ def enter() -> None:
     st.switch_page(pages[1 if has_session() else 0])
 
 
-ui.frame()
 pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name in PAGES]
 page = st.navigation([st.Page(enter, title="labeler", default=True), *pages], position="hidden")
+ui.frame(page.title)
 with st.container(key="nav", horizontal=True):
     for other in pages:
         with st.container(key="here" if other == page else None, width="content"):

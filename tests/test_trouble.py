@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.kills import Killable, wait_until
+from benchmarks.killable import Killable, wait_until
 from labeler import database, embedder, loop, schema
 from labeler.cli import cli
 from labeler.config import Config

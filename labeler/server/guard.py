@@ -38,7 +38,10 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 ORIGIN = re.compile(r"(https?)://([^/\s]+)\Z", re.IGNORECASE)
-PAGE = '<!doctype html><html lang="en"><meta charset="utf-8"><title>labeler</title>'
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>labeler</title>'
+    '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+)
 PORTS = {"http": ":80", "https": ":443"}
 
 
