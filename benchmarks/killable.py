@@ -123,6 +123,7 @@ class Swiper(threading.Thread):
         super().__init__(daemon=True)
         self.client = Client(url)
         self._count, self._pause_s = count, 1 / per_s
+        self._due = 0.0
         self._rng = np.random.default_rng(seed)
         self._cards: deque[dict[str, Any]] = deque()  # Any: JSON
         self._outbox: list[dict[str, Any]] = []
@@ -153,9 +154,15 @@ class Swiper(threading.Thread):
         if len(self._cards) < REFILL and not self._count.over:
             have = ",".join(str(c["card"]) for c in self._cards)
             self._cards += self.client.get(f"/api/cards?n={HOLD - len(self._cards)}&have={have}")["cards"]
-        time.sleep(self._pause_s)
+        self._pace()
         if self._cards and not self._count.over and self._count.take():
             self._swipe(self._cards.popleft())
+
+    def _pace(self) -> None:
+        """Wait until the next swipe is due; what was missed is not made up for."""
+        now = time.monotonic()
+        self._due = max(self._due + self._pause_s, now)
+        time.sleep(self._due - now)
 
     def _swipe(self, card: dict[str, Any]) -> None:
         draw = self._rng.random()

@@ -50,6 +50,7 @@ from labeler.domain import LabelEvent
 from labeler.workspace import Workspace
 
 PEOPLE = 3
+MANY, FEW = 6500, 400  # images of the first part, of the second
 SAMPLE = 100  # vectors computed again
 AGREE_COS = 0.98  # an image decoded before its encoder was there is read at another size
 
@@ -315,20 +316,20 @@ def kill_export(plan: Plan, workspace: Path, out: Path) -> dict[str, Any]:  # An
 
 
 def default_plan(folder: Path, swipes: int, kills: int) -> Plan:
-    """Return the plan for real images and weights where they are, else for drawn ones."""
+    """Return the plan for real images and weights where they are, else for drawn ones, kept between runs."""
     data, weights = os.environ.get("LABELER_TEST_DATA"), os.environ.get("LABELER_TEST_WEIGHTS")
     encoder = ["--encoder", str(Path(weights) / "mobilenet_v1_1.0_224") if weights else "builtin"]
-    some = folder / "some"
-    some.mkdir()
     if data:
         source, _ = flat_folder(Path(data) / "aid", HOME)
-        for path in sorted(source.iterdir())[:400]:
-            (some / path.name).symlink_to(path.resolve())
-        options = ["--images", str(source), *encoder]
     else:
-        draw_demo(some, most=400)
-        options = encoder
-    return Plan(options, ["--images", str(some), *encoder], swipes, kills)
+        source = HOME / "kills-drawn"
+        draw_demo(source, n=MANY)
+    for name, n in (("many", MANY), ("few", FEW)):
+        (folder / name).mkdir()
+        for path in sorted(source.iterdir())[:n]:
+            (folder / name / path.name).symlink_to(path.resolve())
+    many, few = (["--images", str(folder / name), *encoder] for name in ("many", "few"))
+    return Plan(many, few, swipes, kills)
 
 
 def measure(plan: Plan, folder: Path) -> dict[str, Any]:  # Any: JSON

@@ -1,8 +1,8 @@
 """What the server and its processes hold in memory, and whether that grows.
 
 A real `labeler start` on 10,000 images that are taken in; a picture is searched for first, so that the
-encoder is loaded too. Then a warm-up (500 swipes, every page twice), then 5,000 swipes and 50 visits of pages by
-a real browser. Memory is read from /proc, so this runs on Linux only.
+encoder is loaded too. Then a warm-up (500 swipes, every page twice), then 5,000 swipes and 50 visits of pages
+by a real browser. Memory is read from /proc, so this runs on Linux only.
 
 rss_mb      most that all processes together ever held, shared pages counted for each; pss_mb: counted once
 server_mb   of the server alone after the warm-up; trainer_mb, embedder_mb

@@ -63,6 +63,9 @@ def main(folder: str) -> int:
                     say({"news": True})
                 else:
                     stop.wait(5.0)  # its file is broken; another example may come
+    except Blocked as e:  # the disk is full, say: the server starts this again after a while
+        say({"problem": str(e)})
+        return 1
     except LabelerError as e:
         say({"problem": str(e)})
         return SAID

@@ -5,10 +5,11 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -265,13 +266,13 @@ def prepare(
         if drawing:
             early = _unfinished(report)
             ingest.run(ws, load=encoder, report=early, stop=stop)
-            drawing.join()
+            drawing.result()
         if not stop.is_set():
             ingest.run(ws, load=encoder, report=report, stop=stop)
 
 
 @contextlib.contextmanager
-def _drawing(ws: Workspace, stop: Event) -> Iterator[Thread | None]:
+def _drawing(ws: Workspace, stop: Event) -> "Iterator[Future[None] | None]":
     """Draw what the demonstration set still lacks while the block runs; None for a person's own images."""
     from labeler.demo import draw_demo
 
@@ -280,13 +281,16 @@ def _drawing(ws: Workspace, stop: Event) -> Iterator[Thread | None]:
         return
     over = Event()
     folder = ws.images
-    thread = Thread(target=lambda: draw_demo(folder, is_over=lambda: stop.is_set() or over.is_set()))
-    thread.start()
-    try:
-        yield thread
-    finally:
-        over.set()
-        thread.join()
+
+    def draw() -> None:
+        with writing(str(folder)):
+            draw_demo(folder, is_over=lambda: stop.is_set() or over.is_set())
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(draw)
+        finally:
+            over.set()
 
 
 def _unfinished(report: Callable[[Progress], None]) -> Callable[[Progress], None]:

@@ -393,7 +393,9 @@ def deck(session: Session, on_round: Callable[[], None]) -> None:
     """Mount the swipe deck. Swipes go to /api, not through a script run; on_round runs once per round."""
     data = {"session": session.id}
     with st.container(key="deck"):
-        _component("deck", "streamlit", "deck")(key="swipe", data=data, height="stretch", on_round_change=on_round)
+        _component("deck", "streamlit", "deck")(
+            key="swipe", data=data, height="stretch", on_round_change=on_round
+        )
 
 
 @cache

@@ -16,7 +16,7 @@ from active.arrays import Rows
 from labeler import loop
 from labeler.child import ONE_THREAD, SAID, Child
 from labeler.domain import Progress
-from labeler.errors import BadInput, NotReady
+from labeler.errors import BadInput, NotReady, writing
 from labeler.workspace import Workspace
 
 PICTURE_WAIT_S = 60.0  # how long a picture may wait for its vector
@@ -100,8 +100,9 @@ class Worker:
         path = incoming / name
         self._waiting[name] = future
         try:
-            incoming.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            with writing("The picture"):
+                incoming.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
             self._embedder.start()
             self._embedder.tell(name)
             return future.result(timeout_s)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Playwright
 
 NEEDS = {
     "LABELER_TEST_DATA": "real images: a folder that holds aid, clothing, hirise",
     "LABELER_TEST_WEIGHTS": "a real network: a folder that holds mobilenet_v1_1.0_224",
 }
+
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 
 
 def _from_env(name: str) -> Path:
@@ -57,15 +62,17 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator["Browser"]:
-    """Return a headless Chromium; each test opens its own context in it."""
+def driver() -> Iterator["Playwright"]:
+    """Return the one driver of browsers: a thread can run no second one beside it."""
     from playwright.sync_api import sync_playwright
 
-    args = [
-        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", "--disable-component-update"),
-    ]
     with sync_playwright() as p:
-        running = p.chromium.launch(executable_path=chromium, args=args)
-        yield running
-        running.close()
+        yield p
+
+
+@pytest.fixture(scope="session")
+def browser(driver: "Playwright", chromium: str) -> Iterator["Browser"]:
+    """Return a headless Chromium; each test opens its own context in it."""
+    running = driver.chromium.launch(executable_path=chromium, args=CHROMIUM)
+    yield running
+    running.close()

@@ -8,10 +8,10 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from benchmarks.server import Client, running
-from tests.test_deck import LEFT, NO_LAST_WORD, PHONE, READY, SEEN, Deck, broken, draw, item_of, until
+from tests.conftest import CHROMIUM
+from tests.test_deck import LEFT, NO_LAST_WORD, PHONE, SEEN, Deck, broken, draw, item_of, until
 
 pytestmark = pytest.mark.browser
 
@@ -20,18 +20,14 @@ VISIBLE = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
 @pytest.fixture(scope="module")
-def browser(chromium):
+def browser(driver, chromium):
     """Return a Chromium that keeps pages for the way back, to which tablet.test is this machine: like any
     http://192.168.…, that address is no secure context, so that there are no Web Locks."""
-    args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    args += ["--disable-background-networking", "--disable-component-update"]
-    args += ["--host-resolver-rules=MAP tablet.test 127.0.0.1"]
-    with sync_playwright() as p:
-        launched = p.chromium.launch(
-            executable_path=chromium, args=args, ignore_default_args=["--disable-back-forward-cache"]
-        )
-        yield launched
-        launched.close()
+    args = [*CHROMIUM, "--host-resolver-rules=MAP tablet.test 127.0.0.1"]
+    without = ["--disable-back-forward-cache"]
+    launched = driver.chromium.launch(executable_path=chromium, args=args, ignore_default_args=without)
+    yield launched
+    launched.close()
 
 
 class House:
@@ -199,7 +195,9 @@ def test_a_phone_that_slept_sends_its_answers_and_forgets_cards_that_others_answ
         other = Client(house.server.url)
         cards = other.get(f"/api/cards?session={session}&n=12")["cards"]
         assert {c["item"] for c in cards} >= {*given, seen}  # the same round, from the beginning
-        answers = [{"id": str(uuid.uuid4()), "card": c["card"], "item": c["item"], "label": "no"} for c in cards[:8]]
+        answers = [
+            {"id": str(uuid.uuid4()), "card": c["card"], "item": c["item"], "label": "no"} for c in cards[:8]
+        ]
         other.post(f"/api/labels?session={session}", {"events": answers})
         tab.page.context.set_offline(False)
     taken = {c["item"] for c in cards}

@@ -5,6 +5,7 @@ import pytest
 from labeler.catalog import Aside, Decoded, SeenFile, shown_path
 from labeler.config import Config
 from labeler.workspace import Workspace
+from tests.pools import event, make_pool
 
 
 @pytest.fixture
@@ -112,3 +113,14 @@ def test_the_encoder_used_last_is_the_one_in_use(catalog):
     assert catalog.encoder() == ("two", 4, 0)
     catalog.use_encoder("one", 3)
     assert catalog.encoder() == ("one", 3, 7)
+
+
+def test_an_answer_that_is_missing_from_the_log_is_found(tmp_path):
+    ws = make_pool(tmp_path, 10)
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    ws.journal.add_events(session, ws.store.owner().id, [event(i, "yes") for i in range(5)])
+    assert ws.catalog.problems() == []
+    ws.store.conn.execute("DROP TRIGGER events_kept")
+    ws.store.conn.execute("DELETE FROM events WHERE seq = 3")
+    assert ws.catalog.problems() == ["4 events are stored where 5 were written"]
+    ws.close()

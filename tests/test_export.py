@@ -370,3 +370,40 @@ def test_a_name_that_is_too_long_for_an_export_is_said(images, tmp_path):
 def test_a_label_like_a_device_of_windows():
     assert safe_name("con.txt") == "con_.txt"
     assert safe_name("AUX") == "AUX_"
+
+
+def test_a_change_is_seen_also_when_the_clock_was_set_back(images, tmp_path):
+    out = tmp_path / "out"
+    write("csv", make_data(images), out)
+    (out / "labels.csv").write_text("mine")
+    earlier = (out / "export.json").stat().st_mtime_ns - 10**9 * 86_400
+    os.utime(out / "labels.csv", ns=(earlier, earlier))
+    with pytest.raises(Conflict, match="was changed since"):
+        write("csv", make_data(images), out)
+    assert (out / "labels.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("moment", ["between the two renames", "while the earlier one is deleted"])
+def test_an_export_killed_while_it_replaced_an_earlier_one_leaves_nothing_in_the_way(
+    images, tmp_path, moment
+):
+    out, old = tmp_path / "out", tmp_path / ".out.labeler-old"
+    write("csv", make_data(images), out)
+    if moment == "between the two renames":
+        out.rename(old)
+        write("csv", make_data(images), tmp_path / ".out.labeler-part")
+    else:
+        old.mkdir()
+        (old / "events.csv").write_text("")
+    assert write("csv", make_data(images, LABELS[:2], []), out).person == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["images", "out"]
+
+
+def test_an_earlier_export_that_a_kill_hid_is_not_replaced_when_it_was_changed(images, tmp_path):
+    out = tmp_path / "out"
+    write("csv", make_data(images), out)
+    (out / "notes.txt").write_text("mine")
+    out.rename(tmp_path / ".out.labeler-old")
+    with pytest.raises(Conflict, match="holds more"):
+        write("csv", make_data(images), out)
+    assert (out / "notes.txt").read_text() == "mine"

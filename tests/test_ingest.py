@@ -17,7 +17,7 @@ from labeler import images, ingest
 from labeler.catalog import SeenFile
 from labeler.config import Config
 from labeler.domain import Progress
-from labeler.errors import BadInput, NotReady
+from labeler.errors import BadInput, Blocked, NotReady
 from labeler.scan import is_image_name, walk
 from labeler.workspace import Workspace
 from tests.fakes import MeanColour
@@ -584,3 +584,19 @@ def test_many_files_are_scanned_in_seconds_and_the_first_items_come_early(
     take_in(ws, load)
     assert first[0] < 3
     assert (ws.catalog.count_items(), ws.catalog.count_duplicates()) == (1, 19_999)
+
+
+def test_when_the_database_is_in_trouble_every_thread_has_ended_before_that_is_said(ws, folder):
+    """Else whoever tries again would take the same images in twice at once."""
+    for i in range(200):
+        paint(folder / f"{i}.png", i)
+    before = set(threading.enumerate())
+
+    def report(p: Progress) -> None:
+        raise Blocked("ws/labeler.db is locked by another program.", "Wait.")
+
+    with pytest.raises(Blocked, match="is locked"):
+        ingest.run(ws, load=MeanColour, report=report, stop=threading.Event())
+    assert set(threading.enumerate()) == before
+    take_in(ws)
+    assert len(rows(ws)) == ws.catalog.count_items() == 200

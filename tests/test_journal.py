@@ -1,8 +1,7 @@
 import sqlite3
 import time
-from datetime import UTC, datetime
-
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -229,7 +231,7 @@ def test_many_devices_and_vanished_picks_do_not_starve_the_deck(tmp_path):
     people = [ws.store.add_person(f"p{i}", "own", f"p{i}").id for i in range(5)]
     loop.learn(ws, session)
     for person in people:
-        if learning.needs_round(ws, session, now=0.0):
+        if learning.needs_round(ws, session, now=time.time()):
             loop.learn(ws, session)
         assert len(loop.next_cards(ws, session, person, 20, have=[])) == 20
     loop.learn(ws, session)

@@ -433,9 +433,9 @@ def copy(ws, to, between=lambda: None):
 
 def test_a_copy_made_while_answers_come_holds_all_that_were_acknowledged_before(busy, tmp_path):
     ws, session, store = busy
-    for n in range(5):
-        before = store(40)
-        made = Workspace.open(copy(ws, tmp_path / f"copy{n}", between=lambda: store(40)))
+    for n in range(4):
+        before = store(15)
+        made = Workspace.open(copy(ws, tmp_path / f"copy{n}", between=lambda: store(15)))
         assert loop.status(made)["integrity"] == "ok"
         assert before <= {e.id for e in made.journal.log(session)}
         made.close()

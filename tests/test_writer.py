@@ -107,7 +107,9 @@ def test_a_disk_that_fills_up_inside_a_job_is_said_to_everybody_and_nothing_of_t
     ]
     writer.start()
     for job in jobs:
-        with pytest.raises(Blocked, match="Nothing could be stored: .*labeler.db can't be written: the disk is full"):
+        with pytest.raises(
+            Blocked, match="Nothing could be stored: .*labeler.db can't be written: the disk is full"
+        ):
             job.result(10)
     assert ws.journal.count_events(session.id) == 0
     writer.submit(lambda w: w.store.conn.execute("PRAGMA max_page_count = 1000000")).result(10)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labeler.drives import is_inside
-from labeler.errors import BadInput, Conflict
+from labeler.errors import BadInput, Conflict, writing
 from labeler.export.csv import write_csv
 from labeler.export.folders import write_folders
 from labeler.export.jsonl import write_jsonl
@@ -56,7 +56,8 @@ def write(format: Format, data: ExportData, out: Path, how: How = "copy") -> Exp
     out = Path(os.path.abspath(out))
     part, old = (out.parent / f".{_short(out.name)}.labeler-{word}" for word in ("part", "old"))
     if old.exists() and not out.exists():  # killed while it was being replaced
-        os.rename(old, out)
+        with writing(str(out)):
+            os.rename(old, out)
     earlier = check_out(format, data, out)
     try:
         for left in (part, old):  # by an export that was killed

@@ -15,6 +15,7 @@ MAY_BE_NULL = frozenset(
         "p_chosen",
         "problem",
         "reason",
+        "rejected.id",
         "round",
         "score",
         "stage",
@@ -67,21 +68,22 @@ def content(example: object) -> dict[str, Any]:  # Any: as above
     return {"application/json": {"example": example, "schema": schema(example)}}
 
 
-def schema(value: object, name: str = "") -> dict[str, Any]:  # Any: a JSON schema
-    """Return the schema of a value like this one. `name`: of the field that holds it."""
+def schema(value: object, name: str = "", within: str = "") -> dict[str, Any]:  # Any: a JSON schema
+    """Return the schema of a value like this one. `name`: of the field that holds it, `within`: of the one
+    around that."""
     if isinstance(value, dict):
         if name in BY_LABEL:
             return {"type": "object", "additionalProperties": {"type": "integer"}}
         return {
             "type": "object",
-            "properties": {key: schema(part, key) for key, part in value.items()},
+            "properties": {key: schema(part, key, name) for key, part in value.items()},
             "required": [key for key in value if key not in FOR_OWNERS],
         }
     if isinstance(value, list):
-        return {"type": "array", "items": _may_be_null(schema(value[0]), None in value)}
+        return {"type": "array", "items": _may_be_null(schema(value[0], name), None in value)}
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
     known = {"type": kinds[type(value)]} if value is not None else {}  # null: nothing gives it yet
-    return _may_be_null(known, name in MAY_BE_NULL)
+    return _may_be_null(known, name in MAY_BE_NULL or f"{within}.{name}" in MAY_BE_NULL)
 
 
 def _may_be_null(known: dict[str, Any], may_be: bool) -> dict[str, Any]:  # Any: a JSON schema
