@@ -21,11 +21,16 @@ CARDS = 10  # fetched at a time
 
 @dataclass
 class Tally:
-    """What came back: seconds per request of each kind, and how many were refused."""
+    """What came back: seconds per request of each kind, and how many were refused.
+
+    joining  of answers while clients still come; dry  fetches that brought no card.
+    """
 
     answers: list[float] = field(default_factory=list)
     cards: list[float] = field(default_factory=list)
     tiles: list[float] = field(default_factory=list)
+    joining: list[float] = field(default_factory=list)
+    dry: int = 0
     accepted: int = 0
     refused: int = 0
 
@@ -33,8 +38,9 @@ class Tally:
 class Client:
     """One browser: a connection, a cookie, the cards that it holds."""
 
-    def __init__(self, url: str, items: int, tally: Tally, rng: random.Random) -> None:
+    def __init__(self, url: str, items: int, session: int | None, tally: Tally, rng: random.Random) -> None:
         self._at, self._items = urlsplit(url), items
+        self._session = "" if session is None else f"session={session}"
         self._tally, self._rng = tally, rng
         self._cookie = ""
         self._held: list[dict[str, Any]] = []  # Any: JSON
@@ -58,13 +64,14 @@ class Client:
                 self._cookie = f"Cookie: {value.split(';')[0]}\r\n"
         return int(top[9:12]), await self._reader.readexactly(length)
 
-    async def answer(self) -> None:
+    async def answer(self, *, joining: bool = False) -> None:
         """Answer one card, fetching some more first when none is held."""
         if not self._held:
             began = time.perf_counter()
-            _, reply = await self._request("GET", f"/api/cards?n={CARDS}")
+            _, reply = await self._request("GET", f"/api/cards?n={CARDS}&{self._session}")
             self._tally.cards.append(time.perf_counter() - began)
             self._held = json.loads(reply)["cards"]
+            self._tally.dry += not self._held
         # the pool has run dry, or the others hold the rest: an earlier answer is changed
         card = self._held.pop() if self._held else {"card": None, "item": self._rng.randrange(self._items)}
         event = {
@@ -72,10 +79,12 @@ class Client:
             "item": card["item"], "label": self._rng.choice(("yes", "no")), "ms": 500, "at": AT,
         }  # fmt: skip
         began = time.perf_counter()
-        status, reply = await self._request("POST", "/api/labels", json.dumps({"events": [event]}).encode())
-        self._tally.answers.append(time.perf_counter() - began)
+        body = json.dumps({"events": [event]}).encode()
+        status, reply = await self._request("POST", f"/api/labels?{self._session}", body)
+        took = time.perf_counter() - began
+        (self._tally.joining if joining else self._tally.answers).append(took)
         accepted = json.loads(reply).get("accepted", 0) if status == 200 else 0
-        self._tally.accepted += accepted
+        self._tally.accepted += 0 if joining else accepted
         self._tally.refused += 1 - accepted
 
     async def look(self) -> None:
@@ -87,21 +96,27 @@ class Client:
 
 
 async def flood(args: argparse.Namespace, tally: Tally) -> float:
-    """Let every client work; return for how many seconds. rate 0: as fast as the server allows."""
-    rng = random.Random(args.seed)
-    clients = [Client(args.url, args.items, tally, random.Random(rng.random())) for _ in range(args.clients)]
-    began = time.perf_counter()
+    """Let every client work; return for how many seconds. rate 0: as fast as the server allows.
 
-    async def work(client: Client, pause_s: float, start_s: float) -> None:
-        due = began + start_s
-        while due < began + args.seconds:
+    Clients come at random moments within the time in which one answers the cards of a fetch, so that
+    they don't all fetch in the same moment ever after.
+    """
+    rng = random.Random(args.seed)
+    seeds = [random.Random(rng.random()) for _ in range(args.clients)]
+    clients = [Client(args.url, args.items, args.session, tally, seed) for seed in seeds]
+    pause_s = args.clients / args.rate if args.rate else 0.0
+    joined_s = 0.0 if args.tiles else CARDS * pause_s
+    began = time.perf_counter()
+    ends = began + joined_s + args.seconds
+
+    async def work(client: Client, due: float) -> None:
+        while due < ends:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            await (client.look() if args.tiles else client.answer())
+            await (client.look() if args.tiles else client.answer(joining=due < began + joined_s))
             due = due + pause_s if pause_s else time.perf_counter()
 
-    pause_s = args.clients / args.rate if args.rate else 0.0
-    await asyncio.gather(*(work(c, pause_s, pause_s * i / args.clients) for i, c in enumerate(clients)))
-    return time.perf_counter() - began
+    await asyncio.gather(*(work(c, began + rng.uniform(0, joined_s or pause_s)) for c in clients))
+    return time.perf_counter() - began - joined_s
 
 
 async def _null(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -134,6 +149,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--tiles", action="store_true", help="fetch tiles instead of answering")
     parser.add_argument("--items", type=int, default=1000, help="how many items there are")
+    parser.add_argument("--session", type=int, help="whose cards; the newest session's without it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--null", action="store_true")
     args = parser.parse_args()

@@ -47,7 +47,7 @@ class _Loaded:
 
 def main(folder: str) -> int:
     """Take images in, then embed pictures until standard input closes. Returns the exit code."""
-    begin(niceness=10)
+    begin(niceness=10, idle=True)
     ws = Workspace.open(Path(folder))
     ws.relax()
     stop = threading.Event()

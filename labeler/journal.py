@@ -1,5 +1,6 @@
 """Cards and answers (SQL): who holds what, what was said, and where that leaves a session."""
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Sequence
@@ -13,30 +14,24 @@ from numpy.typing import NDArray
 from active.arrays import Ids
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
 from labeler.errors import Conflict
+from labeler.line import (
+    ANSWERED,
+    DEALABLE,
+    HELD,
+    HELD_ITEMS,
+    OTHERS,
+    WAITING,
+    Args,
+    Line,
+    Row,
+    pause_began,
+    paused,
+)
 from labeler.schema import read_time, timestamp, transaction
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing
 from labeler.store import label_numbers
 
 MOST_RECENT = 2000  # events looked at for the pace
-SKIP_PAUSE = 50  # cards answered before a skipped one may come back
-
-# An item is answered when somebody's current answer to it is a label or "unsure".
-ANSWERED = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
-  AND e.kind IN ('label', 'unsure'))"""
-# A card given "later" than now was given before the clock was set back, and would be held for days.
-HELD = "({c}.lease_until > :now AND {c}.leased_at < :now + 60)"
-LEASED = f"""EXISTS (SELECT 1 FROM cards c WHERE c.session = :session AND c.item = {{item}}
-  AND {HELD.format(c="c")} AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
-    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)))"""
-SKIPPED = """EXISTS (SELECT 1 FROM answers s
-  WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip'
-  AND (SELECT count(*) FROM (SELECT 1 FROM events o WHERE o.session = :session AND o.seq > s.seq
-       AND o.kind <> 'undo' LIMIT :pause)) < :pause)"""
-
-
-# What may be dealt now: not answered, held by nobody, not put off a moment ago, and still there.
-DEALABLE = f"""NOT {ANSWERED} AND NOT {LEASED} AND NOT {SKIPPED}
-  AND EXISTS (SELECT 1 FROM items i WHERE i.id = {{item}} AND i.present = 1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ class Journal:
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
         self._standing: dict[int, Standing] = {}
+        self._lines: dict[int, Line] = {}
 
     # cards ---------------------------------------------------------------------------------
 
@@ -95,33 +91,35 @@ class Journal:
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
         """
-        args: dict[str, object] = {
-            "session": session, "person": person, "now": now, "until": now + lease_s, "pause": SKIP_PAUSE,
+        args: Args = {
+            "session": session, "person": person, "now": now, "until": now + lease_s,
+            "since": pause_began(self.conn, session),
         }  # fmt: skip
         with transaction(self.conn) as conn:
             ids: list[int] = []
             if have is None:
                 ids += self._own(conn, args, n)
-            for card in have or ():
+            if have:
                 conn.execute(
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
-                       WHERE id = :card AND session = :session AND person = :person AND NOT EXISTS
-                         (SELECT 1 FROM cards o WHERE o.session = :session AND o.item = cards.item
-                            AND o.person <> :person AND {HELD.format(c="o")})""",
-                    args | {"card": card},
+                       WHERE id IN (SELECT value FROM json_each(:have)) AND session = :session
+                         AND person = :person
+                         AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
+                    args | {"have": json.dumps(list(have))},
                 )
             if ids:
                 marks = ",".join("?" * len(ids))
                 until = (now, args["until"], *ids)
                 conn.execute(f"UPDATE cards SET leased_at = ?, lease_until = ? WHERE id IN ({marks})", until)
-            for item, number, reason, p, score in self._next_items(conn, args, n - len(ids)):
-                cursor = conn.execute(
+            if rows := self._next_items(conn, args, n - len(ids)):
+                conn.executemany(
                     """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
                                           leased_at, lease_until)
                        VALUES (?,?,?,?,?,?,?,?,?)""",
-                    (session, item, number, reason, p, score, person, now, now + lease_s),
+                    [(session, *row, person, now, now + lease_s) for row in rows],
                 )
-                ids.append(int(cursor.lastrowid or 0))
+                last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
+                ids += range(last - len(rows) + 1, last + 1)
             return self._cards(conn, ids)
 
     def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
@@ -134,14 +132,13 @@ class Journal:
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
                   OR {ANSWERED.format(item="c.item")}
-                  OR EXISTS (SELECT 1 FROM cards o WHERE o.session = :session AND o.item = c.item
-                       AND o.person <> :person AND {HELD.format(c="o")}))
+                  OR {OTHERS.format(session=":session", item="c.item")})
                 ORDER BY c.id""",
             {"session": session, "person": person, "now": now},
         )
         return [i for (i,) in rows]
 
-    def _own(self, conn: sqlite3.Connection, args: dict[str, object], n: int) -> list[int]:
+    def _own(self, conn: sqlite3.Connection, args: Args, n: int) -> list[int]:
         """Return the person's unanswered cards that nobody else holds, oldest first.
 
         A card of an older round whose lease ran out is not one: its item goes back to the pool.
@@ -157,41 +154,31 @@ class Journal:
         )
         return [i for (i,) in rows]
 
-    def _next_items(
-        self, conn: sqlite3.Connection, args: dict[str, object], n: int
-    ) -> list[tuple[int, int, str, float | None, float | None]]:
-        """Return (item, round, reason, p_chosen, score) of what to ask next."""
+    def _next_items(self, conn: sqlite3.Connection, args: Args, n: int) -> list[Row]:
+        """Return what to ask next."""
         if n <= 0:
             return []
-        free = DEALABLE.format(item="x.item")
         newest = conn.execute(
             "SELECT coalesce(max(number), 0) FROM rounds WHERE session = :session", args
         ).fetchone()[0]
         args = args | {"round": newest, "n": n}
         asked = conn.execute(
             f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
-                WHERE x.session = :session AND {free} GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
+                WHERE x.session = :session AND {DEALABLE.format(item="x.item")}
+                GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
             args,
         ).fetchall()
-        taken = {row[0] for row in asked}
-        ranked = conn.execute(
-            f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM picks x
-                WHERE x.session = :session AND x.round = :round AND {free}
-                ORDER BY x.place LIMIT :n + :taken""",
-            args | {"taken": len(taken)},
-        ).fetchall()
-        return (asked + [row for row in ranked if row[0] not in taken])[:n]
+        line = self._lines.setdefault(args["session"], Line())
+        return [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
 
     def _cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
-        out = []
-        for card in ids:
-            row = conn.execute(
-                """SELECT c.id, c.item, i.width, i.height, c.round, c.reason, c.p_chosen, c.score
-                   FROM cards c JOIN items i ON i.id = c.item WHERE c.id = ?""",
-                (card,),
-            ).fetchone()
-            out.append(Card(row[0], row[1], row[2], row[3], row[4], cast(Reason, row[5]), row[6], row[7]))
-        return out
+        rows = conn.execute(
+            """SELECT c.id, c.item, i.width, i.height, c.round, c.reason, c.p_chosen, c.score
+               FROM cards c JOIN items i ON i.id = c.item WHERE c.id IN (SELECT value FROM json_each(?))""",
+            (json.dumps(list(ids)),),
+        )
+        known = {row[0]: Card(*row) for row in rows}
+        return [known[card] for card in ids]
 
     def add_card(self, session: int, item: int, person: int, reason: Reason, now: float) -> int:
         """Store a card that is answered at once (an example in the pool) and return its id."""
@@ -213,20 +200,17 @@ class Journal:
     def held(self, session: int, now: float) -> list[int]:
         """Return the items that somebody holds now, unanswered, in order."""
         rows = self.conn.execute(
-            f"SELECT DISTINCT x.item FROM cards x WHERE x.session = :session AND {HELD.format(c='x')}"
-            f" AND {LEASED.format(item='x.item')} ORDER BY x.item",
-            {"session": session, "now": now},
+            f"SELECT DISTINCT item FROM ({HELD_ITEMS}) ORDER BY item", {"session": session, "now": now}
         )
         return [i for (i,) in rows]
 
-    def count_waiting(self, session: int, now: float) -> int:
-        """Return how many cards of the newest round could be dealt now."""
-        args = {"session": session, "now": now, "pause": SKIP_PAUSE}
+    def count_waiting(self, session: int, now: float, most: int) -> int:
+        """Return how many cards of the newest round could be dealt now; `most` stands for more."""
+        args = {"session": session, "now": now, "since": pause_began(self.conn, session), "most": most}
+        newest = "SELECT max(number) AS round FROM rounds WHERE session = :session"
+        number = self.conn.execute(newest, args).fetchone()[0]
         row = self.conn.execute(
-            f"""SELECT count(*) FROM picks x WHERE x.session = :session
-                  AND x.round = (SELECT max(number) FROM rounds WHERE session = :session)
-                  AND {DEALABLE.format(item="x.item")}""",
-            args,
+            f"SELECT count(*) FROM (SELECT 1 FROM {WAITING} LIMIT :most)", args | {"round": number}
         ).fetchone()
         return int(row[0])
 
@@ -243,9 +227,7 @@ class Journal:
         """Give a card that is shown again to this person, unless somebody else holds its item."""
         self.conn.execute(
             f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person
-                WHERE id = :card AND NOT EXISTS
-                 (SELECT 1 FROM cards o WHERE o.session = cards.session AND o.item = cards.item
-                    AND o.person <> :person AND {HELD.format(c="o")})""",
+                WHERE id = :card AND NOT {OTHERS.format(session="cards.session", item="cards.item")}""",
             {"until": now + lease_s, "person": person, "card": card, "now": now},
         )
 
@@ -303,6 +285,10 @@ class Journal:
                VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
             (e.id, session, e.item, kind, label, undoes, person, card, e.at.isoformat(), e.ms, timestamp()),
         )
+        if kind == "undo":
+            self._lines.pop(session, None)
+        elif card is not None:  # nobody holds it any more
+            conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
         return card
 
     def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
@@ -340,12 +326,14 @@ class Journal:
             _, item, kind, label, card = row
             card = card or self.add_card(session.id, item, person, "asked", now)
             self._hold_again(card, person, now, lease_s)
+            self._lines.pop(session.id, None)
             name = session.labels[label] if kind == "label" else kind
             return Undone(item, name, self._cards(conn, [card])[0])
 
     def take_back(self, session: int, person: int, items: Sequence[int]) -> None:
         """Take back every standing answer to these items, whoever gave it, in the name of `person`."""
         at = timestamp()
+        self._lines.pop(session, None)
         with transaction(self.conn) as conn:
             for item in items:
                 rows = conn.execute(
@@ -401,19 +389,7 @@ class Journal:
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
-        until = self.last_event(session) if until is None else until
-        args = {"session": session, "until": until, "pause": SKIP_PAUSE}
-        rows = self.conn.execute(
-            """SELECT DISTINCT s.item FROM events s
-               WHERE s.session = :session AND s.kind = 'skip' AND s.seq <= :until
-                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = s.seq AND u.seq <= :until)
-                 AND (SELECT count(*) FROM (SELECT 1 FROM events o
-                      WHERE o.session = :session AND o.seq > s.seq AND o.seq <= :until
-                        AND o.kind <> 'undo' LIMIT :pause)) < :pause
-               ORDER BY s.item""",
-            args,
-        )
-        return [i for (i,) in rows]
+        return paused(self.conn, session, until)
 
     def counts(self, session: Session) -> dict[str, int]:
         """Return how many items now stand at each label, at unsure and at skip."""
@@ -450,6 +426,15 @@ class Journal:
                  (SELECT kind, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
                WHERE kind <> 'undo' AND received_at BETWEEN ? AND ?""",
             (session, MOST_RECENT, since, now),
+        ).fetchone()
+        return int(row[0])
+
+    def count_people(self, session: int) -> int:
+        """Return how many people gave the last 2,000 answers."""
+        row = self.conn.execute(
+            """SELECT count(DISTINCT person) FROM
+                 (SELECT person FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)""",
+            (session, MOST_RECENT),
         ).fetchone()
         return int(row[0])
 

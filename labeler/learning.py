@@ -209,7 +209,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
         examples=_count_examples(ws, session, sp.key if sp else ""),
     )  # fmt: skip
     material = _Material(
-        left_out, examples, 3 * session.batch_size + 2 * len(held), session.goal, session.batch_size,
+        left_out, examples, _how_many(ws, session, len(held)), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
@@ -218,6 +218,15 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
     store.add_round(made, picks)
     return made
+
+
+def _how_many(ws: Workspace, session: Session, held: int) -> int:
+    """Return how many cards a round is made for: a batch for everybody who answers, and as many to spare.
+
+    What people hold is no measure of what they need: a crowd that waits holds nothing.
+    """
+    people = max(1, ws.journal.count_people(session.id))
+    return session.batch_size * (2 + people) + 2 * held
 
 
 def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
@@ -363,7 +372,7 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     fresh = journal.count_after(session.id, last.last_event)
     if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
-    waiting = journal.count_waiting(session.id, now)
+    waiting = journal.count_waiting(session.id, now, session.batch_size)
     return waiting < session.batch_size and _count_candidates(ws, session, pool, now) > waiting
 
 

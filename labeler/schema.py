@@ -204,8 +204,13 @@ def v1(db: "sqlite_utils.Database") -> None:
         db.conn.execute(statement)
 
 
+def v2(db: "sqlite_utils.Database") -> None:
+    """Find the cards that somebody holds without reading all that were ever dealt."""
+    db.conn.execute("CREATE INDEX cards_held ON cards(session, lease_until)")
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1,)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2)
 
 
 def migrations() -> "Migrations":

@@ -13,7 +13,7 @@ from labeler.schema import empty_log, transaction
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
-MOST = 64  # jobs that share a commit at most, so that the first need not wait long
+MOST = 16  # jobs that share a commit at most, so that the first need not wait long
 
 
 class Writer:

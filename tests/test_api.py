@@ -182,7 +182,7 @@ def test_a_late_answer_and_one_to_somebody_elses_card_are_stored(ws, session, se
     app, _ = server
     late, other = visit(app), visit(app)
     card = cards_of(late, n=1)[0]
-    ws.store.conn.execute("UPDATE cards SET lease_until = 0")
+    ws.store.conn.execute("UPDATE cards SET lease_until = ?", (time.time(),))
     mine = cards_of(other, n=1)[0]
     assert mine["item"] == card["item"]
     assert send(late, answer(card["item"], "yes", card["card"]))["accepted"] == 1

@@ -138,6 +138,43 @@ def test_skip_comes_back_after_fifty_other_cards(ws, session, people):
     assert lease(ws, session, people[0], 1)[0].item == first.item
 
 
+def test_what_comes_back_is_dealt_at_once(tmp_path):
+    """Dealing remembers what is left of a round; a lease that ran out and an undo put something back."""
+    ws = make_pool(tmp_path, 250)
+    session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
+    ann, bob = (ws.store.add_person(name, "own", name).id for name in ("ann", "bob"))
+    make_round(ws.store, session.id, 1, list(range(250)))  # read in several parts
+    held = lease(ws, session, ann, 5)
+    lease(ws, session, bob, 120)
+    assert [c.item for c in lease(ws, session, bob, 2, now=NOW + 300.5)] == [c.item for c in held[:2]]
+    ws.journal.add_events(session, ann, [event(held[4].item, "yes", held[4].id)])
+    undo = str(uuid.uuid4())
+    ws.journal.undo(session, ann, undo, NOW + 301, 1)
+    again = lease(ws, session, bob, 3, now=NOW + 302.5)
+    assert [c.item for c in again] == [c.item for c in held[2:]]
+    rest = lease(ws, session, bob, 250, now=NOW + 303)
+    assert len({c.item for c in rest}) == len(rest) == 250 - 5
+    assert lease(ws, session, ann, 1, now=NOW + 303) == []
+    ws.close()
+
+
+def test_an_answered_card_is_held_by_nobody(ws, session, people):
+    make_round(ws.store, session.id, 1, list(range(10)))
+    cards = lease(ws, session, people[0], 3)
+    assert ws.journal.held(session.id, NOW) == sorted(c.item for c in cards)
+    ws.journal.add_events(session, people[0], [event(cards[0].item, "no", cards[0].id)])
+    assert ws.journal.held(session.id, NOW) == sorted(c.item for c in cards[1:])
+    held = "SELECT count(*) FROM cards WHERE lease_until > 0"
+    assert ws.store.conn.execute(held).fetchone() == (2,)
+
+
+def test_a_round_has_a_batch_for_everybody_who_answers(ws, session, people):
+    assert ws.journal.count_people(session.id) == 0
+    for person in [*people, people[0]]:
+        ws.journal.add_events(session, person, [event(1, "yes")])
+    assert ws.journal.count_people(session.id) == 2
+
+
 def test_unsure_never_comes_back_by_itself(ws, session, people):
     make_round(ws.store, session.id, 1, [1, 2])
     (card,) = lease(ws, session, people[0], 1)

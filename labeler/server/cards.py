@@ -18,6 +18,7 @@ from labeler.server.wire import Events, Undo, card_json, event_id, read_event
 from labeler.workspace import Workspace
 
 ROUND_WAIT_S = 0.25  # how long a request for cards waits for a round that is being learned
+MOST_WAIT = 4  # requests that wait at once: more would all come back in the same moment
 POLL_S = 0.01
 MOST_HAVE = 1000
 
@@ -104,12 +105,21 @@ async def _number(desk: Desk, session: int | None) -> int:
 
 
 async def _round(desk: Desk, session: int | None) -> None:
-    """Wait a moment for a round that is being learned: its cards are better than those left over."""
+    """Wait a moment for a round that is being learned: its cards are better than those left over.
+
+    Of many people who answer at once only a few wait: another round is never far for them.
+    """
     number = await _number(desk, session)
-    for _ in range(round(ROUND_WAIT_S / POLL_S)):
-        if not desk.worker.is_busy(number):
-            return
-        await asyncio.sleep(POLL_S)
+    if desk.waiting >= MOST_WAIT:
+        return
+    desk.waiting += 1
+    try:
+        for _ in range(round(ROUND_WAIT_S / POLL_S)):
+            if not desk.worker.is_busy(number):
+                return
+            await asyncio.sleep(POLL_S)
+    finally:
+        desk.waiting -= 1
 
 
 @router.post("/labels", responses=gives(RECORDED))

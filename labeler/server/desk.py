@@ -26,6 +26,7 @@ class Desk:
     door: Door
     writer: Writer
     worker: Worker
+    waiting: int
     stamp: str
     """Short random word of this workspace, in tile addresses: a browser keeps tiles for good, and the
     next workspace on the same port has other ones."""
@@ -39,6 +40,7 @@ class Desk:
         self.ws = ws
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
+        self.waiting = 0  # requests that wait for a round
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self.writer = Writer(ws)
         self.writer.start()

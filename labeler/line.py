@@ -1,0 +1,128 @@
+"""Who holds which card, and what of the newest round is still to be dealt (SQL)."""
+
+import json
+import sqlite3
+from collections import deque
+from typing import Any
+
+SKIP_PAUSE = 50  # cards answered before a skipped one may come back
+READ = 100  # picks read at a time
+STALE_S = 5.0  # how late a card may be whose answer was taken back by another process
+
+# An item is answered when somebody's current answer to it is a label or "unsure".
+ANSWERED = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
+  AND e.kind IN ('label', 'unsure'))"""
+# A card given "later" than now was given before the clock was set back, and would be held for days.
+HELD = "({c}.lease_until > :now AND {c}.leased_at < :now + 60)"
+_WAITED_FOR = """NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
+    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))"""
+# Without INDEXED BY, SQLite may read all held cards to find those of one item.
+_LEASED = f"""EXISTS (SELECT 1 FROM cards c INDEXED BY cards_item
+  WHERE c.session = :session AND c.item = {{item}}
+  AND {HELD.format(c="c")} AND {_WAITED_FOR})"""
+_SKIPPED = """EXISTS (SELECT 1 FROM answers s
+  WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip' AND s.seq >= :since)"""
+_REST = f"""NOT {ANSWERED} AND NOT {_SKIPPED}
+  AND EXISTS (SELECT 1 FROM items i WHERE i.id = {{item}} AND i.present = 1)"""
+
+# What may be dealt now: not answered, held by nobody, not put off a moment ago, and still there.
+DEALABLE = f"NOT {_LEASED} AND {_REST}"
+
+# Whether somebody else than :person holds an item.
+OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
+  WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")})"""
+
+# All items that somebody holds, unanswered.
+HELD_ITEMS = f"""SELECT c.item FROM cards c INDEXED BY cards_held
+  WHERE c.session = :session AND {HELD.format(c="c")} AND {_WAITED_FOR}"""
+
+# What may be dealt now of a whole round: who holds what is read once, not for every pick.
+WAITING = f"""picks x WHERE x.session = :session AND x.round = :round
+  AND x.item NOT IN ({HELD_ITEMS}) AND {_REST.format(item="x.item")}"""
+
+Row = tuple[int, int, str, float | None, float | None]  # item, round, reason, p_chosen, score
+# Of the statements: session, now, round, and `since` as pause_began says. Any: numbers of either kind.
+Args = dict[str, Any]
+
+
+def pause_began(conn: sqlite3.Connection, session: int, until: int | None = None) -> int:
+    """Return the place in the log from which on skipped items are not asked again, as of event `until`.
+
+    The 50th newest event, undos left out: an older skip has fifty others after it.
+    """
+    row = conn.execute(
+        """SELECT seq FROM events WHERE session = ? AND kind <> 'undo' AND seq <= coalesce(?, seq)
+           ORDER BY seq DESC LIMIT 1 OFFSET ?""",
+        (session, until, SKIP_PAUSE - 1),
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def paused(conn: sqlite3.Connection, session: int, until: int | None = None) -> list[int]:
+    """Return the items skipped within the last 50 cards as of event `until` (None: now), in order."""
+    rows = conn.execute(
+        """SELECT DISTINCT s.item FROM events s
+           WHERE s.session = :session AND s.seq >= :since AND s.seq <= coalesce(:until, s.seq)
+             AND s.kind = 'skip' AND NOT EXISTS
+               (SELECT 1 FROM events u WHERE u.undoes = s.seq AND u.seq <= coalesce(:until, u.seq))
+           ORDER BY s.item""",
+        {"session": session, "since": pause_began(conn, session, until), "until": until},
+    )
+    return [item for (item,) in rows]
+
+
+class Line:
+    """The picks of one session's newest round that are still to be dealt, in order.
+
+    Kept in memory, so that a card costs one look at its own item; a round for a hundred people has
+    thousands of picks, most of them in somebody's hands. Read anew when it is another round, when a
+    lease ran out or a pause ended, and every few seconds for what else may come back.
+    """
+
+    def __init__(self) -> None:
+        self._round = -1
+        self._read_at = 0.0
+        self._paused: set[int] = set()
+        self._place = -1  # of the last pick that was read
+        self._rows: deque[Row] = deque()
+
+    def take(self, conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
+        """Return up to n picks that may be dealt now, other items than `but`. args: `round` is the newest."""
+        if self._is_stale(conn, args):
+            self._round, self._read_at, self._place = args["round"], args["now"], -1
+            self._rows.clear()
+        taken: list[Row] = []
+        while len(taken) < n and (self._rows or self._read(conn, args)):
+            some = [self._rows.popleft() for _ in range(min(n - len(taken), len(self._rows)))]
+            free = self._free(conn, args, [row[0] for row in some]) - but
+            taken += [row for row in some if row[0] in free]
+        return taken
+
+    def _is_stale(self, conn: sqlite3.Connection, args: Args) -> bool:
+        now = args["now"]
+        before, self._paused = self._paused, set(paused(conn, args["session"]))
+        if self._round != args["round"] or not self._read_at <= now < self._read_at + STALE_S:
+            return True
+        ran_out = "SELECT 1 FROM cards WHERE session = ? AND lease_until > ? AND lease_until <= ?"
+        back = conn.execute(ran_out, (args["session"], self._read_at, now)).fetchone()
+        return back is not None or not before <= self._paused
+
+    def _read(self, conn: sqlite3.Connection, args: Args) -> bool:
+        """Read some more; return whether there are any."""
+        rows = conn.execute(
+            f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score, x.place FROM {WAITING}
+                AND x.place > :place ORDER BY x.place LIMIT :some""",
+            args | {"place": self._place, "some": READ},
+        ).fetchall()
+        if rows:
+            self._place = rows[-1][-1]
+        self._rows.extend(row[:-1] for row in rows)
+        return bool(rows)
+
+    @staticmethod
+    def _free(conn: sqlite3.Connection, args: Args, items: list[int]) -> set[int]:
+        rows = conn.execute(
+            f"SELECT x.value FROM json_each(:items) x WHERE {DEALABLE.format(item='x.value')}",
+            args | {"items": json.dumps(items)},
+        )
+        return {item for (item,) in rows}
