@@ -7,6 +7,7 @@ one class, 20 answers a round.
 round_p50_ms_10k, round_p95_ms_10k    at 10,000 images: all rounds up to 600 answers
 round_p50_ms_100k, round_p95_ms_100k  at 100,000; the k-means sample is drawn once before (sample_s_…)
 round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
+and the same at 30k and 300k, for the plot of how it grows (--plot FILE.svg)
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from active.arrays import Rows
+from benchmarks.plot import log_plot
 from benchmarks.pool import Pool, arguments, open_pool, show
 from labeler import learning, loop
 from labeler.catalog import Decoded, SeenFile
@@ -30,7 +32,13 @@ from labeler.domain import LabelEvent
 from labeler.workspace import Workspace
 
 DIM, NOISE = 256, 0.02
-SIZES = {"10k": (10_000, 30), "100k": (100_000, 12), "1m": (1_000_000, 6)}  # images, rounds
+SIZES = {  # images, rounds
+    "10k": (10_000, 30),
+    "30k": (30_000, 20),
+    "100k": (100_000, 12),
+    "300k": (300_000, 8),
+    "1m": (1_000_000, 6),
+}
 CHUNK = 100_000
 
 
@@ -95,10 +103,10 @@ def say(ws: Workspace, person: int, item: int, *, label: str, card: int | None =
     loop.record(ws, loop.newest_session(ws), person, [event])
 
 
-def measure(pool: Pool, sizes: list[str]) -> dict[str, object]:
+def measure(pool: Pool, sizes: list[str]) -> dict[str, float]:
     """Return the object that --json prints."""
     rows, wanted = base_rows(pool)
-    out: dict[str, object] = {}
+    out: dict[str, float] = {}
     for name in sizes:
         n, times = SIZES[name]
         with tempfile.TemporaryDirectory() as folder:
@@ -111,6 +119,15 @@ def measure(pool: Pool, sizes: list[str]) -> dict[str, object]:
             f"sample_s_{name}": once_s,
         }
     return out
+
+
+def growth(found: dict[str, float], names: list[str]) -> str:
+    """Return the plot of a round's time against the number of images, as SVG."""
+    lines = {
+        word: [(SIZES[name][0], found[f"round_{word}_ms_{name}"]) for name in names]
+        for word in ("p95", "p50")
+    }
+    return log_plot("One round: retrain, rank, choose", "images", "ms", lines)
 
 
 def sizes(text: str) -> list[str]:
@@ -129,8 +146,12 @@ def main() -> None:
         )
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=sizes, default=list(SIZES), metavar="10k,100k,1m")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw how a round's time grows")
     args = parser.parse_args()
-    show(measure(open_pool(args), args.sizes), as_json=args.json)
+    found = measure(open_pool(args), args.sizes)
+    if args.plot:
+        args.plot.write_text(growth(found, args.sizes), encoding="utf-8")
+    show(found, as_json=args.json)
 
 
 if __name__ == "__main__":

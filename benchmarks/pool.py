@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def growing(pool: Pool, share: float = 0.7) -> Pool:
     return grown
 
 
-def show(result: dict[str, object], *, as_json: bool) -> None:
+def show(result: Mapping[str, object], *, as_json: bool) -> None:
     """Print what was measured, as one JSON object or a line per figure."""
     if as_json:
         print(json.dumps(result))

@@ -1281,7 +1281,7 @@ class Deck {
     const later = counts.skip ?? 0;
     if (answered >= items) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
     if (later && answered + later >= items) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
-    return { icon: "done", title: "Nothing to ask right now", text: "Somebody else may hold the last images. More come by themselves." };
+    return { icon: "done", title: "Nothing to ask right now", text: "Other people or tabs hold the last images. Unanswered, they come back within five minutes." };
   }
 
   // the page around
