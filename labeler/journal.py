@@ -429,12 +429,15 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
-    def count_people(self, session: int) -> int:
-        """Return how many people gave the last 2,000 answers."""
+    def count_people(self, session: int, seconds: float) -> int:
+        """Return how many people gave those of the last 2,000 answers that came within the last `seconds`."""
+        now = timestamp()
+        since = (read_time(now) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
         row = self.conn.execute(
             """SELECT count(DISTINCT person) FROM
-                 (SELECT person FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)""",
-            (session, MOST_RECENT),
+                 (SELECT person, received_at FROM events WHERE session = ? ORDER BY seq DESC LIMIT ?)
+               WHERE received_at BETWEEN ? AND ?""",
+            (session, MOST_RECENT, since, now),
         ).fetchone()
         return int(row[0])
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LEARN_DIM = 256  # the head sees at most this many numbers per image
 BLOCK = 256  # rows that are turned at a time
+PRESENT_S = 600.0  # who answered within this time is taken to go on
 FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
 
 
@@ -225,7 +226,7 @@ def _how_many(ws: Workspace, session: Session, held: int) -> int:
 
     What people hold is no measure of what they need: a crowd that waits holds nothing.
     """
-    people = max(1, ws.journal.count_people(session.id))
+    people = max(1, ws.journal.count_people(session.id, PRESENT_S))
     return session.batch_size * (2 + people) + 2 * held
 
 

@@ -169,10 +169,12 @@ def test_an_answered_card_is_held_by_nobody(ws, session, people):
 
 
 def test_a_round_has_a_batch_for_everybody_who_answers(ws, session, people):
-    assert ws.journal.count_people(session.id) == 0
+    assert ws.journal.count_people(session.id, 600) == 0
     for person in [*people, people[0]]:
         ws.journal.add_events(session, person, [event(1, "yes")])
-    assert ws.journal.count_people(session.id) == 2
+    assert ws.journal.count_people(session.id, 600) == 2
+    time.sleep(0.02)
+    assert ws.journal.count_people(session.id, 0.005) == 0
 
 
 def test_unsure_never_comes_back_by_itself(ws, session, people):
