@@ -342,17 +342,17 @@ def test_the_grid_is_worked_by_keys_alone(open_page, site):
     page = open_page("review")
     page.locator(".pic").first.focus()
     page.keyboard.press("ArrowRight")
-    focus = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.activeElement"
+    focus = "document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.activeElement"
     item = int(page.evaluate(f"{focus}.closest('.tile').dataset.item"))
     old = label_of(ws, item)
     new = "no" if old == "yes" else "yes"
     page.keyboard.press("Tab")
-    assert page.evaluate(f"{focus}.classList.contains('quick')")
+    page.wait_for_function(f"{focus}?.classList.contains('quick')")
     page.keyboard.press("Enter")
     expect(page.locator(f".tile[data-item='{item}'] .chip .word")).to_have_text(new)
     name = loop.get_item(ws, item).path
     assert page.locator("[role=status].sr").first.inner_text() == f"{new}: {name}"
-    assert page.evaluate(f"{focus}.closest('.tile') !== null")
+    page.wait_for_function(f"{focus}?.closest('.tile')")
     page.locator(f".tile[data-item='{item}'] .pic").focus()
     page.keyboard.press("Enter")
     large = page.get_by_role("dialog")
@@ -360,7 +360,7 @@ def test_the_grid_is_worked_by_keys_alone(open_page, site):
     page.keyboard.press(str(["yes", "no"].index(old) + 1))
     until(lambda: label_of(ws, item) == old or page.wait_for_timeout(50))
     page.keyboard.press("Escape")
-    assert page.evaluate(f"{focus}.className") == "pic"
+    page.wait_for_function(f"{focus}?.className === 'pic'")
 
 
 def test_tiles_are_chosen_by_keys_and_the_focus_stays_in_the_grid(open_page):
@@ -373,8 +373,8 @@ def test_tiles_are_chosen_by_keys_and_the_focus_stays_in_the_grid(open_page):
     assert page.locator("[role=status].sr").first.inner_text() == "2 chosen"
     page.get_by_role("button", name="Clear").focus()
     page.keyboard.press("Enter")
-    focus = "document.querySelector('[data-testid=stBidiComponentIsolated]').shadowRoot.activeElement"
-    assert page.evaluate(f"{focus}.className") == "pick"
+    focus = "document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.activeElement"
+    page.wait_for_function(f"{focus}?.className === 'pick'")
 
 
 # what is heard ---------------------------------------------------------------------------------------
@@ -399,7 +399,9 @@ def test_what_a_screen_reader_hears_of_the_deck(open_page):
     expect(live).to_have_text("No connection. Answers are kept.")
     page.context.set_offline(False)
     expect(live).to_have_text("Connected.")
-    assert len(page.evaluate("heard")) == 3  # the answer, the loss, the return: no more
+    heard = page.evaluate("heard")  # the answer, the loss, the return: no more; the first two may come at once
+    assert heard[-2:] == ["No connection. Answers are kept.", "Connected."]
+    assert len(heard) <= 3, heard
     assert page.locator(".waiting[role], .waiting [role]").count() == 0
 
 

@@ -56,7 +56,8 @@ class House:
             conn.close()
 
     def let_leases_end(self, session):
-        self.sql("UPDATE cards SET lease_until = 1 WHERE session = ?", session)
+        now = time.time()
+        self.sql("UPDATE cards SET lease_until = ? WHERE session = ? AND lease_until > ?", now, session, now)
 
     def answers(self, session):
         """Return {event id: (item, kind)} of what is stored."""

@@ -262,8 +262,7 @@ def count_events(ws: Workspace) -> int:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize(("phone", "dark"), [(False, True), (True, False)])
 def test_every_page_fits_its_window(
     browser: Browser, site: tuple[str, Workspace], tmp_path: Path, phone: bool, dark: bool
 ) -> None:
