@@ -399,7 +399,7 @@ def test_what_a_screen_reader_hears_of_the_deck(open_page):
     expect(live).to_have_text("No connection. Answers are kept.")
     page.context.set_offline(False)
     expect(live).to_have_text("Connected.")
-    heard = page.evaluate("heard")  # the answer, the loss, the return: no more; the first two may come at once
+    heard = page.evaluate("heard")  # the answer, the loss, the return; the first two may come at once
     assert heard[-2:] == ["No connection. Answers are kept.", "Connected."]
     assert len(heard) <= 3, heard
     assert page.locator(".waiting[role], .waiting [role]").count() == 0
