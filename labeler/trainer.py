@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeler import learning, loop
+from labeler import heap, learning, loop
 from labeler.child import begin, orders, say
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -29,6 +29,7 @@ def main(folder: str) -> None:
     warm = False
     for line in coming:
         say({"learned": int(line)} | learn(ws, int(line)))
+        heap.give_back()  # a round's arrays grow with the answers
         if not warm:
             warm = _warm_up()
 

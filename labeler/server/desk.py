@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from labeler import heap
 from labeler.domain import Person
 from labeler.people import Door, Visitor
 from labeler.worker import Worker
@@ -49,9 +50,11 @@ class Desk:
             self.stamp = await self.writer.run(_stamp)
             self.worker = Worker(ws)
             self.worker.start()
+            tidying = asyncio.create_task(heap.keep_small())
             try:
                 yield
             finally:
+                tidying.cancel()
                 await asyncio.to_thread(self.worker.stop)
         finally:
             await asyncio.to_thread(self.writer.stop)
