@@ -55,15 +55,12 @@ def stages(files: list[Path], encoder_name: str) -> dict[str, object]:
     decoded = in_threads(decode, files)
     encoder.encode(decoded[:BATCH])  # the first batch also loads and compares
 
-    def forward() -> None:
-        for start in range(0, len(decoded), BATCH):
-            encoder.encode(decoded[start : start + BATCH])
-
+    batches = [decoded[start : start + BATCH] for start in range(0, len(decoded), BATCH)]
     found: dict[str, object] = {}
     for name, work in (
         ("decode", lambda: in_threads(decode, files)),
         ("thumbnail", lambda: in_threads(images.thumbnail, decoded)),
-        ("forward", forward),
+        ("forward", lambda: in_threads(encoder.encode, batches)),
     ):
         found[f"{name}_ms"], found[f"{name}_cpu_ms"] = timed(work, len(files))
     return found
