@@ -191,9 +191,12 @@ class _Intake:
         for seen in walk(self._root, skip=[self._ws.folder], is_over=self._is_over):
             batch.append(seen)
             n += 1
-            if len(batch) >= (2000 if n > 2000 else 200):
+            if len(batch) >= (1000 if n > 1000 else 200):
+                began = time.monotonic()
                 catalog.note_files(scan, batch)
                 batch.clear()
+                # Others write too: who waits for SQLite's lock looks now and then, and must find it free.
+                self._stop.wait(time.monotonic() - began)
                 if self._is_over():
                     return
         if self._is_over():

@@ -30,8 +30,8 @@ def main(folder: str) -> None:
     for line in coming:
         say({"learned": int(line)} | learn(ws, int(line)))
         heap.give_back()  # a round's arrays grow with the answers
-        if not warm:
-            warm = _warm_up()
+        if not warm and has_round(ws, int(line)):
+            warm = _warm_up()  # three seconds, in which the first round could not be made
 
 
 def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
@@ -50,6 +50,14 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
         log.exception("learning failed for session %s", number)
         problem = f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
     return {"problem": problem, "waits": waits}
+
+
+def has_round(ws: Workspace, number: int) -> bool:
+    """Return whether a session has cards already; False too while the database can't be read."""
+    try:
+        return bool(ws.store.rounds(number, last=1))
+    except LabelerError:
+        return False
 
 
 def _warm_up() -> bool:
