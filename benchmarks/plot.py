@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 40, 40, 48
 COLOURS = ("#0b6bcb", "#c2410c", "#15803d", "#7c3aed")
 
 Points = Sequence[tuple[float, float]]
@@ -28,7 +28,7 @@ def log_plot(title: str, x_name: str, y_name: str, lines: Mapping[str, Points]) 
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         _text(LEFT, 24, title, "start", 'font-weight="600"'),
         _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x_name, "middle"),
-        _text(LEFT, TOP - 3, y_name, "end"),
+        _text(LEFT - 8, HEIGHT - 10, y_name, "end"),
     ]
     for power in range(x0, x1 + 1):
         x, low = at(10**power, 10**y0)
@@ -36,13 +36,12 @@ def log_plot(title: str, x_name: str, y_name: str, lines: Mapping[str, Points]) 
     for power in range(y0, y1 + 1):
         left, y = at(10**x0, 10**power)
         parts += [_rule(left, y, at(10**x1, 10**power)[0], y), _text(left - 8, y + 4, _number(power), "end")]
-    for (name, points), colour in zip(lines.items(), COLOURS, strict=False):
+    for i, ((name, points), colour) in enumerate(zip(lines.items(), COLOURS, strict=False)):
         places = [at(x, y) for x, y in points]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places]
-        last = places[-1]
-        parts.append(_text(last[0] - 8, last[1] - 8, name, "end", f'fill="{colour}"'))
+        parts.append(_text(LEFT + 12, TOP + 20 + 18 * i, name, "start", f'fill="{colour}"'))
     return "\n".join([*parts, "</svg>", ""])
 
 
