@@ -594,12 +594,16 @@ def test_an_answer_whose_receipt_was_lost_counts_once(decks):
 
     def lose(route):
         sent.append(route.request.post_data_json["events"])
+        if len(sent) > 2:
+            route.continue_()
+            return
         route.fetch()
         route.abort()
 
-    with broken(deck.page, "**/api/labels*", lose):
-        deck.key("ArrowRight")
-        until(lambda: len(sent) >= 2 or deck.page.wait_for_timeout(50))
+    # Taking a handler away while it fetches would let its request go on: it stays.
+    deck.page.route("**/api/labels*", lose)
+    deck.key("ArrowRight")
+    until(lambda: len(sent) >= 2 or deck.page.wait_for_timeout(50))
     assert sent[0][0]["id"] == sent[1][0]["id"]
     assert UUID4.fullmatch(sent[0][0]["id"])
     until(lambda: deck.page.evaluate(LEFT) == 0)
