@@ -135,17 +135,23 @@ def _close(pipe: Any) -> None:  # Any: a text pipe, or None
 _mouth = threading.Lock()
 
 
-def begin(niceness: int, *, idle: bool = False) -> None:
-    """Leave Ctrl-C to the server, and the processor to whoever answers people.
-
-    idle  on Linux, work only while nothing else wants the core. A nice process keeps the core until its
-          time slice ends, 3 ms for each of the four threads and processes that an answer goes through.
-    """
+def begin(niceness: int = 0) -> None:
+    """Leave Ctrl-C to the server, and the processor, as far as `niceness` says, to whoever answers people."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(niceness)
-    if idle and sys.platform == "linux":
+
+
+def give_way() -> None:
+    """Let this thread, on Linux, work only while nothing else wants the core.
+
+    A nice process keeps the core until its time slice ends, 3 ms for each of the four threads and processes
+    that an answer goes through. For threads that only compute: one that held the database's lock and
+    got no core would keep everybody waiting.
+    """
+    if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a container may forbid it
+            os.setpriority(os.PRIO_PROCESS, 0, 10)
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

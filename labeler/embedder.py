@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labeler import loop
-from labeler.child import SAID, begin, orders, say
+from labeler.child import SAID, begin, give_way, orders, say
 from labeler.domain import Progress
 from labeler.errors import Blocked, Conflict, LabelerError
 from labeler.workspace import Workspace
@@ -47,7 +47,7 @@ class _Loaded:
 
 def main(folder: str) -> int:
     """Take images in, then embed pictures until standard input closes. Returns the exit code."""
-    begin(niceness=10, idle=True)
+    begin()
     ws = Workspace.open(Path(folder))
     ws.relax()
     stop = threading.Event()
@@ -76,16 +76,25 @@ def _take_in(ws: Workspace, loaded: _Loaded, stop: threading.Event) -> None:
     """Take in what is new, once no other process does: `labeler index`, or one whose server was killed."""
     while not stop.is_set():
         try:
-            loop.prepare(ws, report=lambda p: say({"progress": asdict(p)}), stop=stop, load=loaded.get)
+            loop.prepare(
+                ws,
+                report=lambda p: say({"progress": asdict(p)}),
+                stop=stop,
+                load=loaded.get,
+                give_way=give_way,
+            )
         except (Conflict, Blocked) as e:
             say({"problem": str(e)})
             stop.wait(AGAIN_S)
             continue
         if not stop.is_set():
             n = ws.catalog.count_present()
-            done = Progress("done", n, n, aside=ws.catalog.count_aside())
-            say({"progress": asdict(done)})
+            _say_progress(Progress("done", n, n, aside=ws.catalog.count_aside()))
         return
+
+
+def _say_progress(progress: Progress) -> None:
+    say({"progress": asdict(progress)})
 
 
 def _end(stop: threading.Event) -> None:

@@ -46,18 +46,26 @@ Held = Image | NDArray[Any]  # Any: whatever dtype the encoder prepares
 Report = Callable[[Progress], None]
 
 
-def run(ws: Workspace, *, load: "Callable[[], Encoder]", report: Report, stop: threading.Event) -> None:
+def run(
+    ws: Workspace,
+    *,
+    load: "Callable[[], Encoder]",
+    report: Report,
+    stop: threading.Event,
+    give_way: Callable[[], None] | None = None,
+) -> None:
     """Take in what is new, changed or gone in the folder of images, and embed what has no vector.
 
     load    returns the encoder; called once, in a thread of its own, after the first chunk.
     report  called from this thread a few times a second. While the encoder is not there yet, its
             `done` counts items, then vectors.
     stop    set it to end early, within the time that one batch takes. Nothing is lost.
+    give_way  called in each thread that only computes, once the first chunk is stored.
 
     Whatever goes wrong in a thread (LabelerError from `load`, Blocked by a full disk) is raised here,
     once all of them have ended.
     """
-    _Intake(ws, load=load, stop=stop).run(report)
+    _Intake(ws, load=load, stop=stop, give_way=give_way or (lambda: None)).run(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +121,16 @@ class _Pixels:
 
 
 class _Intake:
-    def __init__(self, ws: Workspace, *, load: "Callable[[], Encoder]", stop: threading.Event) -> None:
+    def __init__(
+        self,
+        ws: Workspace,
+        *,
+        load: "Callable[[], Encoder]",
+        stop: threading.Event,
+        give_way: Callable[[], None],
+    ) -> None:
         self._ws = ws
+        self._give_way = give_way
         self._root = ws.images
         self._load = load
         self._stop = stop
@@ -213,7 +229,11 @@ class _Intake:
     # decode --------------------------------------------------------------------------------
 
     def _decode(self) -> None:
+        gave_way = False
         while (row := self._files.get()) is not None:
+            if not gave_way and self._first.is_set():
+                self._give_way()
+                gave_way = True
             self._pixels.wait_for_room(self._is_over)
             if not self._is_over():
                 self._results.put(self._read(row))
@@ -322,7 +342,7 @@ class _Intake:
         self._embedded = done
         self._encoder = encoder
         out = _Out(done)
-        with ThreadPoolExecutor(self._cores, thread_name_prefix="forward") as pool:
+        with ThreadPoolExecutor(self._cores, "forward", self._give_way) as pool:
             running: deque[Future[tuple[Rows, list[int]]]] = deque()
             while not self._is_over():
                 while len(running) < 2 * self._cores and (n := self._ready(out.next, idle=not running)):

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -20,6 +21,8 @@ from labeler.line import (
     HELD,
     HELD_ITEMS,
     OTHERS,
+    STALE_S,
+    WAITED_FOR,
     WAITING,
     Args,
     Line,
@@ -28,7 +31,7 @@ from labeler.line import (
     paused,
 )
 from labeler.schema import read_time, timestamp, transaction
-from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing
+from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
 
 MOST_RECENT = 2000  # events looked at for the pace
@@ -56,12 +59,16 @@ class Answers:
 
 
 class Journal:
-    """Cards and answers of one workspace, over one connection of one thread."""
+    """Cards and answers of one workspace, over one connection of one thread.
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    standings  what all threads of the process know of where sessions stand.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, standings: Standings | None = None) -> None:
         self.conn = conn
-        self._standing: dict[int, Standing] = {}
+        self._standings = Standings() if standings is None else standings
         self._lines: dict[int, Line] = {}
+        self._asked: dict[int, tuple[int, float]] = {}  # of each session: place in `asked`, when it was read
 
     # cards ---------------------------------------------------------------------------------
 
@@ -85,8 +92,8 @@ class Journal:
     ) -> list[Card]:
         """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
 
-        have  the cards that the person's deck still holds: their lease is extended, also when it
-              ran out and nobody else has the item, and they are not sent again.
+        have  the cards that the person's deck still holds: the lease of those without an answer is
+              extended, also when it ran out and nobody else has the item; none is sent again.
               None: the deck is new (a reload), so the person's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
@@ -100,10 +107,12 @@ class Journal:
             if have is None:
                 ids += self._own(conn, args, n)
             if have:
+                # the plus signs keep SQLite from walking through all cards of the person
                 conn.execute(
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
-                       WHERE id IN (SELECT value FROM json_each(:have)) AND session = :session
-                         AND person = :person
+                       WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
+                         AND +person = :person AND {WAITED_FOR.format(c="cards")}
+                         AND NOT {ANSWERED.format(item="cards.item")}
                          AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
                 )
@@ -112,6 +121,13 @@ class Journal:
                 until = (now, args["until"], *ids)
                 conn.execute(f"UPDATE cards SET leased_at = ?, lease_until = ? WHERE id IN ({marks})", until)
             if rows := self._next_items(conn, args, n - len(ids)):
+                # of a clock that was put back there may be leases that begin again later
+                conn.execute(
+                    """UPDATE cards INDEXED BY cards_item SET lease_until = 0
+                       WHERE session = :session AND item IN (SELECT value FROM json_each(:items))
+                         AND lease_until > 0""",
+                    args | {"items": json.dumps([row[0] for row in rows])},
+                )
                 conn.executemany(
                     """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
                                           leased_at, lease_until)
@@ -164,12 +180,33 @@ class Journal:
         args = args | {"round": newest, "n": n}
         asked = conn.execute(
             f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
-                WHERE x.session = :session AND {DEALABLE.format(item="x.item")}
+                WHERE x.session = :session AND x.seq >= :first AND {DEALABLE.format(item="x.item")}
                 GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
-            args,
+            args | {"first": self._first_asked(conn, args)},
         ).fetchall()
         line = self._lines.setdefault(args["session"], Line())
         return [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+
+    def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
+        """Return the place in `asked` before which everything is answered, so that it is passed over once."""
+        session, now = args["session"], args["now"]
+        first, read_at = self._asked.get(session, (0, now))
+        if not read_at <= now < read_at + STALE_S:
+            first, read_at = 0, now  # another process may have taken an answer back
+        row = conn.execute(
+            f"""SELECT x.seq FROM asked x WHERE x.session = :session AND x.seq >= :first
+                AND NOT {ANSWERED.format(item="x.item")} ORDER BY x.seq LIMIT 1""",
+            args | {"first": first},
+        ).fetchone()
+        if row is None:
+            row = conn.execute("SELECT coalesce(max(seq), 0) + 1 FROM asked").fetchone()
+        self._asked[session] = (int(row[0]), read_at)
+        return int(row[0])
+
+    def forget(self) -> None:
+        """Forget what is kept in memory of cards to deal: an answer was taken back, or work rolled back."""
+        self._lines.clear()
+        self._asked.clear()
 
     def _cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
         rows = conn.execute(
@@ -286,7 +323,7 @@ class Journal:
             (e.id, session, e.item, kind, label, undoes, person, card, e.at.isoformat(), e.ms, timestamp()),
         )
         if kind == "undo":
-            self._lines.pop(session, None)
+            self.forget()
         elif card is not None:  # nobody holds it any more
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
         return card
@@ -300,7 +337,7 @@ class Journal:
         """
         with transaction(self.conn) as conn:
             row = conn.execute(
-                """SELECT e.seq, e.item, e.kind, e.label, e.card
+                """SELECT e.seq, e.item, e.kind, e.label, coalesce(e.card, u.card)
                    FROM events u JOIN events e ON e.seq = u.undoes
                    WHERE u.id = ? AND u.person = ? AND u.session = ?""",
                 (event_id, person, session.id),
@@ -317,23 +354,23 @@ class Journal:
                 ).fetchone()
                 if row is None:
                     raise Conflict("There is nothing to undo.", "Answer a card first.")
-                at = timestamp()
+                at, card = timestamp(), row[4] or self.add_card(session.id, row[1], person, "asked", now)
                 conn.execute(
                     """INSERT INTO events(id, session, item, kind, undoes, person, card, at, received_at)
                        VALUES (?,?,?,'undo',?,?,?,?,?)""",
-                    (event_id, session.id, row[1], row[0], person, row[4], at, at),
+                    (event_id, session.id, row[1], row[0], person, card, at, at),
                 )
+                row = (*row[:4], card)
             _, item, kind, label, card = row
-            card = card or self.add_card(session.id, item, person, "asked", now)
             self._hold_again(card, person, now, lease_s)
-            self._lines.pop(session.id, None)
+            self.forget()
             name = session.labels[label] if kind == "label" else kind
             return Undone(item, name, self._cards(conn, [card])[0])
 
     def take_back(self, session: int, person: int, items: Sequence[int]) -> None:
         """Take back every standing answer to these items, whoever gave it, in the name of `person`."""
         at = timestamp()
-        self._lines.pop(session, None)
+        self.forget()
         with transaction(self.conn) as conn:
             for item in items:
                 rows = conn.execute(
@@ -364,28 +401,38 @@ class Journal:
         return int(row[0])
 
     def standing(self, session: int, until: int | None = None) -> Standing:
-        """Return where a session stands, or stood after event `until`.
+        """Return where a session stands, or stood after event `until`, read anew: all its events."""
+        stands = Standing()
+        stands.feed(self._changes(session, 0, until))
+        return stands
 
-        What was read is kept, so that only new events are; inside a transaction, whose events
-        may yet be rolled back, and for an earlier moment, everything is read.
-        """
-        fresh = until is not None or self.conn.in_transaction
-        stands = Standing() if fresh else self._standing.setdefault(session, Standing())
+    def _changes(self, session: int, after: int, until: int | None) -> Iterator[Change]:
         rows = self.conn.execute(
             """SELECT seq, item, person, kind, label, undoes, card FROM events
                WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
-            {"after": stands.seq, "until": until, "session": session},
+            {"after": after, "until": until, "session": session},
         )
-        stands.feed(Change(*row) for row in rows)
-        return stands
+        return (Change(*row) for row in rows)
+
+    @contextmanager
+    def _standing_now(self, session: int) -> Iterator[Standing]:
+        """Yield where a session stands, for as long as the block runs; only new events are read.
+
+        Inside a transaction, whose events may yet be rolled back, everything is read.
+        """
+        if self.conn.in_transaction:
+            yield self.standing(session)
+            return
+        with self._standings.of(session) as stands:
+            stands.feed(self._changes(session, stands.seq, None))
+            yield stands
 
     def answers(self, session: int, until: int | None = None) -> Answers:
         """Return the labels as they stand now, or stood after event `until`; skips are left out."""
-        stands = self.standing(session, until)
-        given = sorted((item, number) for item, number in stands.now.items() if number != SKIP_NUMBER)
-        items = np.array([item for item, _ in given], np.int64)
-        labels = np.array([number for _, number in given], np.int64)
-        return Answers(items, labels, stands.seq if until is None else until)
+        if until is not None:
+            return _answers(self.standing(session, until), until)
+        with self._standing_now(session) as stands:
+            return _answers(stands, stands.seq)
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
@@ -393,20 +440,23 @@ class Journal:
 
     def counts(self, session: Session) -> dict[str, int]:
         """Return how many items now stand at each label, at unsure and at skip."""
-        tally = self.standing(session.id).tally
-        return {
-            **{name: tally[i] for i, name in enumerate(session.labels)},
-            UNSURE: tally[UNSURE_NUMBER],
-            SKIP: tally[SKIP_NUMBER],
-        }
+        with self._standing_now(session.id) as stands:
+            tally = stands.tally
+            return {
+                **{name: tally[i] for i, name in enumerate(session.labels)},
+                UNSURE: tally[UNSURE_NUMBER],
+                SKIP: tally[SKIP_NUMBER],
+            }
 
     def count_events(self, session: int) -> int:
         """Return how many events are stored, taken-back ones included."""
-        return self.standing(session).events
+        with self._standing_now(session) as stands:
+            return stands.events
 
     def count_shown(self, session: int) -> int:
         """Return how many cards people have seen: those that were ever answered, also with skip."""
-        return len(self.standing(session).shown)
+        with self._standing_now(session) as stands:
+            return len(stands.shown)
 
     def count_reason(self, session: int, reason: Reason) -> int:
         """Return how many cards of this reason stand answered with a label."""
@@ -500,3 +550,10 @@ class Journal:
             (UNSURE_NUMBER, session),
         )
         return {(item, number): (n, read_time(at)) for item, number, n, at, _ in rows}
+
+
+def _answers(stands: Standing, last_event: int) -> Answers:
+    given = sorted((item, number) for item, number in stands.now.items() if number != SKIP_NUMBER)
+    items = np.array([item for item, _ in given], np.int64)
+    labels = np.array([number for _, number in given], np.int64)
+    return Answers(items, labels, last_event)

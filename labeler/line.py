@@ -14,12 +14,13 @@ ANSWERED = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.i
   AND e.kind IN ('label', 'unsure'))"""
 # A card given "later" than now was given before the clock was set back, and would be held for days.
 HELD = "({c}.lease_until > :now AND {c}.leased_at < :now + 60)"
-_WAITED_FOR = """NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
+# A card without an answer that stands.
+WAITED_FOR = """NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id AND e.kind <> 'undo'
     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))"""
 # Without INDEXED BY, SQLite may read all held cards to find those of one item.
 _LEASED = f"""EXISTS (SELECT 1 FROM cards c INDEXED BY cards_item
   WHERE c.session = :session AND c.item = {{item}}
-  AND {HELD.format(c="c")} AND {_WAITED_FOR})"""
+  AND {HELD.format(c="c")} AND {WAITED_FOR.format(c="c")})"""
 _SKIPPED = """EXISTS (SELECT 1 FROM answers s
   WHERE s.session = :session AND s.item = {item} AND s.kind = 'skip' AND s.seq >= :since)"""
 _REST = f"""NOT {ANSWERED} AND NOT {_SKIPPED}
@@ -30,11 +31,12 @@ DEALABLE = f"NOT {_LEASED} AND {_REST}"
 
 # Whether somebody else than :person holds an item.
 OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
-  WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")})"""
+  WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")}
+  AND {WAITED_FOR.format(c="o")})"""
 
 # All items that somebody holds, unanswered.
 HELD_ITEMS = f"""SELECT c.item FROM cards c INDEXED BY cards_held
-  WHERE c.session = :session AND {HELD.format(c="c")} AND {_WAITED_FOR}"""
+  WHERE c.session = :session AND {HELD.format(c="c")} AND {WAITED_FOR.format(c="c")}"""
 
 # What may be dealt now of a whole round: who holds what is read once, not for every pick.
 WAITING = f"""picks x WHERE x.session = :session AND x.round = :round

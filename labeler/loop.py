@@ -253,10 +253,12 @@ def prepare(
     report: Callable[[Progress], None],
     stop: Event | None = None,
     load: "Callable[[], Encoder] | None" = None,
+    give_way: Callable[[], None] | None = None,
 ) -> None:
     """Take in what is new in the folder of images and embed it. Goes on where it was stopped.
 
     load  called at most once, in a thread of its own; None: `load_encoder`.
+    give_way  called in each thread that only computes, once there is something to show.
     """
     from labeler import ingest
 
@@ -265,10 +267,10 @@ def prepare(
     with ws.lock("index"), _drawing(ws, stop) as drawing:
         if drawing:
             early = _unfinished(report)
-            ingest.run(ws, load=encoder, report=early, stop=stop)
+            ingest.run(ws, load=encoder, report=early, stop=stop, give_way=give_way)
             drawing.result()
         if not stop.is_set():
-            ingest.run(ws, load=encoder, report=report, stop=stop)
+            ingest.run(ws, load=encoder, report=report, stop=stop, give_way=give_way)
 
 
 @contextlib.contextmanager

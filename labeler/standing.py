@@ -1,7 +1,9 @@
 """Where a session stands after its events, kept up to date event by event instead of read anew."""
 
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from labeler.domain import SKIP, UNSURE
@@ -63,3 +65,17 @@ class Standing:
         if last:
             self.now[item] = next((n for _, n in reversed(last) if n != SKIP_NUMBER), SKIP_NUMBER)
             self.tally[self.now[item]] += 1
+
+
+class Standings:
+    """Where each session stands, shared by the threads of a process: one at a time looks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[int, Standing] = {}
+
+    @contextmanager
+    def of(self, session: int) -> Iterator[Standing]:
+        """Yield where a session stands as of the last look, for as long as the block runs."""
+        with self._lock:
+            yield self._of.setdefault(session, Standing())

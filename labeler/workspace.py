@@ -14,6 +14,7 @@ from labeler.config import Config, dump_config, load_config
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
 from labeler.schema import check_copy, is_old, kept_copy, open_db, version
+from labeler.standing import Standings
 from labeler.store import Store
 from labeler.vectors import Vectors
 
@@ -32,6 +33,7 @@ class Workspace:
         self.config = config
         self.kept: Path | None = None
         self._local = threading.local()
+        self._standings = Standings()
 
     @classmethod
     def open(cls, folder: Path, config: Config | None = None) -> "Workspace":
@@ -97,7 +99,7 @@ class Workspace:
     def _open(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> None:
         conn = self._local.conn = open_db(self.folder / DATABASE, sync=sync)
         self._local.store = Store(conn)
-        self._local.journal = Journal(conn)
+        self._local.journal = Journal(conn, self._standings)
         self._local.catalog = Catalog(conn)
 
     @property

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from labeler.domain import Pick, Round
 from labeler.errors import Conflict
+from labeler.journal import Journal
 from labeler.store import Store
+from labeler.writer import Writer
 from tests.pools import event, make_pool
 
 NOW = 1_000_000.0
@@ -166,6 +168,92 @@ def test_an_answered_card_is_held_by_nobody(ws, session, people):
     assert ws.journal.held(session.id, NOW) == sorted(c.item for c in cards[1:])
     held = "SELECT count(*) FROM cards WHERE lease_until > 0"
     assert ws.store.conn.execute(held).fetchone() == (2,)
+    # a deck names those it has just answered too
+    lease(ws, session, people[0], 0, have=[c.id for c in cards])
+    assert ws.store.conn.execute(held).fetchone() == (2,)
+
+
+def test_a_skip_that_comes_back_to_somebody_else_is_theirs(ws, session, people):
+    make_round(ws.store, session.id, 1, list(range(60)))
+    ann, bob = people
+    cards = lease(ws, session, ann, 52, have=None)
+    ws.journal.add_events(session, ann, [event(cards[0].item, "skip", cards[0].id)])
+    for card in cards[1:51]:
+        ws.journal.add_events(session, ann, [event(card.item, "no", card.id)])
+    lease(ws, session, ann, 0, have=[c.id for c in cards])
+    dealt = lease(ws, session, bob, 60, now=NOW + 6)
+    assert cards[0].item in [c.item for c in dealt]
+    assert ws.journal.gone_cards(session.id, bob, [c.id for c in dealt], NOW + 7) == []
+
+
+def test_a_card_that_somebody_else_answered_is_not_held_again_by_a_deck_that_slept(ws, session, people):
+    make_round(ws.store, session.id, 1, [7])
+    ann, bob = people
+    (asleep,) = lease(ws, session, ann, 1)
+    (card,) = lease(ws, session, bob, 1, now=NOW + 301)
+    ws.journal.add_events(session, bob, [event(7, "yes", card.id)])
+    lease(ws, session, ann, 1, have=[asleep.id], now=NOW + 310)
+    shown = ws.journal.undo(session, bob, str(uuid.uuid4()), NOW + 311, 300)
+    assert ws.journal.gone_cards(session.id, bob, [shown.card.id], NOW + 312) == []
+    assert [c.item for c in lease(ws, session, bob, 5, have=None, now=NOW + 313)] == [7]
+
+
+def test_a_clock_put_back_revives_no_old_lease(ws, session, people):
+    make_round(ws.store, session.id, 1, list(range(5)))
+    ann, bob = people
+    lease(ws, session, ann, 5)
+    back = NOW - 400
+    cards = [c.id for c in lease(ws, session, bob, 5, now=back)]
+    assert len(cards) == 5
+    for now in (back + 200, NOW + 1):
+        lease(ws, session, bob, 0, have=cards, now=now)
+        assert ws.journal.gone_cards(session.id, bob, cards, now) == []
+
+
+def test_a_refill_looks_at_its_own_cards_only(ws, session, people):
+    """Not at all the cards that the person was ever dealt."""
+    statements = []
+    ws.store.conn.set_trace_callback(statements.append)
+    lease(ws, session, people[0], 1, have=[1, 2])
+    ws.store.conn.set_trace_callback(None)
+    (update,) = [s for s in statements if s.lstrip().startswith("UPDATE cards SET leased_at")]
+    plan = [row[3] for row in ws.store.conn.execute(f"EXPLAIN QUERY PLAN {update}")]
+    assert plan[0] == "SEARCH cards USING INTEGER PRIMARY KEY (rowid=?)"
+
+
+def test_what_was_asked_about_and_answered_is_passed_over_once_and_comes_back_when_taken_back(
+    ws, session, people
+):
+    make_round(ws.store, session.id, 1, [90])
+    ws.journal.ask(session.id, list(range(40)))
+    cards = lease(ws, session, people[0], 40, have=None)
+    ws.journal.add_events(session, people[0], [event(c.item, "no", c.id) for c in cards])
+    assert [c.item for c in lease(ws, session, people[0], 1)] == [90]
+    looked = ws.journal._first_asked(ws.store.conn, {"session": session.id, "now": NOW})
+    assert looked > 40
+    ws.journal.take_back(session.id, people[0], [5])
+    assert [c.item for c in lease(ws, session, people[1], 1)] == [5]
+    ws.journal.add_events(session, people[1], [event(5, "no")])
+    other = Journal(ws.store.conn)  # another process takes an answer back
+    assert lease(ws, session, people[1], 1) == []
+    other.take_back(session.id, people[0], [6])
+    assert [c.item for c in lease(ws, session, people[1], 1, now=NOW + 6)] == [6]
+
+
+def test_work_that_was_rolled_back_leaves_its_cards_to_be_dealt(ws, session, people):
+    make_round(ws.store, session.id, 1, list(range(40)))
+
+    def deal(ws):
+        lease(ws, session, people[0], 20)
+        raise ValueError("and then it went wrong")
+
+    writer = Writer(ws)
+    writer.start()
+    with pytest.raises(ValueError, match="went wrong"):
+        writer.submit(deal).result(10)
+    dealt = writer.submit(lambda ws: lease(ws, session, people[0], 3)).result(10)
+    writer.stop()
+    assert [c.item for c in dealt] == [0, 1, 2]
 
 
 def test_a_round_has_a_batch_for_everybody_who_answers(ws, session, people):
@@ -336,6 +424,7 @@ def test_an_answer_without_a_card_can_be_undone_and_gets_one(ws, session, people
     ws.journal.add_events(session, people[0], [event(7, "yes")])
     back = ws.journal.undo(session, people[0], "u", NOW, 300)
     assert (back.item, back.label, back.card.item) == (7, "yes", 7)
+    assert ws.journal.undo(session, people[0], "u", NOW, 300) == back
 
 
 def test_a_later_skip_by_the_same_person_opens_the_item_again(ws, session, people):
