@@ -1,7 +1,7 @@
 """How much of a class is found after as many cards as it has images, by the oracle of `labeler simulate`.
 
-One flat folder of links with random names, one workspace, every class looked for in a session of its own, from
-three reference images in turn, 5 % of the cards drawn at random. K is the number of images in the class.
+One flat folder of links with random names, one workspace, every class looked for in a session of its own,
+from three reference images in turn, 5 % of the cards drawn at random. K is the number of its images.
 
 found_1k, found_1_5k, found_2k, found_3k  goal find: mean over classes of the means of their plays
 worst_2k                        the worst class after 2 K cards, mean of its plays

@@ -38,7 +38,7 @@ from labeler.workspace import Workspace
 QUESTION, LABELS = "Is this one of them?", ("yes", "no")
 BASELINE = "neighbours"
 LABELED = (50, 100, 200, 400)  # labels after which the head is judged on images it has never seen
-MOST_PROCESSES = 8
+MOST_PROCESSES, PLAYS_EACH = 8, 4  # a process takes seconds to start: it should have some plays to do
 LARGE_POOL = 300_000  # beyond so many images every process takes gigabytes: one at a time
 
 Kind = Literal["play", "baseline", "held out"]
@@ -289,7 +289,9 @@ def play_all(
     is the same whatever their number (None: one per core). report: called as each play ends.
     """
     if processes is None:
-        processes = 1 if ws.catalog.count_items() > LARGE_POOL else min(count_cores(), MOST_PROCESSES)
+        processes = min(count_cores(), MOST_PROCESSES, 1 + len(wanted) // PLAYS_EACH)
+        if ws.catalog.count_items() > LARGE_POOL:
+            processes = 1
     context = get_context("spawn")
     over = context.Event()
     began = time.monotonic()
@@ -310,7 +312,7 @@ def play_all(
                 report(Progress("playing", done, len(wanted), per_s, (len(wanted) - done) / per_s))
         except BaseException:
             over.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return [future.result() for future in futures]
 
