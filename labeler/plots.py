@@ -43,13 +43,13 @@ def found_png(plays: Sequence[Played], *, strategy: str, pool: int) -> bytes:
     for y, colour, _ in ends:
         axes.plot(x, y, color=colour, lw=2.4 if colour == OURS else 1.6)
     _name_ends(axes, most, [(float(y[-1]), colour, text) for y, colour, text in ends])
-    half = min(0.55, most / 2)
+    at = min(1.0, most)
     axes.annotate(
-        "nothing but finds", (half, half), (-8, 6), textcoords="offset points", ha="right", color=CHANCE,
-        fontsize=9,
+        "nothing but finds", (at, at), (2, 3), textcoords="offset points", ha="left" if at == 1 else "right",
+        va="bottom", color=CHANCE, fontsize=9,
     )  # fmt: skip
     axes.set_xlim(0, most)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1.06)
     axes.set_xlabel("cards shown, in units of K (the number of images of the class)")
     axes.set_ylabel("found")
     many = len({p.task.target for p in ours})
@@ -73,13 +73,24 @@ def estimate_png(plays: Sequence[Played]) -> bytes | None:
     inside = (low <= true) & (true <= high)
     figure, axes = _blank()
     axes.plot([0, 1], [0, 1], color=PERFECT, lw=1.2, ls=(0, (4, 3)))
-    for ok, colour, text in ((inside, OURS, "holds the truth"), (~inside, NEIGHBOURS, "misses it")):
+    for ok, colour, text in (
+        (inside, OURS, "the interval holds the truth"),
+        (~inside, NEIGHBOURS, "it misses it"),
+    ):
         if ok.any():
             axes.vlines(true[ok], low[ok], high[ok], color=colour, alpha=0.18, lw=1.5)
-            axes.plot(true[ok], said[ok], "o", ms=3, color=colour, label=f"{text}: {ok.mean():.0%} of rounds")
+            axes.plot(
+                true[ok],
+                said[ok],
+                "o",
+                ms=3,
+                color=colour,
+                label=f"{text}: {100 * ok.mean():.0f} % of rounds",
+            )
     axes.legend(frameon=False, loc="upper left", labelcolor=TEXT)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())
     axes.set_xlabel("really found")
     axes.set_ylabel("said to be found, with its 95 % interval")
     axes.set_title("What the program says against what is true, one point per round", loc="left", fontsize=11)
@@ -118,18 +129,19 @@ def _blank() -> "tuple[Figure, Axes]":
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GRID)
     axes.tick_params(colors=TEXT, length=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     return figure, axes
 
 
 def _name_ends(axes: "Axes", x: float, ends: Sequence[tuple[float, str, str]]) -> None:
     """Write the names of lines beside their ends, apart from each other."""
-    last = 2.0
+    last = 2.0  # below this one the next name may stand
     for y, colour, text in sorted(ends, reverse=True):
         last = min(y, last - 0.05)
+        name = f"{text}: {100 * y:.0f} %"
         axes.annotate(
-            f"{text}: {y:.0%}", (x, last), (6, 0), textcoords="offset points", color=colour, va="center",
-            fontsize=10, annotation_clip=False,
+            name, (x, last), (6, 0), textcoords="offset points", color=colour, va="center", fontsize=10,
+            annotation_clip=False,
         )  # fmt: skip
 
 

@@ -234,14 +234,20 @@ def play(ws: Workspace, task: Task, *, is_over: Callable[[], bool] = lambda: Fal
 
 def _give_examples(ws: Workspace, session: Session, examples: Sequence[Example]) -> list[int]:
     """Give the reference images; return the items of those that are in the pool: each is a card."""
-    items = [loop.add_example(ws, session, e.path.name, images.read_file(str(e.path))) for e in examples]
-    vectors = [e.vector for e, item in zip(examples, items, strict=True) if item is None]
+    items: list[int] = []
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for example in examples:
+        data = images.read_file(str(example.path))
+        item = loop.add_example(ws, session, example.path.name, data)
+        if item is not None:
+            items.append(item)
+        elif example.vector is not None:
+            vectors[images.content_hash(data)] = example.vector
     used = ws.catalog.encoder()
-    if used is not None:
-        for example, vector in zip(ws.store.unembedded_examples(used[0]), vectors, strict=False):
-            assert vector is not None  # who plans a play embeds what is not in the pool
-            ws.store.set_example_vector(example.id, used[0], vector)
-    return list(dict.fromkeys(item for item in items if item is not None))
+    for given in loop.examples(ws, session):
+        if used is not None and given.hash in vectors:
+            ws.store.set_example_vector(given.id, used[0], vectors[given.hash])
+    return list(dict.fromkeys(items))
 
 
 def _people(ws: Workspace, n: int) -> list[int]:

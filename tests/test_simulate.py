@@ -160,6 +160,21 @@ def test_a_reference_from_outside_the_pool_is_no_card(kept, stage, tmp_path):
     assert result.hits[:20].mean() > 0.6
 
 
+def test_references_from_inside_and_outside_are_told_apart(kept, stage, tmp_path):
+    _, ws, truth = kept
+    path = tmp_path / "mine.png"
+    Image.new("RGB", (16, 16), (20, 200, 20)).save(path)
+    inside = Example(ws.images / truth.names[int(truth.items["green"][0])])
+    outside = Example(path, np.array([0, 1, 0], np.float32))
+    for number in (1, 2):
+        result = play(stage, task_of(kept, times=1.0, like=(inside, outside)))
+        (known,) = stage.store.example_vectors(number, MeanColour.key)
+        assert known[0].name == "mine.png"
+        assert known[1].tolist() == [0, 1, 0]
+        assert [reason for _, reason, *_ in cards_of(stage, number)].count("asked") == 1
+        assert len(result.hits) == SIZES["green"]
+
+
 def test_several_references_at_once_are_a_card_each(kept, stage):
     _, ws, truth = kept
     paths = [ws.images / truth.names[int(i)] for i in truth.items["green"][:3]]
