@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Rows, Scores
+from active.arrays import Ids, Probs, Rows, Scores
 from active.representative import clusters
 from active.search import Exact, combine
 
@@ -47,6 +47,7 @@ class Pool:
     like        (m, d) unit rows of the examples of the target; None or empty: no examples.
     sample      the items that stand for the whole pool; None: every item.
     before      the last cards dealt, in order, which the first picks shall not resemble.
+    probs       (n, c) of every label; labeled (m, d) rows that the head learned from: for other strategies.
     """
 
     rows: Rows
@@ -56,6 +57,8 @@ class Pool:
     like: Rows | None = None
     sample: Ids | None = None
     before: Ids = field(default_factory=_nothing)
+    probs: Probs | None = None
+    labeled: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)

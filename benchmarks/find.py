@@ -1,89 +1,46 @@
-"""How much of a class is found after as many cards as it has images, by an oracle over HTTP.
+"""How much of a class is found after as many cards as it has images, by the oracle of `labeler simulate`.
 
-One flat folder of links with random names, one workspace, one session per class, one reference
-image per class, goal find. The oracle is a patient person: it fetches a batch of cards, answers,
-and by then the round is learned, as it is for anybody slower than a tenth of a second a card.
+One flat folder of links with random names, one workspace, every class looked for in a session of its own,
+from three reference images in turn, 5 % of the cards drawn at random. K is the number of its images.
+
+found_1k, found_1_5k, found_2k, found_3k  goal find: mean over classes of the means of their plays
+worst_2k                        the worst class after 2 K cards, mean of its plays
+median_cards_82, p90_cards_95   in K: median over plays; what 9 of 10 classes need at most, null: over 3 K
+ap_200                          goal classify: average precision on a held-out third after 200 labels
+round_p95_ms                    learn, rank and choose, while two plays run side by side
+play_s                          median of a whole play of goal find (3 K cards), the oracle included
+first_card_s, first_card_again_s  through the real server: on a new workspace, and started again
+
+--strategy all: a row for each strategy under `strategies`, both goals (ap_200 with the strategy's own cards).
 """
 
-import json
+import argparse
+import os
 import sys
 import tempfile
 import time
-import uuid
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.pool import Pool, arguments, open_pool, show
-from benchmarks.server import Client, first_cards, running
+from benchmarks.server import first_cards, running
+from labeler import simulate
+from labeler.bar import Bar
+from labeler.outcome import summary
+from labeler.truth import Truth, read_truth
+from labeler.trying import STRATEGIES
 from labeler.workspace import Workspace
 
-
-def settle(client: Client, session: int, seen: int) -> int:
-    """Wait until the round after `seen` is there and the worker rests; return its number."""
-    for _ in range(2000):
-        state = client.get(f"/api/session?session={session}")
-        if state["round"] > seen and state["worker"] != "learning":
-            return int(state["round"])
-        time.sleep(0.02)
-    return seen
+TIMES, LABELED = 3.0, (50, 100, 200)
+TARGETS = {"hirise": ["crater", "dark_dune", "bright_dune", "streak"]}  # its other folders are no classes
+KEPT = ("found_1k", "found_1_5k", "found_2k", "found_3k", "worst_2k", "missed_95")
 
 
-def play(client: Client, is_target: dict[int, bool], reference: Path, *, most: float) -> list[bool]:
-    """Return, card by card, whether it showed the target: one session from its first card to `most` × K.
-
-    The reference is in the pool: it is the first card, and a find.
-    """
-    made = client.post(
-        "/api/sessions", {"question": "Is this one of them?", "labels": ["yes", "no"], "goal": "find"}
-    )
-    session = int(made["id"])
-    client.post_image(f"/api/examples?session={session}", reference)
-    total = sum(is_target.values())
-    shown = [True]
-    number = settle(client, session, 0)
-    while len(shown) < most * total:
-        cards = client.get(f"/api/cards?n=20&session={session}")["cards"]
-        if not cards:
-            break
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        events = [
-            {
-                "id": str(uuid.uuid4()), "card": c["card"], "item": c["item"],
-                "label": "yes" if is_target[c["item"]] else "no", "ms": 500, "at": now,
-            }
-            for c in cards
-        ]  # fmt: skip
-        reply = client.post(f"/api/labels?session={session}", {"events": events})
-        assert reply["accepted"] == len(events), reply
-        shown += [is_target[c["item"]] for c in cards]
-        number = settle(client, session, number)
-    return shown
-
-
-def figures(shown: list[bool], total: int) -> dict[str, Any]:  # Any: JSON
-    """Return the share found after K, 1.5 K and 2 K cards, and the cards to 82 % in units of K."""
-    found = np.cumsum(shown)
-
-    def share(times: float) -> float:
-        at = min(len(found), max(1, round(times * total)))
-        return float(found[at - 1] / total)
-
-    reached = np.flatnonzero(found >= 0.82 * total)
-    return {
-        "images": total,
-        "found_1k": share(1),
-        "found_1_5k": share(1.5),
-        "found_2k": share(2),
-        "cards_82": float((reached[0] + 1) / total) if len(reached) else None,
-    }
-
-
-def measure(pool: Pool, seed: int) -> dict[str, Any]:  # Any: JSON
+def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
     """Index once, then play every class; return the object that --json prints."""
-    folder, truth = pool.folder, pool.truth
     with (
         tempfile.TemporaryDirectory() as fresh,
         running(*pool.options(Path(fresh) / "w"), "--port", "8640") as server,
@@ -93,45 +50,71 @@ def measure(pool: Pool, seed: int) -> dict[str, Any]:  # Any: JSON
     pool.index()
     index_s = time.perf_counter() - started
     ws = Workspace.open(pool.workspace)
-    classes = {item: truth[paths[0]] for item, paths in ws.catalog.paths().items()}
+    truth = read_truth(ws, pool.truth)
+    names = args.strategy
+    found = {name: strategy_figures(ws, truth, name, args) for name in names}
     ws.close()
-    rng = np.random.default_rng(seed)
-    rows = []
-    with running(*pool.options(), "--port", "8641") as server:
-        client = Client(server.url)
-        for name in sorted(set(classes.values())):
-            is_target = {item: c == name for item, c in classes.items()}
-            members = sorted(p for p, c in truth.items() if c == name)
-            started = time.perf_counter()
-            shown = play(client, is_target, folder / members[rng.integers(len(members))], most=2)
-            row = {"class": name, **figures(shown, sum(is_target.values()))}
-            row["wall_s"] = round(time.perf_counter() - started, 1)
-            rows.append(row)
-            print(json.dumps(row), file=sys.stderr, flush=True)
     with running(*pool.options(), "--port", "8642") as server:
         again_s = first_cards(server)[0]
-    cards = sorted(r["cards_82"] if r["cards_82"] is not None else np.inf for r in rows)
-    means = {k: float(np.mean([r[k] for r in rows])) for k in ("found_1k", "found_1_5k", "found_2k")}
     return {
-        **means,
-        "median_cards_82": float(np.median(cards)),
+        **found[names[0]],
+        "strategy": names[0],
         "first_card_s": first_card_s,
         "first_card_again_s": again_s,
         "index_s": index_s,
-        "images": len(classes),
+        "images": len(truth.names),
         "encoder": Path(pool.encoder).name,
-        "classes": rows,
+        **({"strategies": found} if len(names) > 1 else {}),
     }
+
+
+def strategy_figures(
+    ws: Workspace, truth: Truth, strategy: str, args: argparse.Namespace
+) -> dict[str, Any]:  # Any: JSON
+    """Return the figures of one strategy: goal find on the whole pool, goal classify on two thirds of it."""
+    find = simulate.Plan(strategy=strategy, times=TIMES, seeds=args.seeds, labeled=(), baseline=False)
+    classify = replace(find, goal="classify", labeled=LABELED)
+    targets = TARGETS.get(args.collection) or list(truth.items)
+    wanted = simulate.tasks(ws, truth, find, targets)
+    judged = [t for t in simulate.tasks(ws, truth, classify, targets) if t.kind == "held out"]
+    bar = Bar(sys.stderr)
+    print(f"{strategy}: {len(wanted)} plays to find, {len(judged)} to classify", file=sys.stderr, flush=True)
+    plays = simulate.play_all(ws, [*wanted, *judged], report=bar.show)
+    bar.close()
+    all_of = summary(plays, truth, classify)
+    return {
+        **{key: all_of[key] for key in KEPT},
+        "median_cards_82": all_of["cards_82"],
+        "p90_cards_95": all_of["p90_cards_95"],
+        **{f"ap_{n}": all_of[f"ap_{n}"] for n in LABELED},
+        "round_p50_ms": all_of["round_p50_ms"],
+        "round_p95_ms": all_of["round_p95_ms"],
+        "play_s": float(np.median([p.wall_s for p in plays if p.task.kind == "play"])),
+        "classes": all_of["classes"],
+    }
+
+
+def strategies(text: str) -> list[str]:
+    """Return the names of strategies, recipe first for "all"."""
+    names = list(STRATEGIES) if text == "all" else text.split(",")
+    if not set(names) <= set(STRATEGIES):
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(STRATEGIES)}, all")
+    return names
 
 
 def main() -> None:
     """Run the benchmark and print what it found."""
     parser = arguments(__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of references")
+    parser.add_argument("--strategy", type=strategies, default=["recipe"], metavar="NAME,…|all")
+    parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
+    parser.add_argument("--seeds", type=int, default=3, help="plays per class, each from another reference")
     args = parser.parse_args()
-    result = measure(open_pool(args), args.seed)
+    if not args.images and os.environ.get("LABELER_TEST_DATA"):
+        args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
+    result = measure(open_pool(args), args)
     if not args.json:
-        del result["classes"]
+        for row in (result, *result.get("strategies", {}).values()):
+            row.pop("classes", None)
     show(result, as_json=args.json)
 
 

@@ -45,7 +45,6 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from benchmarks.find import settle
 from benchmarks.rubbish import (
     Growing,
     Hostile,
@@ -56,7 +55,7 @@ from benchmarks.rubbish import (
     make_odd,
     obey_permissions,
 )
-from benchmarks.server import ROOT, Client, running
+from benchmarks.server import ROOT, Client, running, settle
 from labeler.catalog import shown_path
 from labeler.images import Unreadable, decode, read_file
 from labeler.workspace import Workspace

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from labeler.truth import hide_names
 
 HOME = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
 
@@ -66,23 +66,13 @@ def open_pool(args: argparse.Namespace) -> Pool:
 
 
 def flat_folder(source: Path, home: Path) -> tuple[Path, dict[str, str]]:
-    """Return a flat folder of links to all images of `source`, and {random name: class}."""
+    """Return a flat folder of links to all images of `source`, and {name there: class}."""
+    if not source.is_dir():
+        sys.exit(f"There is no folder {source}.")
     files = sorted(p for p in source.glob("*/*") if p.is_file())
     mark = hashlib.blake2b("\n".join(map(str, files)).encode(), digest_size=6).hexdigest()
     folder = home / f"{source.name}-{mark}"
-    truth_file = folder.with_suffix(".json")
-    if truth_file.exists():
-        truth: dict[str, str] = json.loads(truth_file.read_text())
-        return folder, truth
-    rng = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    truth = {}
-    for i in rng.permutation(len(files)):
-        name = rng.bytes(8).hex() + files[i].suffix.lower()
-        (folder / name).symlink_to(files[i].resolve())
-        truth[name] = files[i].parent.name
-    truth_file.write_text(json.dumps(truth))
-    return folder, truth
+    return folder, hide_names(source, folder)
 
 
 def growing(pool: Pool, share: float = 0.7) -> Pool:

@@ -137,3 +137,13 @@ def first_cards(server: Server, n: int = 1, limit_s: float = 60) -> tuple[float,
             return time.perf_counter() - server.started, cards
         time.sleep(0.02)
     raise RuntimeError("no card came:\n" + "\n".join(server.lines))
+
+
+def settle(client: Client, session: int, seen: int) -> int:
+    """Wait until the round after `seen` is there and the worker rests; return its number."""
+    for _ in range(2000):
+        state = client.get(f"/api/session?session={session}")
+        if state["round"] > seen and state["worker"] != "learning":
+            return int(state["round"])
+        time.sleep(0.02)
+    return seen

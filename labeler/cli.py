@@ -5,12 +5,14 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from labeler import __version__, opening, say
 from labeler.errors import LabelerError
+from labeler.trying import simulate
+from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, leave, prepare
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from labeler.export.records import Format, How
     from labeler.workspace import Workspace
 
-INTERRUPTED_CODE = 130
-INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
 STOPPED = "Stopped. Every answer is kept; start again to go on."
 STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
 
@@ -137,7 +137,7 @@ def index(images: Path | None, workspace: Path | None, encoder: str | None, as_j
 
     ws = opening.open_for_work(images, workspace, encoder=encoder, quiet=as_json)
     ws.catalog.refuse_damage()
-    _prepare(ws, quiet=as_json)
+    prepare(ws, quiet=as_json)
     status = loop.status(ws)
     if as_json:
         say.print_json({k: v for k, v in status.items() if k != "session"})
@@ -259,6 +259,9 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+cli.add_command(simulate)
+
+
 def main() -> None:
     """Run the command line. A letter that the terminal or file can't show is written as its number."""
     for stream in (sys.stdout, sys.stderr):
@@ -321,53 +324,11 @@ def _follow() -> None:
 # working -----------------------------------------------------------------------------------
 
 
-def _prepare(ws: "Workspace", *, quiet: bool) -> None:
-    """Take the images in, in a thread, so that Ctrl-C is heard at once."""
-    import threading
-
-    from labeler import loop
-    from labeler.bar import Bar
-
-    stop, failed = threading.Event(), list[BaseException]()
-    bar = Bar(sys.stderr, quiet=quiet)
-
-    def work() -> None:
-        try:
-            loop.prepare(ws, report=bar.show, stop=stop)
-        except BaseException as e:  # handed to the main thread, which raises it again
-            failed.append(e)
-        finally:
-            ws.close()
-
-    thread = threading.Thread(target=work, name="index", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(0.1)
-    except KeyboardInterrupt:
-        stop.set()
-        thread.join(1.2)
-        bar.close()
-        if thread.is_alive():
-            _leave(INTERRUPTED, INTERRUPTED_CODE)
-        raise
-    bar.close()
-    if failed:
-        raise failed[0]
-
-
-def _leave(message: str, code: int) -> NoReturn:
-    """End now, whatever other threads do: all that was acknowledged is on disk."""
-    click.echo(f"\n{message}", err=code != 0)
-    sys.stdout.flush()
-    os._exit(code)
-
-
 def _leave_in(seconds: float, message: str) -> None:
     """End after `seconds` if the process is still there then."""
     import threading
 
-    last = threading.Timer(seconds, _leave, (message, 0))
+    last = threading.Timer(seconds, leave, (message, 0))
     last.daemon = True
     last.start()
 

@@ -4,6 +4,7 @@ import io
 import threading
 import weakref
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LEARN_DIM = 256  # the head sees at most this many numbers per image
 BLOCK = 256  # rows that are turned at a time
 PRESENT_S = 600.0  # who answered within this time is taken to go on
+RECIPE = "recipe"  # how people's cards are chosen
 FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
 
 
@@ -60,7 +62,8 @@ class Predictions:
 class _Material:
     """What a round is computed from, besides the pool; stored with the round.
 
-    before  the items dealt last, which the first picks shall not resemble.
+    before    the items dealt last, which the first picks shall not resemble.
+    strategy  "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
     left_out: Ids
@@ -73,6 +76,7 @@ class _Material:
     before: Ids
     n_labels: int
     sample_size: int
+    strategy: str = RECIPE
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store."""
@@ -89,6 +93,7 @@ class _Material:
                 goal=cast(Goal, str(f["goal"])), batch_size=int(f["batch_size"]),
                 audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
                 before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
+                strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
             )  # fmt: skip
 
 
@@ -152,7 +157,7 @@ def _pca(ws: Workspace, key: str, dim: int, basis: int) -> "Pca | None":
         return None
     from active.representative import Pca, fit_pca
 
-    path = ws.folder / "cache" / f"pca-{key}-{basis}.npz"
+    path = ws.cache / f"pca-{key}-{basis}.npz"
     kept = load_arrays(path)
     if kept is not None and kept.keys() >= {"mean", "components"}:
         return Pca(mean=kept["mean"], components=kept["components"])
@@ -181,10 +186,13 @@ def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whateve
 # rounds ------------------------------------------------------------------------------------
 
 
-def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
+def learn(
+    ws: Workspace, session: Session, *, now: float, hide: Sequence[int] = (), strategy: str = RECIPE
+) -> Round | None:
     """Retrain on all current labels, rank the whole pool, record the round; None while there are no items.
 
-    now  unix time: what people hold now is left out.
+    now       unix time: what people hold now is left out.
+    hide      items that are never asked. strategy: a name of `active.strategies`.
     """
     store, journal, catalog = ws.store, ws.journal, ws.catalog
     answers = journal.answers(session.id)
@@ -195,7 +203,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
         return None
     held = journal.held(session.id, now)
     skipped = journal.skipped(session.id, answers.last_event)
-    out = {*answers.items.tolist(), *held, *skipped, *catalog.absent()}
+    out = {*answers.items.tolist(), *held, *skipped, *catalog.absent(), *hide}
     left_out = np.array(sorted(i for i in out if i < pool), np.int64)
     vectors = store.example_vectors(session.id, sp.key) if sp else []
     examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
@@ -213,7 +221,7 @@ def learn(ws: Workspace, session: Session, *, now: float) -> Round | None:
         left_out, examples, _how_many(ws, session, len(held)), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
-        len(session.labels), ws.config.sample_size,
+        len(session.labels), ws.config.sample_size, strategy,
     )  # fmt: skip
     picks, head = _draw(ws, session, made, material, answers)
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
@@ -290,11 +298,13 @@ def _choose(
 ) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:  # fmt: skip
     """Fit the head when there is something to fit, and let the selection choose."""
     from active.selection import Pool, choose
+    from active.strategies import HEADLESS, STRATEGIES
 
     rows, x, y, like = labeled
     arrays: dict[str, NDArray[np.generic]] = {}
-    target = doubts = None
-    if len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size):
+    target = doubts = probs = None
+    asks_head = material.strategy not in HEADLESS or material.goal == "classify"
+    if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
         from active.learner import doubt, fit_head
 
         head = fit_head(x, y, pool=rows, rng=rng)
@@ -303,12 +313,16 @@ def _choose(
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample_of(ws, made, rows, material.sample_size), before=material.before,
+        sample=sample_of(ws, made, rows, material.sample_size), before=material.before, probs=probs,
+        labeled=x if len(x) else None,
     )  # fmt: skip
-    picks = choose(
-        pool, goal=material.goal, n=material.n, batch_size=material.batch_size,
-        audit_share=material.audit_share, near_cos=material.near_cos, rng=rng,
-    )  # fmt: skip
+    if material.strategy == RECIPE:
+        picks = choose(
+            pool, goal=material.goal, n=material.n, batch_size=material.batch_size,
+            audit_share=material.audit_share, near_cos=material.near_cos, rng=rng,
+        )  # fmt: skip
+    else:
+        picks = STRATEGIES[material.strategy](pool, material.n, rng)
     return [
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)

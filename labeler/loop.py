@@ -105,9 +105,11 @@ def use_session(ws: Workspace, session: Session) -> Session:
     return ws.store.use_session(session)
 
 
-def new_session(ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find") -> Session:
-    """Create a session and return it."""
-    return ws.store.add_session(question, labels, goal, ws.config)
+def new_session(
+    ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find", *, seed: int | None = None
+) -> Session:
+    """Create a session and return it. seed: of all its rounds; None: drawn."""
+    return ws.store.add_session(question, labels, goal, ws.config, seed=seed)
 
 
 def add_label(ws: Workspace, session: Session, name: str) -> Session:
@@ -355,10 +357,15 @@ def correct(ws: Workspace, session: Session, person: int, item: int, label: str 
         raise Missing(why, "Choose another one.")
 
 
-def learn(ws: Workspace, session: Session) -> Round | None:
-    """Retrain and choose the next cards; None while there are no items."""
+def learn(
+    ws: Workspace, session: Session, *, hide: Sequence[int] = (), strategy: str = learning.RECIPE
+) -> Round | None:
+    """Retrain and choose the next cards; None while there are no items.
+
+    hide, strategy  for simulations: items that are never asked, and another way to choose than people get.
+    """
     link_examples(ws, session)
-    return learning.learn(ws, session, now=time.time())
+    return learning.learn(ws, session, now=time.time(), hide=hide, strategy=strategy)
 
 
 # looking -----------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def open_for_work(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
     _warn_network(where)
-    ws = _close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
+    ws = close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
     _say_kept(ws)
     if drawn or (folder == ws.folder / "images" and is_ours(folder)):  # before a kill that left it unsaid
         loop.mark_drawn(ws)
@@ -66,7 +66,7 @@ def open_for_work(
     return ws
 
 
-def _close_at_end(ws: "Workspace") -> "Workspace":
+def close_at_end(ws: "Workspace") -> "Workspace":
     """Return `ws`, to be closed when the command ends; outside a command its caller closes it."""
     if context := click.get_current_context(silent=True):
         context.call_on_close(ws.close)
@@ -120,7 +120,7 @@ def find(workspace: Path | None) -> "Workspace":
     """Return the workspace to look at; says so where there was a choice."""
     from labeler import drives, places
 
-    ws = _close_at_end(places.find_workspace(workspace))
+    ws = close_at_end(places.find_workspace(workspace))
     _say_kept(ws)
     if workspace is None and len(places.workspaces()) > 1:
         click.echo(
@@ -142,7 +142,7 @@ def start_session(
     """Return the session to go on with, its reference pictures taken."""
     from labeler import loop
 
-    pictures = [(path, _read_picture(path)) for path in like]
+    pictures = [(path, read_like(path)) for path in like]
     if question is None and loop.is_drawn(ws) and not loop.sessions(ws):
         question = DEMO_QUESTION
     session = loop.start_session(ws, question, _split(labels), goal)
@@ -157,14 +157,14 @@ def check_early(question: str | None, labels: str | None, like: Sequence[Path]) 
 
     loop.check_question(question, _split(labels))
     for path in like:
-        _read_picture(path)
+        read_like(path)
 
 
 def _split(labels: str | None) -> list[str] | None:
     return None if labels is None else [name.strip() for name in labels.split(",")]
 
 
-def _read_picture(path: Path) -> bytes:
+def read_like(path: Path) -> bytes:
     """Return the bytes of a --like image, once it is sure that they are a picture."""
     from labeler.images import Unreadable, check_picture, read_file
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite_utils
     from sqlite_utils.migrations import Migrations
 
+Sync = Literal["FULL", "NORMAL", "OFF"]
 LOG_PAGES = 4000  # 16 MB; a copy made while the log is being emptied is broken, so that happens seldom
 
 V1 = """
@@ -273,11 +274,12 @@ def kept_copy(path: Path, before: int) -> Path:
     return path.with_name(f"{path.name}.v{before}.bak")
 
 
-def open_db(path: Path, *, sync: Literal["FULL", "NORMAL"] = "FULL") -> Connection:
+def open_db(path: Path, *, sync: Sync = "FULL") -> Connection:
     """Return an open connection in WAL mode, with the tables brought up to date.
 
     sync  FULL: a commit is on disk when it returns (answers). NORMAL: it may be lost in a
-          power cut, never torn (images taken in, which can be taken in again).
+          power cut, never torn (images taken in, which can be taken in again). OFF: may be torn by one
+          (a copy to play on, which is thrown away).
     Tables of an earlier version are changed all together or not at all, and `kept_copy` is made first.
     Raises NotReady for a later version, Blocked for a database that is locked, damaged or can't be written.
     """

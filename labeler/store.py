@@ -44,9 +44,12 @@ class Store:
 
     # sessions ------------------------------------------------------------------------------
 
-    def add_session(self, question: str, labels: Sequence[str], goal: Goal, config: Config) -> Session:
-        """Create a session and return it. Its seed is drawn here and stored."""
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    def add_session(
+        self, question: str, labels: Sequence[str], goal: Goal, config: Config, *, seed: int | None = None
+    ) -> Session:
+        """Create a session and return it. Its seed, drawn here when none is given, is stored."""
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
         created = timestamp()
         checked = Session(
             0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created)

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
+from labeler.database import copy_database
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
-from labeler.schema import check_copy, is_old, kept_copy, open_db, version
+from labeler.schema import Sync, check_copy, is_old, kept_copy, open_db, version
 from labeler.standing import Standings
 from labeler.store import Store
 from labeler.vectors import Vectors
@@ -32,6 +32,8 @@ class Workspace:
         self.folder = folder
         self.config = config
         self.kept: Path | None = None
+        self._shared = folder  # where vectors and what is computed from them lie
+        self._sync: Sync = "FULL"
         self._local = threading.local()
         self._standings = Standings()
 
@@ -96,8 +98,20 @@ class Workspace:
             )
         return Path(self.config.images)
 
-    def _open(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> None:
-        conn = self._local.conn = open_db(self.folder / DATABASE, sync=sync)
+    def copy_to_play_on(self, folder: Path) -> "Workspace":
+        """Return a workspace in a new `folder` with the same images and vectors, to be thrown away.
+
+        The database is copied; vectors are read where they are, so nobody may change them meanwhile.
+        It is quick, and a power cut may leave it torn.
+        """
+        folder.mkdir(parents=True)
+        copy_database(self.catalog.conn, folder / DATABASE)
+        copy = Workspace(folder, self.config)
+        copy._shared, copy._sync = self._shared, "OFF"
+        return copy
+
+    def _open(self, sync: Sync | None = None) -> None:
+        conn = self._local.conn = open_db(self.folder / DATABASE, sync=sync or self._sync)
         self._local.store = Store(conn)
         self._local.journal = Journal(conn, self._standings)
         self._local.catalog = Catalog(conn)
@@ -139,7 +153,12 @@ class Workspace:
 
     def vectors(self, key: str, dim: int) -> Vectors:
         """Return the vectors of an encoder."""
-        return Vectors(self.folder / "vectors" / f"{key}.f32", dim)
+        return Vectors(self._shared / "vectors" / f"{key}.f32", dim)
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of what can be made again from the vectors."""
+        return self._shared / "cache"
 
     def tile(self, item: int, width: int) -> Path:
         """Return where the tile of an item at this width is kept; it may not be there."""
