@@ -11,25 +11,32 @@ CLUSTER_SAMPLE = 50_000
 """Centres are trained on at most this many rows; every row is assigned."""
 POINTS_PER_CENTRE = 64
 """More rows per centre than this cost time and don't move it."""
+LEVEL_FLOOR = 0.1
+"""Part of the mean scatter that is added before it is levelled: what never moves counts no more than that."""
 PCA_SAMPLE = 20_000
 """Rows that the covariance is taken from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pca:
-    """A rotation into fewer dimensions. `mean` (d,), `components` (d, dim), orthonormal columns."""
+    """A turn into fewer dimensions. `mean` (d,), `components` (d, dim), orthonormal if nothing was scaled."""
 
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
 
     def apply(self, rows: Rows) -> Rows:
-        """Return the rows centred, rotated and scaled back to length 1, (n, dim)."""
+        """Return the rows centred, turned and scaled back to length 1, (n, dim)."""
         return unit_rows(np.asarray((rows - self.mean) @ self.components, np.float32))
 
 
-def fit_pca(rows: Rows, dim: int, rng: np.random.Generator) -> Pca:
+def fit_pca(
+    rows: Rows, dim: int, rng: np.random.Generator, *, scatter: NDArray[np.float32] | None = None
+) -> Pca:
     """Return the `dim` directions in which `rows` (n, d) vary most; at most d of them.
 
+    scatter  (d, d) covariance of what means nothing, such as how rows move when a picture is turned. The
+             space is scaled first so that it is the same in all directions, but for a tenth of its mean.
+             Source: Hatch, Kajarekar and Stolcke 2006, "Within-class covariance normalization".
     Signs are fixed (the largest entry of a direction is positive), so the same rows give the same space.
     Raises ValueError without rows.
     """
@@ -38,11 +45,26 @@ def fit_pca(rows: Rows, dim: int, rng: np.random.Generator) -> Pca:
     sample = rows[_draw(len(rows), PCA_SAMPLE, rng)].astype(np.float64)
     mean = sample.mean(0)
     centred = sample - mean
+    scale = None if scatter is None else _levelling(scatter)
+    if scale is not None:
+        centred = centred @ scale
     _, directions = np.linalg.eigh(centred.T @ centred / len(sample))
     components = directions[:, ::-1][:, :dim]
     largest = np.take_along_axis(components, np.abs(components).argmax(0)[None], 0)
     components = components * np.sign(largest)
+    if scale is not None:
+        components = scale @ components
     return Pca(mean.astype(np.float32), np.ascontiguousarray(components, dtype=np.float32))
+
+
+def _levelling(scatter: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the (d, d) matrix that makes `scatter`, and a tenth of its mean on top, the same everywhere."""
+    power, directions = np.linalg.eigh(scatter.astype(np.float64))
+    power = np.maximum(power, 0)
+    floor = LEVEL_FLOOR * power.mean()
+    if floor == 0:
+        return np.eye(len(scatter))
+    return np.asarray(directions * np.sqrt(power.mean() / (power + floor)), np.float64)
 
 
 def clusters(rows: Rows, k: int, rng: np.random.Generator) -> Ids:

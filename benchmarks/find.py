@@ -35,6 +35,7 @@ from labeler.trying import STRATEGIES
 from labeler.workspace import Workspace
 
 TIMES, LABELED = 3.0, (50, 100, 200)
+VIEWS = {"aid": 4, "hirise": 4, "clothing": 1}  # clothes have an up
 TARGETS = {"hirise": ["crater", "dark_dune", "bright_dune", "streak"]}  # its other folders are no classes
 KEPT = ("found_1k", "found_1_5k", "found_2k", "found_3k", "worst_2k", "missed_95")
 
@@ -64,6 +65,7 @@ def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSO
         "index_s": index_s,
         "images": len(truth.names),
         "encoder": Path(pool.encoder).name,
+        "views": pool.views,
         **({"strategies": found} if len(names) > 1 else {}),
     }
 
@@ -107,11 +109,13 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--strategy", type=strategies, default=["recipe"], metavar="NAME,…|all")
     parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
+    parser.add_argument("--views", type=int, choices=[1, 4, 8], help="default: 4 for images without an up")
     parser.add_argument("--seeds", type=int, default=3, help="plays per class, each from another reference")
     args = parser.parse_args()
+    views = args.views or (1 if args.images else VIEWS[args.collection])
     if not args.images and os.environ.get("LABELER_TEST_DATA"):
         args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
-    result = measure(open_pool(args), args)
+    result = measure(open_pool(args, views), args)
     if not args.json:
         for row in (result, *result.get("strategies", {}).values()):
             row.pop("classes", None)

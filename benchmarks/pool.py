@@ -23,17 +23,20 @@ class Pool:
     folder: Path
     truth: dict[str, str]
     encoder: str
+    views: int = 1
 
     @property
     def workspace(self) -> Path:
         """Return where the workspace of this folder and encoder is kept between runs."""
         mark = hashlib.blake2b(str(Path(self.encoder).resolve()).encode(), digest_size=4).hexdigest()
-        return self.folder.with_name(f"{self.folder.name}-{Path(self.encoder).name}-{mark}")
+        views = f"-v{self.views}" if self.views > 1 else ""
+        return self.folder.with_name(f"{self.folder.name}-{Path(self.encoder).name}-{mark}{views}")
 
     def options(self, workspace: Path | None = None) -> list[str]:
         """Return the options of `labeler start` and `labeler index` for this pool."""
         where = self.workspace if workspace is None else workspace
-        return ["--images", str(self.folder), "--encoder", self.encoder, "--workspace", str(where)]
+        look = ["--encoder", self.encoder, "--views", str(self.views)]
+        return ["--images", str(self.folder), *look, "--workspace", str(where)]
 
     def index(self, workspace: Path | None = None) -> None:
         """Take all images in with `labeler index`; at once where that was done before."""
@@ -53,8 +56,8 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def open_pool(args: argparse.Namespace) -> Pool:
-    """Return the pool that the arguments name; ends the program with what is missing."""
+def open_pool(args: argparse.Namespace, views: int = 1) -> Pool:
+    """Return the pool that the arguments name, seen in so many views; ends the program if one is missing."""
     if not (args.images or os.environ.get("LABELER_TEST_DATA")):
         sys.exit("Give --images DIR, or set LABELER_TEST_DATA.")
     if not (args.encoder or os.environ.get("LABELER_TEST_WEIGHTS")):
@@ -62,7 +65,7 @@ def open_pool(args: argparse.Namespace) -> Pool:
     source = Path(args.images or Path(os.environ["LABELER_TEST_DATA"]) / "aid")
     encoder = args.encoder or str(Path(os.environ["LABELER_TEST_WEIGHTS"]) / "mobilenet_v1_1.0_224")
     folder, truth = flat_folder(source, args.cache)
-    return Pool(folder, truth, encoder)
+    return Pool(folder, truth, encoder, views)
 
 
 def flat_folder(source: Path, home: Path) -> tuple[Path, dict[str, str]]:

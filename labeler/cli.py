@@ -53,6 +53,12 @@ images_option = click.option(
 encoder_option = click.option(
     "--encoder", metavar="builtin|DIR", help="What turns images into vectors: builtin, or a model's folder."
 )
+views_option = click.option(
+    "--views",
+    type=click.Choice(["1", "4", "8"]),
+    callback=lambda ctx, param, value: value and int(value),
+    help="Look at each image so many ways, turned and mirrored: for images that have no up.  [default: 1]",
+)
 session_option = click.option(
     "--session", type=click.IntRange(1), metavar="ID", help="Which question.  [default: the one started last]"
 )
@@ -85,6 +91,7 @@ def cli() -> None:
     help="Find them all, or learn to tell apart.  [default: find]",
 )
 @encoder_option
+@views_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 1000),
@@ -103,6 +110,7 @@ def start(
     like: tuple[Path, ...],
     goal: "Goal | None",
     encoder: str | None,
+    views: int | None,
     batch_size: int | None,
     host: str,
     port: int,
@@ -116,7 +124,7 @@ def start(
 
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
-    ws = opening.open_for_work(images, workspace, encoder=encoder, batch_size=batch_size)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, batch_size=batch_size)
     with ws.lock("server"):
         session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
         say.question(ws, session, batch_size)
@@ -130,12 +138,15 @@ def start(
 @images_option
 @workspace_option
 @encoder_option
+@views_option
 @json_option
-def index(images: Path | None, workspace: Path | None, encoder: str | None, as_json: bool) -> None:
+def index(
+    images: Path | None, workspace: Path | None, encoder: str | None, views: int | None, as_json: bool
+) -> None:
     """Scan and embed a folder of images, no server."""
     from labeler import loop
 
-    ws = opening.open_for_work(images, workspace, encoder=encoder, quiet=as_json)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, quiet=as_json)
     ws.catalog.refuse_damage()
     prepare(ws, quiet=as_json)
     status = loop.status(ws)

@@ -11,6 +11,7 @@ from labeler.errors import BadInput
 TYPES: dict[str, Any] = {  # Any: a type, or several
     "images": str | None,
     "encoder": str,
+    "views": int,
     "batch_size": int,
     "audit_share": int | float,
     "lease_s": int,
@@ -27,6 +28,7 @@ class Config:
 
     images: str | None = None  # the folder of images; None: the drawn demonstration set
     encoder: str = "builtin"  # builtin, or a folder that transformers can load
+    views: int = 1  # turned views of each image; 4 or 8 for images that have no up
     batch_size: int = 20  # answers between two rounds of learning
     audit_share: float = 0.05  # part of each batch drawn at random, for honest figures
     lease_s: int = 300  # how long a card belongs to one person
@@ -43,6 +45,8 @@ class Config:
             raise BadInput(f"audit_share is {self.audit_share}.", "Give a share from 0 to 1.")
         if not 1 <= self.batch_size <= 1000:
             raise BadInput(f"The batch size is {self.batch_size}.", "Give a number from 1 to 1000.")
+        if self.views not in (1, 4, 8):
+            raise BadInput(f"views is {self.views}.", "Give 1, 4 or 8.")
         if not 5 <= self.lease_s <= 86_400:
             raise BadInput(f"lease_s is {self.lease_s}.", "Give seconds from 5 to 86400.")
         if not 0 < self.near_duplicate_cos <= 1:

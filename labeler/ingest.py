@@ -8,6 +8,7 @@ Each step is committed before the next one counts on it, so a kill at any moment
 in hand. The first chunk is small and comes before the encoder (torch) is imported: cards can be shown.
 """
 
+import io
 import os
 import queue
 import threading
@@ -26,9 +27,10 @@ from active.arrays import Rows
 from labeler import images
 from labeler.catalog import Aside, Decoded, FileRow, SeenFile
 from labeler.domain import Item, Progress
-from labeler.errors import NotReady
+from labeler.errors import NotReady, writing
 from labeler.images import Unreadable
 from labeler.scan import walk
+from labeler.vectors import SCATTER_FROM
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -436,11 +438,25 @@ class _Intake:
         rows = np.concatenate(out.rows)
         out.rows.clear()
         self._ws.vectors(encoder.key, encoder.dim).append(rows)
+        if self._embedded < SCATTER_FROM <= self._embedded + len(rows):
+            self._keep_scatter(encoder)
         self._ws.catalog.set_embedded(encoder.key, encoder.dim, self._embedded + len(rows))
         self._embedded += len(rows)
         if out.gone and self._scanned.is_set():  # before, the scan itself finds what is gone
             self._ws.catalog.mark_absent(out.gone)
         out.gone.clear()
+
+    def _keep_scatter(self, encoder: "Encoder") -> None:
+        """Write how rows move when an image is turned, an empty array where that is not known; only once."""
+        path = self._ws.scatter_file(encoder.key)
+        measure = getattr(encoder, "scatter", None)  # only an encoder of several views has it
+        if measure is None or path.exists():
+            return
+        scatter = measure()
+        data = io.BytesIO()
+        np.save(data, np.empty((0, 0), np.float32) if scatter is None else scatter)
+        with writing(path.name):
+            images.save_atomic(path, data.getvalue())
 
 
 class _Out:

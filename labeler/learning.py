@@ -18,6 +18,7 @@ from labeler import images
 from labeler.domain import Goal, Pick, Round, Session
 from labeler.errors import NotReady, writing
 from labeler.journal import Answers
+from labeler.vectors import SCATTER_FROM
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ def _turned(turn: "Pca | None", rows: Rows) -> Rows:
 
 
 def _pca(ws: Workspace, key: str, dim: int, basis: int) -> "Pca | None":
-    """Return the PCA fitted on the first `basis` rows, from the cache when it is there."""
+    """Return the PCA fitted on the first `basis` rows, from the cache when it is there.
+
+    Where it is known how rows move when an image is only turned, such directions count for less.
+    """
     if basis == 0:
         return None
     from active.representative import Pca, fit_pca
@@ -161,9 +165,22 @@ def _pca(ws: Workspace, key: str, dim: int, basis: int) -> "Pca | None":
     kept = load_arrays(path)
     if kept is not None and kept.keys() >= {"mean", "components"}:
         return Pca(mean=kept["mean"], components=kept["components"])
-    made = fit_pca(np.asarray(ws.vectors(key, dim).rows(0, basis)), LEARN_DIM, np.random.default_rng(basis))
+    rows = np.asarray(ws.vectors(key, dim).rows(0, basis))
+    made = fit_pca(rows, LEARN_DIM, np.random.default_rng(basis), scatter=_scatter(ws, key, basis))
     save_arrays(path, mean=made.mean, components=made.components)
     return made
+
+
+def _scatter(ws: Workspace, key: str, basis: int) -> NDArray[np.float32] | None:
+    """Return how rows of an encoder move when an image is turned, None where that is not known.
+
+    It is written before the first rows past SCATTER_FROM are, and never again: a plain function of `basis`.
+    """
+    path = ws.scatter_file(key)
+    if basis < SCATTER_FROM or not path.exists():
+        return None
+    scatter: NDArray[np.float32] = np.load(path, allow_pickle=False)
+    return scatter if len(scatter) else None
 
 
 def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:

@@ -23,6 +23,7 @@ def open_for_work(
     workspace: Path | None,
     *,
     encoder: str | None = None,
+    views: int | None = None,
     batch_size: int | None = None,
     quiet: bool = False,
 ) -> "Workspace":
@@ -56,7 +57,9 @@ def open_for_work(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
     _warn_network(where)
-    ws = close_at_end(places.make_workspace(where, folder, encoder=encoder, batch_size=batch_size))
+    ws = close_at_end(
+        places.make_workspace(where, folder, encoder=encoder, views=views, batch_size=batch_size)
+    )
     _say_kept(ws)
     if drawn or (folder == ws.folder / "images" and is_ours(folder)):  # before a kill that left it unsaid
         loop.mark_drawn(ws)

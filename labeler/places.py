@@ -100,7 +100,14 @@ def is_workspace(folder: Path) -> bool:
     return (folder / DATABASE).is_file()
 
 
-def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_size: int | None) -> Workspace:
+def make_workspace(
+    folder: Path,
+    images: Path,
+    *,
+    encoder: str | None = None,
+    views: int | None = None,
+    batch_size: int | None = None,
+) -> Workspace:
     """Return the workspace in `folder`, opened for these images; it is created when it is not there.
 
     None keeps what the workspace is set to. Raises BadInput when the folder holds something else.
@@ -117,7 +124,11 @@ def make_workspace(folder: Path, images: Path, *, encoder: str | None, batch_siz
     if is_workspace(folder) and not _is_of(folder, images):
         raise BadInput(f"{folder} belongs to other images, those in {before}.", "Give another --workspace.")
     config = load_config(
-        folder / SETTINGS, images=str(images), encoder=_encoder(encoder), batch_size=batch_size
+        folder / SETTINGS,
+        images=str(images),
+        encoder=_encoder(encoder),
+        views=views,
+        batch_size=batch_size,
     )
     return Workspace.open(folder, config)
 

@@ -43,7 +43,9 @@ class Trial:
     classes: dict[str, str]
 
 
-def open_trial(source: Path, workspace: Path | None, encoder: str | None) -> Trial:
+def open_trial(
+    source: Path, workspace: Path | None = None, *, encoder: str | None = None, views: int = 1
+) -> Trial:
     """Return the workspace for simulations on a folder of folders; nothing is taken in yet."""
     source = places.check_images(source)
     where = default_place(source) if workspace is None else workspace
@@ -53,7 +55,7 @@ def open_trial(source: Path, workspace: Path | None, encoder: str | None) -> Tri
             "Give another place with --workspace, or start from another folder.",
         )
     folder = Path(os.path.abspath(where)) / "images"
-    ws = places.make_workspace(where, folder, encoder=encoder or Config().encoder, batch_size=None)
+    ws = places.make_workspace(where, folder, encoder=encoder or Config().encoder, views=views)
     return Trial(source, ws, hide_names(source, folder))
 
 
@@ -80,7 +82,7 @@ def note_ready(trial: Trial) -> None:
 
 def _stamp(trial: Trial) -> str:
     """Return a hash of the images' and the encoder's names, sizes and times."""
-    mark = blake2b(digest_size=16)
+    mark = blake2b(b"%d" % trial.ws.config.views, digest_size=16)
     encoder = Path(trial.ws.config.encoder)
     parts = sorted(encoder.iterdir()) if encoder.is_dir() else [encoder]
     for path in [*(trial.ws.images / name for name in sorted(trial.classes)), *parts]:

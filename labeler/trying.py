@@ -71,6 +71,13 @@ STRATEGIES = (
 )
 @click.option("--encoder", metavar="builtin|DIR", help="As for start.  [default: builtin]")
 @click.option(
+    "--views",
+    type=click.Choice(["1", "4", "8"]),
+    default="1",
+    show_default=True,
+    help="As for start.",
+)
+@click.option(
     "--noise",
     type=click.FloatRange(0, 0.5),
     default=0.0,
@@ -110,6 +117,7 @@ def simulate(
     goal: "Goal",
     strategy: str,
     encoder: str | None,
+    views: str,
     noise: float,
     people: int,
     seeds: int,
@@ -138,7 +146,7 @@ def simulate(
         goal=goal, strategy=strategy, times=times, cards=cards, noise=noise, people=people, seeds=seeds,
         references=references,
     )  # fmt: skip
-    begun = trial.open_trial(images, workspace, encoder)
+    begun = trial.open_trial(images, workspace, encoder=encoder, views=int(views))
     opening.close_at_end(begun.ws)
     if not as_json:
         click.echo(f"Workspace: {say.short(begun.ws.folder)}")

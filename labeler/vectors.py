@@ -8,6 +8,9 @@ import numpy as np
 from active.arrays import Rows
 from labeler.errors import writing
 
+SCATTER_FROM = 2048
+"""Before so many rows are there, it is noted how rows move when an image is turned, if that is known."""
+
 
 class Vectors:
     """The float32 rows of one encoder. One process appends; any may read what is committed."""

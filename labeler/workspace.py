@@ -160,6 +160,10 @@ class Workspace:
         """Return the folder of what can be made again from the vectors."""
         return self._shared / "cache"
 
+    def scatter_file(self, key: str) -> Path:
+        """Return where it is kept how vectors of an encoder move when an image is turned."""
+        return self._shared / "vectors" / f"{key}.scatter.npy"
+
     def tile(self, item: int, width: int) -> Path:
         """Return where the tile of an item at this width is kept; it may not be there."""
         return self.folder / "cache" / "tiles" / str(width) / str(item // 1000) / f"{item}.webp"

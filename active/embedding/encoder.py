@@ -9,7 +9,7 @@ from PIL.Image import Image
 from active.arrays import Rows
 
 Prepared = NDArray[Any]  # Any: uint8 or float32, as the encoder likes
-"""One picture as an encoder takes it in."""
+"""One picture as an encoder takes it in: uint8 (h, w, channels), or float32 (channels, h, w)."""
 
 
 class Encoder(Protocol):
