@@ -16,7 +16,7 @@ PROVISIONAL = -1
 STRENGTH = 10.0
 """scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
 PROVISIONAL_ROWS = 200
-"""How many pool rows stand in for "something else"."""
+"""How many pool rows stand in for "something else"; with two labels they weigh as much as the second one's."""
 ROUGH_BELOW = 10
 """Examples of the rarest label below which probabilities are rough, whatever else is known."""
 
@@ -76,6 +76,7 @@ def fit_head(
     *,
     weights: NDArray[np.float32] | None = None,
     pool: Rows | None = None,
+    is_rare: bool = False,
     rng: np.random.Generator,
 ) -> Head:
     """Return the head of these examples.
@@ -83,6 +84,8 @@ def fit_head(
     rows     (n, d) unit rows, n ≥ 1. labels  (n,) label numbers from 0 up.
     weights  (n,) how much each example counts, above 0; None: all alike. Labels are balanced on top.
     pool     rows of the pool. With one label only, `rng` draws provisional negatives from them, label -1.
+    is_rare  whether the first label is looked for among much else. Given two labels and a pool, provisional
+             negatives then stand beside the second one's; calibration leaves them out.
     One label and no pool: a head that answers that label always.
     The same input and `rng` give the same head. Raises ValueError without examples.
     """
@@ -91,17 +94,22 @@ def fit_head(
     count = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
     seen, counts = np.unique(labels, return_counts=True)
     rough = len(seen) == 1 or int(counts.min()) < ROUGH_BELOW
-    if len(seen) == 1 and pool is not None:
+    given = len(rows)
+    if pool is not None and (len(seen) == 1 or (is_rare and seen.tolist()[:1] == [0] and len(seen) == 2)):
         drawn = _provisional(rows, pool, rng)
+        stands = PROVISIONAL if len(seen) == 1 else int(seen[1])
+        weight = 1.0 if len(seen) == 1 else float(count[labels == stands].sum()) / max(1, len(drawn))
         rows = np.vstack([rows, drawn])
-        labels = np.concatenate([labels, np.full(len(drawn), PROVISIONAL, np.int64)])
-        count = np.concatenate([count, np.ones(len(drawn))])
+        labels = np.concatenate([labels, np.full(len(drawn), stands, np.int64)])
+        count = np.concatenate([count, np.full(len(drawn), weight)])
+        given = len(rows) if len(seen) == 1 else given
         seen = np.unique(labels)
     if len(seen) == 1:
         return _always(int(seen[0]), rows.shape[1])
     from modAL.models import ActiveLearner
 
-    fits = ActiveLearner(_Heads(), X_training=rows, y_training=labels, weights=count).estimator.fits
+    learner = ActiveLearner(_Heads(), X_training=rows, y_training=labels, weights=count, given=given)
+    fits = learner.estimator.fits
     return Head(
         labels=seen.astype(np.int64),
         coef=np.stack([f[0] for f in fits]).astype(np.float32),
@@ -153,24 +161,27 @@ class _Heads:
 
     fits: list[tuple[NDArray[np.float64], float, tuple[float, float]]]
 
-    def fit(self, rows: Rows, labels: Ids, weights: NDArray[np.float64]) -> "_Heads":
+    def fit(self, rows: Rows, labels: Ids, weights: NDArray[np.float64], given: int) -> "_Heads":
         seen = np.unique(labels)
         ones = seen[1:] if len(seen) == 2 else seen
-        self.fits = [_one_against_rest(rows, labels == label, weights) for label in ones]
+        self.fits = [_one_against_rest(rows, labels == label, weights, given=given) for label in ones]
         return self
 
 
 def _one_against_rest(
-    rows: Rows, is_one: NDArray[np.bool_], weights: NDArray[np.float64]
+    rows: Rows, is_one: NDArray[np.bool_], weights: NDArray[np.float64], *, given: int
 ) -> tuple[NDArray[np.float64], float, tuple[float, float]]:
-    """Return coefficients (d,), intercept and Platt's slope and offset of one label against the others."""
+    """Return coefficients (d,), intercept and Platt's slope and offset of one label against the others.
+
+    given  only the first so many rows were labeled by people, and are calibrated on.
+    """
     from sklearn.linear_model import LogisticRegression
 
     balanced = _balanced(is_one, weights)
     fitted = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200).fit(rows, is_one, balanced)
     coef, intercept = fitted.coef_[0].astype(np.float64), float(fitted.intercept_[0])
     unseen = _left_out(rows, is_one, balanced, coef=coef, intercept=intercept)
-    return coef, intercept, _platt(unseen, is_one, weights)
+    return coef, intercept, _platt(unseen[:given], is_one[:given], weights[:given])
 
 
 def _balanced(is_one: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:

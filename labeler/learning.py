@@ -324,7 +324,7 @@ def _choose(
     if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
         from active.learner import doubt, fit_head
 
-        head = fit_head(x, y, pool=rows, rng=rng)
+        head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
         probs = all_labels(head, rows, material.n_labels)
         target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}

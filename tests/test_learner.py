@@ -14,7 +14,9 @@ from active.learner import (
     Head,
     _balanced,
     _left_out,
+    _one_against_rest,
     _platt,
+    _provisional,
     _sigmoid,
     doubt,
     fit_head,
@@ -246,3 +248,32 @@ def test_importing_the_learner_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_provisional_negatives_stand_beside_the_given_ones_and_are_not_calibrated_on():
+    """As many again as the second label's examples weigh; the slow way: fitted together, calibrated apart."""
+    rows, of = blobs([60, 60, 60])
+    pick = np.concatenate([np.flatnonzero(of == 0)[:12], np.flatnonzero(of == 1)[:18]])
+    labels = np.repeat([0, 1], [12, 18])
+    drawn = _provisional(rows[pick], rows, rng(3))
+    head = fit_head(rows[pick], labels, pool=rows, is_rare=True, rng=rng(3))
+    x = np.vstack([rows[pick], drawn])
+    is_one = np.concatenate([labels == 1, np.ones(len(drawn), bool)])
+    weights = np.concatenate([np.ones(30), np.full(len(drawn), 18 / len(drawn))])
+    coef, intercept, platt = _one_against_rest(x, is_one, weights, given=30)
+    np.testing.assert_allclose(head.coef[0], coef, rtol=1e-5)
+    np.testing.assert_allclose([head.intercept[0], *head.platt[0]], [intercept, *platt], rtol=1e-5)
+    assert head.labels.tolist() == [0, 1]
+    plain = fit_head(rows[pick], labels, rng=rng(3))
+    assert not np.allclose(head.coef, plain.coef)
+
+
+@pytest.mark.parametrize("labels", [[1, 2], [0, 1, 2]])
+def test_provisional_negatives_are_for_a_target_against_one_other_label(labels):
+    rows, of = blobs([60, 60, 60])
+    pick = np.concatenate([np.flatnonzero(of == i)[:10] for i in range(len(labels))])
+    y = np.repeat(labels, 10)
+    plain = fit_head(rows[pick], y, pool=rows, rng=rng(1)).to_arrays()
+    rare = fit_head(rows[pick], y, pool=rows, is_rare=True, rng=rng(1)).to_arrays()
+    for name in plain:
+        np.testing.assert_array_equal(plain[name], rare[name])
