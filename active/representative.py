@@ -221,15 +221,15 @@ def _reduced(medoids: _Medoids, k: int) -> _Medoids:
     cost = np.sqrt(counts) * far
     for _ in range(m - k):
         gone = cost.argmin()
-        cost[gone] = np.inf
-        dist[:, gone] = np.inf
-        counts[near[gone]] += counts[gone]
-        counts[gone] = 0
+        heir = near[gone]
+        counts[heir] += counts[gone]
+        counts[gone], cost[gone], near[gone], dist[:, gone] = 0, np.inf, -1, np.inf
         orphans = np.flatnonzero(near == gone)
-        near[orphans] = dist[orphans].argmin(1)
-        far[orphans] = dist[orphans, near[orphans]]
-        changed = np.append(orphans[counts[orphans] > 0], near[gone])
-        cost[changed] = np.sqrt(counts[changed]) * far[changed]
+        if len(orphans):
+            near[orphans] = dist[orphans].argmin(1)
+            far[orphans] = dist[orphans, near[orphans]]
+            cost[orphans] = np.sqrt(counts[orphans]) * far[orphans]
+        cost[heir] = np.sqrt(counts[heir]) * far[heir]
     kept = np.flatnonzero(counts)
     return _Medoids(medoids.rows[kept], medoids.ids[kept], counts[kept])
 

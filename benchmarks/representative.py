@@ -9,7 +9,9 @@ float32 in memory, ten million a float16 file that is mapped; both are made once
 sample_s_1m, sample_s_10m    drawing 100,000, as many threads as the machine has; sample_s_1m_one: one thread
 peak_gb_1m, peak_gb_10m      most that the process held, its input or what is mapped of it included
 ratio_1m, ratio_10m          the time by that of the matrix products alone, at the speed measured beside it
-grow_s                       growing a sample by 10 % of a million, one thread; grow_ratio: by drawing anew
+sample_cpu_s_…, grow_cpu_s   processor time of the same, which other work on the machine moves less
+grow_s                       growing a sample by 10 % of a million, one thread; grow_ratio: its processor time
+                             by that of drawing anew
 radius_mean_…, _p99_, _max_  from a row to the nearest of the sample (chord), on 6,000 rows drawn evenly;
                              …_uniform_…: of as many drawn evenly, …_grown_…: of the one that grew
 rare_share_…                 part of the sample that is of the rare kinds
@@ -123,6 +125,8 @@ class Drawn:
     sample: Sample
     draw_s: float
     grow_s: float
+    draw_cpu_s: float
+    grow_cpu_s: float
     peak_gb: float
     product_s: float
 
@@ -158,12 +162,12 @@ def draw(file: Path, *, mapped: bool, first: int) -> Drawn:
     """
     rows = np.load(file, mmap_mode="r" if mapped else None)
     rng = np.random.default_rng(0)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     sample = representative.representative(rows[: first or len(rows)], K, rng)
-    between = time.perf_counter()
+    draw_s, draw_cpu_s = time.perf_counter() - began, time.process_time() - cpu
     sample = grow(sample, rows, K, rng)
-    grow_s = time.perf_counter() - between
-    return Drawn(sample, between - began, grow_s, peak_gb(), product_s(len(rows)))
+    grow_s, grow_cpu_s = time.perf_counter() - began - draw_s, time.process_time() - cpu - draw_cpu_s
+    return Drawn(sample, draw_s, grow_s, draw_cpu_s, grow_cpu_s, peak_gb(), product_s(len(rows)))
 
 
 def apart(file: Path, *, mapped: bool = False, first: int = 0, one_thread: bool = False) -> Drawn:
@@ -223,6 +227,7 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, float]:
     drawn = apart(rows_file, mapped=mapped)
     out = {
         f"sample_s_{name}": drawn.draw_s,
+        f"sample_cpu_s_{name}": drawn.draw_cpu_s,
         f"peak_gb_{name}": drawn.peak_gb,
         f"ratio_{name}": drawn.draw_s / drawn.product_s,
     }
@@ -233,8 +238,10 @@ def measure(args: argparse.Namespace, name: str) -> dict[str, float]:
         out |= {
             "sample_s_1m_one": alone.draw_s,
             "ratio_1m_one": alone.draw_s / alone.product_s,
+            "sample_cpu_s_1m_one": alone.draw_cpu_s,
             "grow_s": grown.grow_s,
-            "grow_ratio": grown.grow_s / alone.draw_s,
+            "grow_cpu_s": grown.grow_cpu_s,
+            "grow_ratio": grown.grow_cpu_s / alone.draw_cpu_s,
         }
         samples["_grown"] = grown.sample.ids
     samples["_uniform"] = np.random.default_rng(4).choice(n, len(samples[""]), replace=False)

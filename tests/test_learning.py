@@ -1,10 +1,11 @@
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from labeler import learning, loop
+from labeler import learning, loop, trainer
 from labeler.errors import NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
@@ -202,6 +203,17 @@ def test_a_damaged_sample_is_made_again(ws):
     all_samples(again)
     assert np.array_equal(kept_samples(again)[name]["ids"], whole[name]["ids"])
     again.close()
+
+
+def test_the_trainer_makes_samples_in_a_thread_until_none_is_due(ws):
+    big(ws)
+    assert trainer.wants_sample(ws)
+    thread = threading.Thread(target=trainer.keep_sample, args=(ws,))
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not trainer.wants_sample(ws)
+    assert len(kept_samples(ws)) == 4
 
 
 def test_a_pool_no_larger_than_its_sample_needs_none(ws):
