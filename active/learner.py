@@ -16,7 +16,7 @@ PROVISIONAL = -1
 STRENGTH = 10.0
 """scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
 PROVISIONAL_ROWS = 200
-"""How many pool rows stand in for "something else"; with two labels they weigh as much as the second one's."""
+"""How many pool rows stand in for "something else"; beside a second label they weigh what its examples do."""
 ROUGH_BELOW = 10
 """Examples of the rarest label below which probabilities are rough, whatever else is known."""
 

@@ -23,7 +23,7 @@ from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.learner import Head
-    from active.representative import Pca
+    from active.representative import Pca, Sample
 
 LEARN_DIM = 256  # the head sees at most this many numbers per image
 BLOCK = 256  # rows that are turned at a time
@@ -63,8 +63,9 @@ class Predictions:
 class _Material:
     """What a round is computed from, besides the pool; stored with the round.
 
-    before    the items dealt last, which the first picks shall not resemble.
-    strategy  "recipe", or another one of `active.strategies` that a simulation compares with it.
+    before       the items dealt last, which the first picks shall not resemble.
+    sample_step  how many items the sample stood for; see `sample_of`.
+    strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
     left_out: Ids
@@ -77,6 +78,7 @@ class _Material:
     before: Ids
     n_labels: int
     sample_size: int
+    sample_step: int
     strategy: str = RECIPE
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -94,6 +96,7 @@ class _Material:
                 goal=cast(Goal, str(f["goal"])), batch_size=int(f["batch_size"]),
                 audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
                 before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
+                sample_step=int(f.get("sample_step", 0)),
                 strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
             )  # fmt: skip
 
@@ -238,7 +241,9 @@ def learn(
         left_out, examples, _how_many(ws, session, len(held)), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
-        len(session.labels), ws.config.sample_size, strategy,
+        len(session.labels), ws.config.sample_size,
+        sample_ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
+        strategy,
     )  # fmt: skip
     picks, head = _draw(ws, session, made, material, answers)
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
@@ -330,7 +335,7 @@ def _choose(
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample_of(ws, made, rows, material.sample_size), before=material.before, probs=probs,
+        sample=sample_of(ws, made, material), before=material.before, probs=probs,
         labeled=x if len(x) else None,
     )  # fmt: skip
     if material.strategy == RECIPE:
@@ -361,28 +366,113 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
     return out
 
 
-_samples: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[str | None, int, int, int], Ids]]" = (
-    weakref.WeakKeyDictionary()
-)
+# the sample that stands for a large pool -----------------------------------------------------
 
 
-def sample_of(ws: Workspace, made: Round, rows: Rows, k: int) -> Ids:
-    """Return the items on which doubt is scored: the k-means sample that stands for the pool.
+def sample_steps(n: int, k: int) -> list[int]:
+    """Return for how many items samples of `k` are made on the way to a pool of n: k, 1.25 k, 1.56 k …
 
-    A pool smaller than the sample is its own. The sample is drawn for the pool's size rounded
-    down to a power of two, and kept, so that a growing pool does not draw it every round.
+    The sample of a step is grown from the one of the step before, the first being the first k items
+    themselves. So it depends on the vectors alone, not on when or in which strides the pool came.
     """
-    if len(rows) <= k:
-        return np.arange(len(rows), dtype=np.int64)
-    size = max(2 ** int(np.log2(len(rows))), k + 1)
-    key = (made.encoder, made.basis, size, k)
-    held = _samples.get(ws)
-    if held is None or held[0] != key:
-        from active.representative import representative
+    steps = [k] if n >= k else []
+    while steps and steps[-1] * 5 // 4 <= n:
+        steps.append(steps[-1] * 5 // 4)
+    return steps
 
-        held = (key, representative(rows[:size], k, np.random.default_rng(size))[0])
-        _samples[ws] = held
-    return held[1]
+
+def sample_ready(ws: Workspace, key: str, n: int, k: int) -> int:
+    """Return the last step for a pool of n whose sample is there, so that a round need not wait for it.
+
+    A pool that is no larger than its sample has none: 0.
+    """
+    if n <= k:
+        return 0
+    made = (step for step in reversed(sample_steps(n, k)) if _kept_sample(ws, key, step, k) is not None)
+    return next(made, k)
+
+
+def sample_of(ws: Workspace, made: Round, material: _Material) -> Ids | None:
+    """Return the items on which doubt is scored, None: all of them.
+
+    It is the sample of the step that the round has recorded, made again where it was deleted.
+    """
+    if material.sample_step == 0 or made.encoder is None:
+        return None
+    return _sample(ws, made.encoder, material.sample_step, material.sample_size).ids
+
+
+def sample_due(ws: Workspace) -> int | None:
+    """Return the next step that the pool is large enough for and whose sample is still to be made."""
+    used, k = ws.catalog.encoder(), ws.config.sample_size
+    if used is None or used[2] <= k:
+        return None
+    ready = sample_ready(ws, used[0], used[2], k)
+    return next((step for step in sample_steps(used[2], k) if step > ready), None)
+
+
+def make_sample(ws: Workspace, step: int) -> None:
+    """Make the sample of a step and keep it. Rounds can be made meanwhile, in another thread.
+
+    Seconds for a step, a minute or two for all up to a million items.
+    """
+    used = ws.catalog.encoder()
+    if used is not None:
+        _sample(ws, used[0], step, ws.config.sample_size)
+
+
+def _sample_file(ws: Workspace, key: str, step: int, k: int) -> Path:
+    return ws.cache / f"sample-{key}-{k}-{step}.npz"
+
+
+_samples: "weakref.WeakKeyDictionary[Workspace, tuple[Path, Sample]]" = weakref.WeakKeyDictionary()
+
+
+def _kept_sample(ws: Workspace, key: str, step: int, k: int) -> "Sample | None":
+    """Return the sample of a step if it was made before and its file is whole."""
+    from active.representative import Sample
+
+    path = _sample_file(ws, key, step, k)
+    held = _samples.get(ws)
+    if held is not None and held[0] == path:
+        return held[1]
+    arrays = load_arrays(path)
+    if arrays is None or not {"ids", "counts"} <= arrays.keys():
+        return None
+    sample = Sample.from_arrays(arrays)
+    _samples[ws] = path, sample
+    return sample
+
+
+def _sample(ws: Workspace, key: str, step: int, k: int) -> "Sample":
+    """Return the sample of a step, grown from the last one before it that is there."""
+    from active.representative import Sample, grow
+
+    dim = ws.catalog.encoder_dim(key)
+    steps = sample_steps(step, k)
+    ready = max(sample_ready(ws, key, step, k), k)
+    first = np.arange(k, dtype=np.int64)
+    sample = _kept_sample(ws, key, ready, k) or Sample(first, np.ones_like(first))
+    for one in steps[steps.index(ready) + 1 :]:
+        basis = basis_for(one, dim)
+        rows = _Turned(_pca(ws, key, dim, basis), ws.vectors(key, dim).rows(0, one))
+        sample = grow(sample, rows, k, np.random.default_rng(one))
+        save_arrays(_sample_file(ws, key, one, k), **sample.to_arrays())
+    return sample
+
+
+@dataclass(frozen=True, slots=True)
+class _Turned:
+    """Vectors in a file, turned when they are asked for."""
+
+    turn: "Pca | None"
+    stored: Rows
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, which: "slice | Ids") -> Rows:
+        return _turned(self.turn, self.stored[which])
 
 
 def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:

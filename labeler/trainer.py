@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,15 @@ def main(folder: str) -> None:
     coming = orders(on_end=lambda: os._exit(0))  # a round is stored whole or not at all
     say({"ready": [session.id for session in loop.sessions(ws)[:1]]})
     warm = False
+    sampler = threading.Thread()
     for line in coming:
         say({"learned": int(line)} | learn(ws, int(line)))
         heap.give_back()  # a round's arrays grow with the answers
         if not warm and has_round(ws, int(line)):
             warm = _warm_up()  # three seconds, in which the first round could not be made
+        if warm and not sampler.is_alive() and wants_sample(ws):
+            sampler = threading.Thread(target=keep_sample, args=(ws,), name="sample", daemon=True)
+            sampler.start()
 
 
 def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
@@ -50,6 +55,28 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
         log.exception("learning failed for session %s", number)
         problem = f"Learning failed ({type(e).__name__}: {e}). The deck goes on; see the server's log."
     return {"problem": problem, "waits": waits}
+
+
+def wants_sample(ws: Workspace) -> bool:
+    """Return whether a sample is to be made; False too while the database can't be read."""
+    try:
+        return learning.sample_due(ws) is not None
+    except LabelerError:
+        return False
+
+
+def keep_sample(ws: Workspace) -> None:
+    """Make the samples that the pool is large enough for: in a thread, so that no round waits for them."""
+    if sys.platform == "linux":
+        os.nice(10)  # there it counts for this thread alone
+    try:
+        while (step := learning.sample_due(ws)) is not None:
+            learning.make_sample(ws, step)
+            heap.give_back()
+    except LabelerError as e:  # a full disk: rounds use the sample they have, and it is tried again
+        log.warning("The sample can't be kept: %s", e)
+    finally:
+        ws.close()  # this thread's connection
 
 
 def has_round(ws: Workspace, number: int) -> bool:

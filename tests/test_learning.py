@@ -1,9 +1,11 @@
+import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from labeler import learning, loop
+from labeler import learning, loop, trainer
 from labeler.errors import NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
@@ -113,6 +115,113 @@ def test_before_anything_is_embedded_cards_are_drawn_at_random_from_what_is_deco
     assert {(p.reason, p.p_chosen) for p in picks} == {("spread", len(picks) / 200)}
     assert learning.draw_again(ws, session, made) == picks
     ws.close()
+
+
+def big(ws, size=100):
+    """The same workspace, where a sample of `size` stands for the pool."""
+    ws.config = replace(ws.config, sample_size=size)
+    return ws
+
+
+def kept_samples(ws):
+    return {p.name: dict(np.load(p)) for p in sorted((ws.folder / "cache").glob("sample-*.npz"))}
+
+
+def all_samples(ws):
+    while (step := learning.sample_due(ws)) is not None:
+        learning.make_sample(ws, step)
+
+
+def test_samples_are_made_for_pools_each_a_quarter_larger():
+    assert learning.sample_steps(99, 100) == []
+    assert learning.sample_steps(100, 100) == [100]
+    assert learning.sample_steps(101, 100) == [100]
+    assert learning.sample_steps(195, 100) == [100, 125, 156, 195]
+    steps = learning.sample_steps(10_000_000, 100_000)
+    assert 8_000_000 < steps[-1] <= 10_000_000
+
+
+def test_a_round_waits_for_no_sample_and_records_the_one_it_used(ws):
+    big(ws)
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "classify")
+    loop.record(ws, session, loop.owner(ws), [event(i, "yes" if is_target(i) else "no") for i in range(40)])
+    early = loop.learn(ws, session)
+    assert kept_samples(ws) == {}
+    learning.make_sample(ws, learning.sample_due(ws))
+    between = loop.learn(ws, session)
+    all_samples(ws)
+    late = loop.learn(ws, session)
+    used = [int(np.load(ws.round_file(session.id, m.number))["sample_step"]) for m in (early, between, late)]
+    assert used == [100, 125, 243]
+    picks = [ws.store.picks(session.id, m.number) for m in (early, between, late)]
+    assert {p.reason for p in picks[2]} >= {"uncertain"}
+    before = kept_samples(ws)
+    assert [int(f["counts"].sum()) for f in before.values()] == [125, 156, 195, 243]
+    for path in (ws.folder / "cache").glob("*.npz"):
+        path.unlink()
+    again = Workspace.open(ws.folder)
+    for made, then in zip((late, early, between), (picks[2], picks[0], picks[1]), strict=True):
+        assert learning.draw_again(again, loop.get_session(again), made) == then
+    after = kept_samples(again)
+    assert after.keys() == before.keys()
+    for name, arrays in after.items():
+        assert all(np.array_equal(arrays[part], before[name][part]) for part in ("ids", "counts"))
+    again.close()
+
+
+def test_the_sample_is_the_same_whether_the_pool_came_at_once_or_in_parts(tmp_path):
+    rows = np.random.default_rng(1).normal(size=(1500, 300)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    found = []
+    for name, parts in (("whole", (1500,)), ("parts", (400, 610, 1100, 1500))):
+        (tmp_path / name).mkdir()
+        ws = big(make_pool(tmp_path / name, 1500, embedded=False))
+        ws.catalog.use_encoder("wide", 300)
+        done = 0
+        for upto in parts:
+            ws.vectors("wide", 300).append(rows[done:upto])
+            ws.catalog.set_embedded("wide", 300, upto)
+            all_samples(ws)
+            done = upto
+        found.append(kept_samples(ws))
+        ws.close()
+    assert found[0].keys() == found[1].keys()
+    assert len(found[0]) == len(learning.sample_steps(1500, 100)) - 1
+    for name, arrays in found[0].items():
+        assert np.array_equal(arrays["ids"], found[1][name]["ids"])
+        assert np.array_equal(arrays["counts"], found[1][name]["counts"])
+
+
+def test_a_damaged_sample_is_made_again(ws):
+    big(ws)
+    all_samples(ws)
+    whole = kept_samples(ws)
+    name = list(whole)[-1]
+    (ws.folder / "cache" / name).write_bytes(b"PK cut off")
+    again = big(Workspace.open(ws.folder))
+    assert learning.sample_due(again) == 243
+    all_samples(again)
+    assert np.array_equal(kept_samples(again)[name]["ids"], whole[name]["ids"])
+    again.close()
+
+
+def test_the_trainer_makes_samples_in_a_thread_until_none_is_due(ws):
+    big(ws)
+    assert trainer.wants_sample(ws)
+    thread = threading.Thread(target=trainer.keep_sample, args=(ws,))
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not trainer.wants_sample(ws)
+    assert len(kept_samples(ws)) == 4
+
+
+def test_a_pool_no_larger_than_its_sample_needs_none(ws):
+    big(ws, 300)
+    session = loop.start_session(ws, goal="classify")
+    made = loop.learn(ws, session)
+    assert learning.sample_due(ws) is None
+    assert int(np.load(ws.round_file(session.id, made.number))["sample_step"]) == 0
 
 
 def test_an_empty_pool_makes_no_round(tmp_path):
