@@ -21,7 +21,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -161,7 +161,7 @@ def tasks(ws: Workspace, truth: Truth, plan: Plan, targets: Sequence[str]) -> li
 def _beside(ws: Workspace, first: Task, plan: Plan, pool: Ids) -> Iterator[Task]:
     """Yield what is played beside a play: neighbours alone, and one that hides a third of the images."""
     if plan.baseline and plan.strategy != BASELINE:
-        yield _like(first, kind="baseline", goal="find", strategy=BASELINE, noise=0.0, people=1)
+        yield replace(first, kind="baseline", goal="find", strategy=BASELINE)
     if plan.labeled:
         known = {images.content_hash(images.read_file(str(e.path))) for e in first.examples}
         given = {item for name in known if (item := ws.catalog.item_by_hash(name)) is not None}
@@ -169,11 +169,7 @@ def _beside(ws: Workspace, first: Task, plan: Plan, pool: Ids) -> Iterator[Task]
         free = np.array([i for i in pool.tolist() if i not in given], np.int64)
         is_member = np.isin(free, first.members)
         parts = [rng.permutation(free[side])[: round(side.sum() / 3)] for side in (is_member, ~is_member)]
-        yield _like(first, kind="held out", stops=plan.labeled, hide=np.sort(np.concatenate(parts)))
-
-
-def _like(task: Task, **changes: Any) -> Task:  # Any: fields of Task
-    return replace(task, **changes)
+        yield replace(first, kind="held out", stops=plan.labeled, hide=np.sort(np.concatenate(parts)))
 
 
 # one play ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labeler import opening, say
-from labeler.waiting import prepare
+from labeler.waiting import INTERRUPTED_CODE, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from labeler.simulate import Plan, Played
     from labeler.trial import Trial
 
+STOPPED = "Stopped. The images stay embedded; the plays begin anew."
 STRATEGIES = (
     *("recipe", "random", "neighbours", "likely", "uncertainty", "margin", "entropy"),
     *("ranked", "gaussian", "balanced"),
@@ -197,6 +198,10 @@ def _played(
     bar = Bar(sys.stderr, quiet=quiet)
     try:
         plays = oracle.play_all(begun.ws, wanted, report=bar.show)
+    except KeyboardInterrupt:
+        bar.close()
+        click.echo(STOPPED, err=True)
+        click.get_current_context().exit(INTERRUPTED_CODE)
     finally:
         bar.close()
     found = trial.about(begun, truth, plan) | outcome.summary(plays, truth, plan)

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from PIL import Image
 
 from labeler import images, learning, loop, simulate, trial
 from labeler.cli import cli
+from labeler.errors import BadInput
 from labeler.simulate import Example, Plan, play, play_all, tasks
-from labeler.truth import read_truth
+from labeler.truth import Truth, read_truth
 from labeler.workspace import Workspace
 from tests.fakes import MeanColour
 from tests.folders import embedded, paint_classes
@@ -115,7 +117,7 @@ def test_what_is_tested_sees_no_class_and_no_name(kept, stage):
 def test_part_of_the_cards_is_audit(kept, stage):
     play(stage, task_of(kept, cards=161, times=None))
     reasons = [reason for _, reason, *_ in cards_of(stage)]
-    assert reasons.count("audit") == 8  # one of each of eight batches of twenty
+    assert 6 <= reasons.count("audit") <= 11  # one of each batch of twenty; look-alikes are put off
 
 
 def test_wrong_answers_are_as_many_as_asked_for(kept, stage):
@@ -233,16 +235,17 @@ def test_a_play_ends_between_rounds_when_nobody_wants_it_any_more(kept, stage):
 
 
 @pytest.fixture(scope="module")
-def spread_out(kept):
-    """The same plays in one process and in two."""
+def spread_out(kept, tmp_path_factory):
+    """The same plays in one process and in two; and what they left in the folder for temporary files."""
     _, ws, truth = kept
     wanted = tasks(ws, truth, Plan(times=1.0, labeled=(50,)), list(SIZES))
     seen = []
-    before = set(os.listdir(tempfile.gettempdir()))
-    one = play_all(ws, wanted, report=seen.append, processes=1)
-    two = play_all(ws, wanted, report=lambda p: None, processes=2)
-    after = set(os.listdir(tempfile.gettempdir()))
-    return wanted, one, two, seen, {name for name in after - before if name.startswith("labeler-")}
+    with pytest.MonkeyPatch.context() as patch:
+        scratch = tmp_path_factory.mktemp("scratch")
+        patch.setattr(tempfile, "tempdir", str(scratch))
+        one = play_all(ws, wanted, report=seen.append, processes=1)
+        two = play_all(ws, wanted, report=lambda p: None, processes=2)
+    return wanted, one, two, seen, [p.name for p in scratch.iterdir()]
 
 
 def test_plays_come_out_the_same_whatever_the_number_of_processes(spread_out):
@@ -257,7 +260,7 @@ def test_plays_come_out_the_same_whatever_the_number_of_processes(spread_out):
 def test_nothing_of_the_plays_stays(kept, spread_out):
     _, ws, _ = kept
     *_, left = spread_out
-    assert left == set()
+    assert left == []
     assert loop.sessions(ws) == []
     assert not any((ws.folder / "rounds").iterdir())
     assert not any((ws.folder / "examples").iterdir())
@@ -302,6 +305,7 @@ def told(kept, tmp_path_factory):
     """What the command says and writes."""
     out = tmp_path_factory.mktemp("out") / "results"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABELER_WORKSPACE", str(out.parent / "theirs"))
         patch.setattr(loop, "load_encoder", lambda ws: MeanColour())
         result = run(
             *("--images", kept[0] / "colours", "--workspace", kept[0] / "ws", "--out", out),
@@ -366,30 +370,21 @@ def test_json_is_the_summary_and_a_second_run_needs_no_encoder(told, kept, monke
     monkeypatch.setattr(loop, "load_encoder", never)
     result = run(
         *("--images", kept[0] / "colours", "--workspace", kept[0] / "ws", "--json"),
-        *("--target", "green", "--target", "blue", "--references", 2, "--budget", "1.5x"),
+        *("--target", "green", "--budget", 61),
     )
     assert result.stdout.count("\n") == 1
     found, before = json.loads(result.stdout), json.loads((out / "summary.json").read_text())
     assert found.keys() == before.keys()
-    for key in ("found_1k", "cards_82", "ap_50", "neighbours", "random"):
-        assert found[key] == before[key]
+    once, first = found["classes"][0], before["classes"][0]  # the same play, cut short
+    assert once["cards"] == 61
+    for key in ("class", "reference", "found_0_5k", "found_1k", "ap_50"):
+        assert once[key] == first[key]
 
 
-def test_results_are_written_over_earlier_results_only(told, place, kept):
-    _, out = told
+def test_results_are_written_over_earlier_results_only(told, place, tmp_path, monkeypatch):
+    out = tmp_path / "results"
+    shutil.copytree(told[1], out)
     (out / ".summary.json.12.34").write_text("half")  # what a kill may leave
-    run(*place, "--target", "green", "--budget", 30, "--out", out)
-    assert json.loads((out / "summary.json").read_text())["budget"] == "30"
-    assert not list(out.glob(".*"))
-    (out / "thesis.txt").write_text("mine")
-    result = run(*place, "--out", out, code=1)
-    assert result.stderr.startswith(f"Error: {out} holds other things, such as thesis.txt.")
-    assert (out / "thesis.txt").read_text() == "mine"
-
-
-def test_what_is_cut_off_while_it_is_written_has_no_summary(place, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    run(*place, "--target", "green", "--budget", 30, "--out", out)
     save = images.save_atomic
 
     def killed(path, data):
@@ -397,9 +392,18 @@ def test_what_is_cut_off_while_it_is_written_has_no_summary(place, tmp_path, mon
             raise KeyboardInterrupt
         save(path, data)
 
-    monkeypatch.setattr(images, "save_atomic", killed)
-    run(*place, "--target", "green", "--budget", 40, "--out", out, code=130)
-    assert sorted(p.name for p in out.iterdir()) == ["classes.csv", "curves.csv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "save_atomic", killed)
+        run(*place, "--target", "green", "--budget", 30, "--out", out, code=130)
+    assert sorted(p.name for p in out.iterdir()) == ["classes.csv", "curves.csv"]  # no summary: not whole
+    (out / "thesis.txt").write_text("mine")
+    result = run(*place, "--out", out, code=1)
+    assert result.stderr.startswith(f"Error: {out} holds other things, such as thesis.txt.")
+    assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_the_environments_workspace_is_never_played_in(told):
+    assert not (told[1].parent / "theirs").exists()
 
 
 def error_of(*args, code=1):
@@ -466,16 +470,25 @@ def test_folders_that_hold_nothing_to_play(tmp_path, monkeypatch):
     assert sorted(p.name for p in lost.iterdir()) == ["few", "many"]
 
 
-def test_a_class_of_one_is_left_out_aloud_when_no_class_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "load_encoder", lambda ws: MeanColour())
-    source = paint_classes(tmp_path / "birds", {"wren": 8, "owl": 8, "dodo": 1})
-    result = run("--images", source, "--budget", "1x")
-    assert "Left out:  The class 'dodo' has one image, so nothing is left to be found." in result.stdout
-    kept_in = list((tmp_path / "data" / "simulate").iterdir())
-    assert len(kept_in) == 1
-    assert kept_in[0].name.startswith("birds-")
-    assert not any(p.name == "summary.json" for p in tmp_path.rglob("*"))
+def test_a_class_that_can_not_be_played_is_left_out_aloud_when_no_class_is_named():
+    items = {"wren": np.arange(5), "dodo": np.array([5]), "owl": np.arange(6, 9)}
+    truth = Truth(items, {i: f"{i}.png" for i in range(9)}, 0, {"moa": 3})
+    targets, left_out = trial.choose_targets(truth, [])
+    assert targets == ["owl", "wren"]
+    assert left_out == [
+        {"class": "dodo", "why": "The class 'dodo' has one image, so nothing is left to be found."},
+        {"class": "moa", "why": "All images of the class 'moa' are set aside: none can be read."},
+    ]
+    assert trial.choose_targets(truth, ["wren", "owl", "wren"])[0] == ["wren", "owl"]
+    with pytest.raises(BadInput, match="No class can be played"):
+        trial.choose_targets(Truth({"dodo": np.array([0])}, {0: "0.png", 1: "1.png"}, 0, {}), [])
+
+
+def test_a_simulation_is_kept_under_data_by_the_folders_name_and_place(tmp_path):
+    a, b = (trial.default_place(tmp_path / x / "birds") for x in "ab")
+    assert a != b
+    assert a.parent == Path("data", "simulate")
+    assert a.name.startswith("birds-")
 
 
 def test_a_workspace_of_something_else_is_left_alone(kept, tmp_path, monkeypatch):
@@ -487,12 +500,6 @@ def test_a_workspace_of_something_else_is_left_alone(kept, tmp_path, monkeypatch
     said = error_of("--images", source, "--workspace", tmp_path / "theirs")
     assert "belongs to other images" in said
     assert not (tmp_path / "theirs" / "images").exists()
-
-
-def test_the_environments_workspace_is_never_played_in(place, monkeypatch, tmp_path):
-    monkeypatch.setenv("LABELER_WORKSPACE", str(tmp_path / "mine"))
-    run(*place, "--target", "green", "--budget", 30)
-    assert not (tmp_path / "mine").exists()
 
 
 # killed -------------------------------------------------------------------------------------
@@ -541,5 +548,5 @@ def test_killed_in_the_middle_it_leaves_no_results_and_no_processes(kept, tmp_pa
     assert not out.exists()
     if how == signal.SIGINT:
         assert not [p for p in tmp_path.iterdir() if p.name.startswith("labeler-")]
-        assert "Stopped." in process.stderr.read()
+        assert "Stopped. The images stay embedded; the plays begin anew.\n" in process.stderr.read()
     process.stderr.close()
