@@ -48,6 +48,13 @@ class Head:
             return np.hstack([1 - p, p])[:, -len(self.labels) :]
         return np.asarray(p / p.sum(1, keepdims=True), np.float32)
 
+    def probability(self, rows: Rows, label: int) -> Scores:
+        """Return the calibrated probability of one of the labels seen, (n,): a column of `predict`."""
+        if len(self.labels) > 2:
+            return self.predict(rows)[:, self.labels.tolist().index(label)]
+        p = _sigmoid(self.decision(rows)[:, 0] * self.platt[0, 0] + self.platt[0, 1])
+        return p if self.labels[-1] == label else 1 - p
+
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store, for `np.savez`."""
         return {

@@ -282,7 +282,9 @@ def _draw(
 ) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:
     """Return the picks of a round and its head's arrays; a pure function of what is recorded."""
     rng = np.random.default_rng(made.seed)
-    candidates = np.setdiff1d(np.arange(made.pool, dtype=np.int64), material.left_out)
+    is_open = np.ones(made.pool, bool)
+    is_open[material.left_out] = False
+    candidates = np.flatnonzero(is_open)
     if not made.embedded:
         chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
         p = len(chosen) / max(1, len(candidates))
@@ -330,8 +332,11 @@ def _choose(
         from active.learner import doubt, fit_head
 
         head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
-        probs = all_labels(head, rows, material.n_labels)
-        target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
+        if material.strategy == RECIPE and material.goal == "find":
+            target = head.probability(rows, 0) if 0 in y else None  # nothing else is asked of the whole pool
+        else:
+            probs = all_labels(head, rows, material.n_labels)
+            target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
         arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,

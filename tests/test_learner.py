@@ -277,3 +277,11 @@ def test_provisional_negatives_are_for_a_target_against_one_other_label(labels):
     rare = fit_head(rows[pick], y, pool=rows, is_rare=True, rng=rng(1)).to_arrays()
     for name in plain:
         np.testing.assert_array_equal(plain[name], rare[name])
+
+
+@pytest.mark.parametrize("sizes", [[30], [1, 30], [20, 20], [9, 12, 15]])
+def test_the_probability_of_one_label_is_its_column(sizes):
+    rows, labels = blobs(sizes)
+    head = fit_head(rows, labels, rng=rng())
+    for column, label in enumerate(head.labels.tolist()):
+        np.testing.assert_array_equal(head.probability(rows, label), head.predict(rows)[:, column])
