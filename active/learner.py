@@ -111,6 +111,19 @@ def fit_head(
     )
 
 
+def left_out(head: Head, rows: Rows, is_target: NDArray[np.bool_], label: int) -> NDArray[np.float64]:
+    """Return each example's decision for `label`, had the head not learned from that example, (n,).
+
+    rows  (n, d) the examples that `head` was fitted on, without provisional ones; all weigh the same here.
+    """
+    at = int(np.flatnonzero(head.labels == label)[0])
+    sign = -1.0 if len(head.labels) == 2 and at == 0 else 1.0
+    row = 0 if len(head.labels) <= 2 else at
+    coef, intercept = sign * head.coef[row].astype(np.float64), sign * float(head.intercept[row])
+    weights = _balanced(is_target, np.ones(len(rows)))
+    return _left_out(rows, is_target, weights, coef=coef, intercept=intercept)
+
+
 def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:
     """Return rows drawn from `pool`, without those that are among the examples `rows` already."""
     drawn = pool[np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))]
