@@ -111,17 +111,30 @@ def fit_head(
     )
 
 
-def left_out(head: Head, rows: Rows, is_target: NDArray[np.bool_], label: int) -> NDArray[np.float64]:
-    """Return each example's decision for `label`, had the head not learned from that example, (n,).
+def decision(head: Head, rows: Rows, label: int) -> Scores:
+    """Return the decision of one label against the rest for each row, (n,); larger: more likely."""
+    coef, intercept = _line(head, label)
+    return np.asarray(rows @ coef + intercept, np.float32)
 
-    rows  (n, d) the examples that `head` was fitted on, without provisional ones; all weigh the same here.
+
+def left_out(head: Head, rows: Rows, is_label: NDArray[np.bool_], label: int) -> Scores:
+    """Return what `decision` would be for each example had the head not learned from it, (n,).
+
+    rows  (n, d) the examples that `head` was fitted on, without provisional ones. All count alike here.
     """
+    coef, intercept = _line(head, label)
+    weights = _balanced(is_label, np.ones(len(rows)))
+    unseen = _left_out(rows, is_label, weights, coef=coef.astype(np.float64), intercept=intercept)
+    return unseen.astype(np.float32)
+
+
+def _line(head: Head, label: int) -> tuple[NDArray[np.float32], float]:
+    """Return coefficients (d,) and intercept of one label against the rest."""
     at = int(np.flatnonzero(head.labels == label)[0])
-    sign = -1.0 if len(head.labels) == 2 and at == 0 else 1.0
-    row = 0 if len(head.labels) <= 2 else at
-    coef, intercept = sign * head.coef[row].astype(np.float64), sign * float(head.intercept[row])
-    weights = _balanced(is_target, np.ones(len(rows)))
-    return _left_out(rows, is_target, weights, coef=coef, intercept=intercept)
+    if len(head.labels) == 2:  # one row, for the second label
+        sign = np.float32(1 if at == 1 else -1)
+        return sign * head.coef[0], float(sign * head.intercept[0])
+    return head.coef[at], float(head.intercept[at])
 
 
 def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,13 @@ ENOUGH = 10
 """Finds that nobody gave as examples; with fewer, nothing is said."""
 RECENT, AHEAD = 60, 50
 """How many of the last cards tell the rate of finds now, and how many cards are looked ahead."""
-FRONTIER = 10
-"""A find is out of reach of the others when this many unasked items would go before it: half a batch."""
+REACH = 5.0
+"""A find is within reach of the others when it would be among the next cards that bring so many finds."""
 SPREAD = 0.6
 """Standard deviation of the log of what remains, beside the noise of counting: a factor of 3 either way."""
-HIDDEN, HIDDEN_MOST = 0.1, 0.3
+HIDDEN, HIDDEN_MOST = 0.1, 0.2
 """The chance that a part of the target lies where no find points to, and the largest share of it there."""
-SURE = 0.8
+SURE = 0.9
 """How probable a target must be before it is called reached."""
 
 
@@ -47,7 +46,7 @@ class Asked:
 class Estimate:
     """How much of the target has been found. Shares are of what people would call the target.
 
-    found                         items that are the target and were answered so; below the answers where those err.
+    found                         images answered so that are the target; fewer than answers where some err.
     total, total_low, total_high  images of the target in the pool, found ones included.
     share, low, high              share found: the middle of the 95 % interval is no better than its ends.
     next_finds                    expected finds in the next 50 cards.
@@ -74,7 +73,7 @@ class Estimate:
 class Advice:
     """Whether a target is reached, and what going on would bring.
 
-    reached     at least SURE that this share has been found, and the finds of the next cards alone do not deny it.
+    reached     it is SURE that this share has been found, and the next finds alone do not deny it.
     chance      the probability that this share has been found.
     next_finds  expected finds in the next 50 cards.
     """
@@ -88,48 +87,65 @@ def estimate(asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0)) -
     """Return how much has been found; None: not enough is known yet.
 
     left     (m,) decisions of the newest head for the items that are still to be asked.
-    repeats  cards asked again, and how many of them got another answer: they tell how often answers are wrong.
+    repeats  cards asked again, and how many of them got another answer: they tell how often answers are
+             wrong. Without any, answers are taken to be true.
 
-    A find is out of reach when, had it not been found, FRONTIER unasked items would now go before it. The share
-    of such finds stands for the share of the target that no card has reached (as the share of words seen once
-    stands for the words not seen). What is left is so many by as many finds as there are, times a factor that
-    may be SPREAD off; then, with the chance HIDDEN, a part that nothing found points to; then the cards drawn
-    evenly, whose answers are weighed by their exact probability. No example that a person gave counts as drawn.
-    Nothing is drawn at random here: the same input gives the same estimate. Cost: a pass over `left` and 50 ms.
-
-    Source: Good 1953, doi:10.1093/biomet/40.3-4.237 (the missing mass, left-one-out); Lewis, Yang and Frieder
-    2021, arXiv 2108.12746 (why the cards taken by rank cannot be used as a sample).
+    A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
+    REACH finds at the present rate. The share of such finds stands for the share of the target that no card
+    has reached, as the share of words seen once stands for words not seen. What remains follows from it, but
+    for a factor that may be SPREAD off; with the chance HIDDEN there is a part that no find points to; and
+    the cards drawn evenly weigh all this by the exact probability of their answers.
+    Nothing is random: the same input gives the same estimate. Cost: a pass over `left` and some milliseconds.
+    Source: Good 1953, doi:10.1093/biomet/40.3-4.237 (what was not seen, by leaving one out); docs/decisions
+    tells how well it does, and what else was tried.
     """
     why = np.asarray(asked.why)
-    reached = asked.yes & (why != "asked")
-    finds = int(reached.sum())
-    if finds < ENOUGH or asked.yes.all() or len(asked.yes) < 2 * ENOUGH:
+    finds = asked.yes & (why != "asked")
+    if finds.sum() < ENOUGH or asked.yes.all():
         return None
-    wrong = error_rate(repeats)
-    false = wrong * float((~asked.yes).sum())
-    yes = float(asked.yes.sum())
-    found = max(yes - false, 1.0)
-    frontier = np.partition(left, -FRONTIER)[-FRONTIER] if len(left) >= FRONTIER else -np.inf
-    beyond = float((asked.score[reached] < frontier).sum()) + 0.5
-    beyond = max(beyond - false, 0.5 + 0.1 * (beyond - 0.5))
-    within = max(finds - false - beyond, 0.0) + 0.5
-    missed = wrong * found / (1 - wrong)
-    remaining, weights = _nodes(
-        found * beyond / within, math.sqrt(1 / beyond + 1 / within + SPREAD**2), found=found
-    )
-    remaining = np.minimum(remaining, len(left))
-    weights = weights * _audit_likelihood(asked, remaining, wrong=wrong)
-    remaining, weights = _counted(remaining, weights / weights.sum())
-    remaining = np.minimum(remaining, len(left)) + missed
-    order = np.argsort(-remaining, kind="stable")
-    shares, weights = found / (found + remaining[order]), weights[order]
-    low, share, high = (_quantile(shares, weights, q) for q in (0.025, 0.5, 0.975))
     rate = _rate(asked, why)
+    reach = math.ceil(REACH / rate)
+    frontier = np.partition(left, -reach)[-reach] if len(left) >= reach else -np.inf
+    beyond = int((asked.score[finds] < frontier).sum())
+    parts = [_given(asked, beyond, int(finds.sum()), len(left), wrong) for wrong, _ in error_rates(repeats)]
+    found = np.concatenate([np.full(len(part[1]), part[0]) for part in parts])
+    remaining = np.concatenate([part[1] for part in parts])
+    log = np.concatenate(
+        [part[2] + math.log(p) for part, (_, p) in zip(parts, error_rates(repeats), strict=True)]
+    )
+    weights = np.exp(log - log.max())
+    return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, len(left)) * rate)
+
+
+def _given(
+    asked: Asked, beyond: int, finds: int, left: int, wrong: float
+) -> tuple[float, Real, NDArray[np.float64]]:
+    """Return the images found, what may remain, and the log of its weight, if this part of answers is wrong.
+
+    beyond  of the `finds`, how many are out of reach. left: items still to be asked.
+    """
+    false = wrong * float((~asked.yes).sum())  # the wrong "yes" look like the rest: they are out of reach
+    found = max(float(asked.yes.sum()) - false, 1.0)
+    out = max(beyond - false, 0.1 * beyond) + 0.5
+    within = max(finds - max(beyond, false), 0.0) + 0.5
+    spread = math.sqrt(1 / out + 1 / within + SPREAD**2)
+    remaining, log = _nodes(found * out / within, spread, found=found)
+    log = log + _audit_likelihood(asked, np.minimum(remaining, left), wrong=wrong)
+    remaining, log = _counted(remaining, log)
+    return found, np.minimum(remaining, left) + wrong * found / (1 - wrong), log
+
+
+def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float) -> Estimate:
+    """Return the summary of weighed pairs of images found and images that remain."""
+    order = np.argsort(found / (found + remaining), kind="stable")
+    shares, weights = (found / (found + remaining))[order], weights[order]
+    low, share, high = (_quantile(shares, weights, q) for q in (0.025, 0.5, 0.975))
+    middle = float(weights @ found[order])
     return Estimate(
-        found=found,
-        total=found / share, total_low=found / high, total_high=found / low,
+        found=middle,
+        total=middle / share, total_low=middle / high, total_high=middle / low,
         share=share, low=low, high=high,
-        next_finds=min(AHEAD * rate, AHEAD, len(left)),
+        next_finds=next_finds,
         shares=shares, weights=weights,
     )  # fmt: skip
 
@@ -141,30 +157,35 @@ def advise(now: Estimate, target: float) -> Advice:
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
 
-def error_rate(repeats: tuple[int, int]) -> float:
-    """Return how often an answer is wrong, from (cards asked again, other answers): d = 2 e (1 - e).
+def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return how often an answer may be wrong, and the probability of each rate; 0 alone without repeats.
 
-    Without repeats 0; never above 0.25, where answers would say little.
+    repeats  cards asked again, and how many got another answer. Two answers of which each is wrong with
+             probability e differ with d = 2 e (1 - e); d has Jeffreys' prior; e is below 1/4.
     """
     again, other = repeats
     if again == 0:
-        return 0.0
-    return min((1 - math.sqrt(max(1 - 2 * other / again, 0.0))) / 2, 0.25)
+        return [(0.0, 1.0)]
+    d = (np.arange(96) + 0.5) / 256
+    log = (other - 0.5) * np.log(d) + (again - other - 0.5) * np.log1p(-d)
+    up = np.cumsum(np.exp(log - log.max()))
+    at = np.searchsorted(up / up[-1], (np.arange(9) + 0.5) / 9)
+    return [((1 - math.sqrt(1 - 2 * float(x))) / 2, 1 / 9) for x in d[at]]
 
 
 def _nodes(middle: float, spread: float, *, found: float) -> tuple[Real, Real]:
-    """Return possible numbers of remaining images and their weights: log-normal, with or without a hidden part."""
+    """Return what may remain and the log of its weight: log-normal, with or without a hidden part."""
     z = np.linspace(-3.2, 3.2, 65)
     hidden = (np.arange(12) + 0.5) / 12 * HIDDEN_MOST
     plain = middle * np.exp(spread * z)
     part = np.concatenate([[0.0], hidden / (1 - hidden)])
-    weight = np.concatenate([[1 - HIDDEN], np.full(12, HIDDEN / 12)])
+    chance = np.concatenate([[1 - HIDDEN], np.full(12, HIDDEN / 12)])
     remaining = plain[:, None] + part * (found + plain[:, None])
-    return remaining.ravel(), (np.exp(-z * z / 2)[:, None] * weight).ravel()
+    return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(chance)).ravel()
 
 
 def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:
-    """Return, up to a factor, how probable the answers of the evenly drawn cards are, for each of `remaining`.
+    """Return the log of the probability of the evenly drawn cards' answers, for each of `remaining`.
 
     When such a card was drawn, what remains now and what was found since was unasked.
     """
@@ -172,19 +193,17 @@ def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:
     later = asked.yes.sum() - np.cumsum(asked.yes)[drawn] + asked.yes[drawn]
     p = (remaining[:, None] + later) / np.maximum(asked.unasked[drawn], 1)
     p = np.clip(wrong + (1 - 2 * wrong) * p, 1e-9, 1 - 1e-9)
-    log = np.where(asked.yes[drawn], np.log(p), np.log1p(-p)).sum(1)
-    return np.asarray(np.exp(log - log.max()), np.float64)
+    return np.asarray(np.where(asked.yes[drawn], np.log(p), np.log1p(-p)).sum(1), np.float64)
 
 
-def _counted(expected: Real, weights: Real) -> tuple[Real, Real]:
-    """Return whole numbers that scatter around each expected one as counts do, and their weights.
+def _counted(expected: Real, log: Real) -> tuple[Real, Real]:
+    """Return whole numbers that scatter around each expected one as counts do, and the log of their weights.
 
-    The square root of a count is nearly normal around the root of its mean, with a deviation of 1/2 (Anscombe).
+    The root of a count is nearly normal around the root of its mean, with deviation 1/2 (Anscombe 1948).
     """
     z = np.linspace(-2.4, 2.4, 9)
     root = np.maximum(np.sqrt(expected)[:, None] + z / 2, 0)
-    weight = np.exp(-z * z / 2)
-    return np.round(root**2).ravel(), (weights[:, None] * weight / weight.sum()).ravel()
+    return np.round(root**2).ravel(), (log[:, None] - z * z / 2).ravel()
 
 
 def _quantile(values: Real, weights: Real, q: float) -> float:
@@ -251,7 +270,7 @@ def certificate_price(
 
 
 def _at_most(finds: int, left: int, targets: int, draws: int) -> float:
-    """Return the probability of at most `finds` targets in `draws` of `left` items, `targets` of them targets."""
+    """Return the probability of at most `finds` targets in `draws` of `left` items with `targets` in all."""
     total = 0.0
     for x in range(max(0, draws - (left - targets)), min(finds, targets, draws) + 1):
         log = _log_choose(targets, x) + _log_choose(left - targets, draws - x) - _log_choose(left, draws)
