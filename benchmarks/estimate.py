@@ -30,7 +30,7 @@ COLLECTIONS: dict[str, tuple[str, ...] | None] = {
 """What is judged on, and the classes of it that are looked for; None: all."""
 CHECKPOINTS = (0.8, 0.9, 0.95)
 BATCH, AUDIT, NEAR_COS, AGAIN = 20, 0.05, 0.98, 0.05
-_rows: Rows
+PREFIX = "estimate-"
 
 
 @dataclass(frozen=True)
@@ -197,21 +197,17 @@ def collection(name: str, args: argparse.Namespace) -> tuple[Rows, NDArray[np.st
     ws = Workspace.open(pool.workspace)
     space = learning.space(ws)
     assert space is not None
-    names = {item: truth[paths[0]] for item, paths in ws.catalog.paths().items()}
+    names = {item: truth[p] for item, paths in ws.catalog.paths().items() for p in paths if p in truth}
     ws.close()
     return space.rows, np.array([names.get(item, "") for item in range(len(space.rows))])
 
 
-def _begin(file: Path) -> None:
-    global _rows  # set once per process, so that rows need not be sent with each task
-    _rows = np.load(file, mmap_mode="r")
-
-
-def _play(task: tuple[str, str, NDArray[np.bool_], int, float, float]) -> Play:
-    name, target, is_target, reference, noise, share = task
+def _play(task: tuple[Path, str, NDArray[np.bool_], int, float, float]) -> Play:
+    file, target, is_target, reference, noise, share = task
+    rows = np.load(file)
     seed = [reference, *target.encode()]
-    seen = list(moments(_rows, is_target, target=share, times=3, noise=noise, seed=seed))
-    return Play(name, target, reference, int(is_target.sum()), seen)
+    seen = list(moments(rows, is_target, target=share, times=3, noise=noise, seed=seed))
+    return Play(file.stem.removeprefix(PREFIX), target, reference, int(is_target.sum()), seen)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
@@ -223,18 +219,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
     for name in args.collections:
         rows, classes = collection(name, args)
         wanted = COLLECTIONS.get(name) or tuple(sorted(set(classes) - {""}))
-        file = args.cache / f"estimate-{name}.npy"
+        file = args.cache / f"{PREFIX}{name}.npy"
         np.save(file, rows)
         tasks = [
-            (name, target, classes == target, reference, noise, args.target)
+            (file, target, classes == target, reference, noise, args.target)
             for noise, references in ((0.0, args.references), (0.05, args.noisy_references))
             for target in wanted
             for reference in range(references)
         ]
         tasks.sort(key=lambda task: -int(task[2].sum()))  # the long ones first
-        with ProcessPoolExecutor(
-            os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin, initargs=(file,)
-        ) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
             for task, play in zip(tasks, pool.map(_play, tasks), strict=True):
                 (noisy if task[4] else clean).append(play)
         print(json.dumps({"collection": name, "plays": len(tasks)}), file=sys.stderr, flush=True)
