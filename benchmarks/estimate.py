@@ -197,7 +197,8 @@ def collection(name: str, args: argparse.Namespace) -> tuple[Rows, NDArray[np.st
     ws = Workspace.open(pool.workspace)
     space = learning.space(ws)
     assert space is not None
-    names = {item: truth[p] for item, paths in ws.catalog.paths().items() for p in paths if p in truth}
+    # each image is a link into the folder of its class
+    names = {item: (folder / paths[0]).resolve().parent.name for item, paths in ws.catalog.paths().items()}
     ws.close()
     return space.rows, np.array([names.get(item, "") for item in range(len(space.rows))])
 
