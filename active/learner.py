@@ -126,6 +126,32 @@ def fit_head(
     )
 
 
+def decision(head: Head, rows: Rows, label: int) -> Scores:
+    """Return the decision of one label against the rest for each row, (n,); larger: more likely."""
+    coef, intercept = _line(head, label)
+    return np.asarray(rows @ coef + intercept, np.float32)
+
+
+def left_out(head: Head, rows: Rows, is_label: NDArray[np.bool_], label: int) -> Scores:
+    """Return what `decision` would be for each example had the head not learned from it, (n,).
+
+    rows  (n, d) the examples that `head` was fitted on, without provisional ones. All count alike here.
+    """
+    coef, intercept = _line(head, label)
+    weights = _balanced(is_label, np.ones(len(rows)))
+    unseen = _left_out(rows, is_label, weights, coef=coef.astype(np.float64), intercept=intercept)
+    return unseen.astype(np.float32)
+
+
+def _line(head: Head, label: int) -> tuple[NDArray[np.float32], float]:
+    """Return coefficients (d,) and intercept of one label against the rest."""
+    at = int(np.flatnonzero(head.labels == label)[0])
+    if len(head.labels) == 2:  # one row, for the second label
+        sign = np.float32(1 if at == 1 else -1)
+        return sign * head.coef[0], float(sign * head.intercept[0])
+    return head.coef[at], float(head.intercept[at])
+
+
 def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:
     """Return rows drawn from `pool`, without those that are among the examples `rows` already."""
     drawn = pool[np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))]

@@ -1,0 +1,306 @@
+"""How much has been found: the estimate, the advice, the certificate."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active import learner, recall
+from active.arrays import unit_rows
+from active.recall import Asked, Estimate
+from active.selection import Pool, choose
+
+
+def asked_of(
+    yes: np.ndarray, score: np.ndarray, *, audit: np.ndarray | None = None, pool: int = 2000
+) -> Asked:
+    why = np.where(np.zeros(len(yes), bool) if audit is None else audit, "audit", "find")
+    return Asked(yes, why, pool - np.arange(len(yes)), score.astype(np.float32))
+
+
+def session(beyond: int, finds: int = 100, others: int = 60) -> Asked:
+    """A session in which so many of the finds are out of reach of the others; the last answers are "no"."""
+    yes = np.r_[np.ones(finds, bool), np.zeros(others, bool)]
+    score = np.r_[np.full(beyond, -9.0), np.full(finds - beyond, 9.0), np.full(others, -9.0)]
+    return asked_of(yes, score)
+
+
+LEFT = np.linspace(-5, 0, 1800).astype(np.float32)
+
+
+def made(beyond: int, **more: object) -> Estimate:
+    now = recall.estimate(session(beyond), LEFT, **more)
+    assert now is not None
+    return now
+
+
+# the estimate ------------------------------------------------------------------------------
+
+
+def test_more_finds_out_of_reach_means_less_found() -> None:
+    shares = [made(beyond) for beyond in (0, 2, 5, 15, 40)]
+    for more, less in itertools.pairwise(shares):
+        assert more.low > less.low
+        assert more.share > less.share
+        assert more.high >= less.high
+
+
+def test_the_middle_is_what_is_out_of_reach_by_what_is_within() -> None:
+    now = made(20)
+    assert now.share == pytest.approx(100 / (100 + 100 * 20.5 / 80.5), abs=0.02)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(10, 300), st.integers(1, 300), st.floats(0, 1), st.integers(0, 2000), st.integers(0, 99))
+def test_the_interval_is_in_order_and_within_what_there_is(
+    finds: int, others: int, out: float, left: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    yes = rng.permutation(np.r_[np.ones(finds, bool), np.zeros(others, bool)])
+    score = np.where(rng.random(len(yes)) < out, -9.0, 9.0)
+    asked = asked_of(yes, score, audit=rng.random(len(yes)) < 0.1, pool=left + len(yes))
+    now = recall.estimate(asked, rng.normal(size=left).astype(np.float32))
+    if now is None:
+        assert (yes & (np.asarray(asked.why) != "asked")).sum() < recall.ENOUGH
+        return
+    assert 0 < now.low <= now.share <= now.high <= 1
+    assert finds <= now.total_low + 1e-9 <= now.total + 2e-9 <= now.total_high + 3e-9
+    assert now.total_high <= finds + left + 1e-6
+    assert now.weights.sum() == pytest.approx(1)
+    assert (np.diff(now.shares) >= 0).all()
+    assert now.chance(0) == pytest.approx(1)
+    assert now.chance(now.low) >= 0.95 >= now.chance(np.nextafter(now.high, 2))
+    assert 0 <= now.next_finds <= min(50, left)
+
+
+def test_nothing_is_said_before_it_means_something() -> None:
+    few = session(0, finds=recall.ENOUGH - 1)
+    assert recall.estimate(few, LEFT) is None
+    only_yes = session(0, others=0)
+    assert recall.estimate(only_yes, LEFT) is None
+    nothing = session(0, finds=0)
+    assert recall.estimate(nothing, LEFT) is None
+    empty = asked_of(np.zeros(0, bool), np.zeros(0))
+    assert recall.estimate(empty, LEFT[:0]) is None
+
+
+def test_examples_that_were_given_are_no_finds() -> None:
+    asked = session(0, finds=recall.ENOUGH)
+    why = np.asarray(asked.why).copy()
+    why[0] = "asked"
+    assert recall.estimate(asked, LEFT) is not None
+    assert recall.estimate(replace(asked, why=why), LEFT) is None
+
+
+def test_when_nothing_is_left_everything_is_found() -> None:
+    now = recall.estimate(session(5), LEFT[:0])
+    assert now is not None
+    assert (now.low, now.share, now.high) == (1, 1, 1)
+    assert now.next_finds == 0
+
+
+def test_evenly_drawn_finds_lower_it_and_misses_raise_it() -> None:
+    """Without such cards, the middle lies between what they say either way."""
+    plain = made(5)
+    n = 160
+    drawn = np.arange(n) >= n - 40
+    none = replace(session(5), why=np.where(drawn, "audit", "find"))
+    some = replace(none, yes=none.yes.copy())
+    some.yes[-3:] = True
+    missed, found = recall.estimate(none, LEFT), recall.estimate(some, LEFT)
+    assert missed is not None
+    assert found is not None
+    assert found.share < plain.share < missed.share
+
+
+def test_the_likelihood_of_evenly_drawn_cards_is_the_slow_one() -> None:
+    rng = np.random.default_rng(0)
+    yes = rng.random(80) < 0.4
+    asked = asked_of(yes, np.zeros(80), audit=rng.random(80) < 0.3)
+    remaining = np.array([0.0, 3.0, 70.0])
+    for wrong in (0.0, 0.1):
+        fast = recall._audit_likelihood(asked, remaining, wrong=wrong)
+        for r, got in zip(remaining, fast, strict=True):
+            slow = 0.0
+            for i in range(80):
+                if asked.why[i] == "audit":
+                    p = (r + sum(yes[i:])) / asked.unasked[i]
+                    p = (1 - wrong) * p + wrong * (1 - p)
+                    slow += math.log(max(p if yes[i] else 1 - p, 1e-9))
+            assert got == pytest.approx(slow)
+
+
+# wrong answers -----------------------------------------------------------------------------
+
+
+def test_the_rate_of_wrong_answers_follows_from_repeats() -> None:
+    rng = np.random.default_rng(0)
+    for wrong in (0.02, 0.1, 0.2):
+        other = int((rng.random((4000, 2)) < wrong).sum(1).__eq__(1).sum())
+        rates = recall.error_rates((4000, other))
+        assert sum(p for _, p in rates) == pytest.approx(1)
+        assert sum(e * p for e, p in rates) == pytest.approx(wrong, abs=0.01)
+    assert recall.error_rates((0, 0)) == [(0.0, 1.0)]
+
+
+def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
+    clean, noisy = made(5), made(5, repeats=(400, 40))
+    assert noisy.found < clean.found == 100
+    assert noisy.high < clean.high
+    assert noisy.high <= 1 - min(e for e, _ in recall.error_rates((400, 40)))
+
+
+def test_few_repeats_say_little() -> None:
+    few, many = recall.error_rates((10, 1)), recall.error_rates((1000, 100))
+    assert np.ptp([e for e, _ in few]) > 3 * np.ptp([e for e, _ in many])
+
+
+# advice ------------------------------------------------------------------------------------
+
+
+def test_reached_needs_a_sure_estimate_and_cards_that_dry_up() -> None:
+    dry = session(0, finds=200, others=200)
+    now = recall.estimate(dry, LEFT)
+    assert now is not None
+    assert recall.advise(now, 0.9).reached
+    assert not recall.advise(now, 0.999).reached
+    assert recall.advise(now, 0.9).chance == now.chance(0.9) >= recall.SURE
+    flowing = replace(now, next_finds=45)
+    assert not recall.advise(flowing, 0.9).reached
+    assert recall.advise(flowing, 0.8).reached
+
+
+# on drawn pools ----------------------------------------------------------------------------
+
+
+def played(seed: int) -> list[tuple[float, Estimate | None]]:
+    """A pool with a target of one dense and one loose part, played by the recipe; (true share, estimate)."""
+    rng = np.random.default_rng(seed)
+    n, total, dim = 1500, 90, 16
+    is_target = np.arange(n) < total
+    x = rng.normal(size=(n, dim)).astype(np.float32)
+    x[:60, 0] += 3.5
+    x[60:total, 0] += 2
+    rows = unit_rows(x)
+    ids, yes, why, unasked = [0], [True], ["asked"], [n]
+    head, out = None, []
+    while len(ids) < 3 * total:
+        left = np.setdiff1d(np.arange(n), ids)
+        p = None if head is None else head.predict(rows)[:, list(head.labels).index(0)]
+        pool = Pool(rows, left, p, like=rows[:1])
+        picks = choose(pool, goal="find", n=20, batch_size=20, audit_share=0.05, near_cos=0.98, rng=rng)
+        ids += picks.ids.tolist()
+        yes += is_target[picks.ids].tolist()
+        why += picks.reasons
+        unasked += [len(left)] * len(picks.ids)
+        head = learner.fit_head(rows[ids], np.where(yes, 0, 1), pool=rows[left], rng=rng)
+        if all(yes):
+            continue
+        score = learner.left_out(head, rows[ids], np.array(yes), 0)
+        rest = learner.decision(head, rows[np.setdiff1d(left, picks.ids)], 0)
+        now = recall.estimate(Asked(np.array(yes), why, np.array(unasked), score), rest)
+        out.append((sum(yes) / total, now))
+    return out
+
+
+def test_the_interval_holds_the_truth_on_drawn_pools() -> None:
+    inside, half = [], []
+    for seed in range(12):
+        seen = played(seed)
+        for level in (0.8, 0.9):
+            at = next(((s, e) for s, e in seen if s >= level), None)
+            if at is None or at[1] is None:
+                continue
+            inside.append(at[1].low <= at[0] <= at[1].high)
+            half.append((at[1].high - at[1].low) / 2)
+    assert len(inside) >= 12
+    assert np.mean(inside) >= 0.85
+    assert np.median(half) <= 0.25
+
+
+def test_left_out_is_close_to_a_head_fitted_without() -> None:
+    rng = np.random.default_rng(1)
+    rows = unit_rows(rng.normal(size=(60, 8)).astype(np.float32) + 0.4)
+    is_one = rows[:, 0] + 0.2 * rng.normal(size=60) > 0.3
+    labels = np.where(is_one, 0, 1)
+    head = learner.fit_head(rows, labels, rng=rng)
+    fast = learner.left_out(head, rows, is_one, 0)
+    inside = learner.decision(head, rows, 0)
+    slow = np.array(
+        [
+            learner.decision(
+                learner.fit_head(np.delete(rows, i, 0), np.delete(labels, i), rng=rng), rows[[i]], 0
+            )[0]
+            for i in range(60)
+        ]
+    )
+    assert np.corrcoef(fast, slow)[0, 1] > 0.99
+    assert np.abs(fast - slow).mean() < np.abs(inside - slow).mean() / 2
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [1, 0], [0, 1, 2], [2]])
+def test_a_decision_orders_as_the_probability_does(labels: list[int]) -> None:
+    rng = np.random.default_rng(2)
+    rows = unit_rows(rng.normal(size=(90, 6)).astype(np.float32))
+    y = np.array(labels)[np.argmax(rows[:, : len(labels)], 1)]
+    head = learner.fit_head(rows, y, pool=rows, rng=rng)
+    for label in labels:
+        p = head.predict(rows)[:, list(head.labels).index(label)]
+        decision = learner.decision(head, rows, label)
+        is_label = y == label
+        if len(labels) < 3:
+            assert (np.argsort(p, kind="stable") == np.argsort(decision, kind="stable")).all()
+        else:
+            assert decision[is_label].mean() > decision[~is_label].mean()
+
+
+# the certificate ---------------------------------------------------------------------------
+
+
+def test_the_bound_is_the_slow_one() -> None:
+    for left, draws, finds in [(30, 10, 0), (30, 10, 2), (12, 12, 3), (40, 25, 1)]:
+        got = recall.certificate(left, found=20, draws=draws, finds=finds)
+        worst = 0
+        for targets in range(finds, left - (draws - finds) + 1):
+            p = sum(
+                math.comb(targets, x) * math.comb(left - targets, draws - x) / math.comb(left, draws)
+                for x in range(finds + 1)
+            )
+            if p > 0.05:
+                worst = max(worst, targets)
+        assert got == pytest.approx((20 + finds) / (20 + worst))
+
+
+def test_the_bound_holds_in_so_many_cases() -> None:
+    rng = np.random.default_rng(0)
+    for targets in (0, 3, 20):
+        right = 0
+        for _ in range(400):
+            finds = int(rng.hypergeometric(targets, 300 - targets, 80)) if targets else 0
+            said = recall.certificate(300, found=50, draws=80, finds=finds)
+            right += said <= (50 + finds) / (50 + targets) + 1e-12
+        assert right >= 0.93 * 400
+
+
+def test_all_drawn_is_certain_and_none_says_nothing() -> None:
+    assert recall.certificate(100, found=10, draws=100, finds=0) == 1
+    assert recall.certificate(100, found=10, draws=0, finds=0) == pytest.approx(10 / 110)
+    assert recall.certificate(0, found=0, draws=0, finds=0) == 1
+    with pytest.raises(ValueError, match="cannot be"):
+        recall.certificate(10, found=1, draws=11, finds=0)
+
+
+def test_the_price_is_the_fewest_draws_that_say_it() -> None:
+    price = recall.certificate_price(9000, found=300, share=0.9)
+    assert price is not None
+    assert recall.certificate(9000, found=300, draws=price, finds=0) >= 0.9
+    assert recall.certificate(9000, found=300, draws=price - 1, finds=0) < 0.9
+    dearer = recall.certificate_price(9000, found=300, share=0.9, remaining=15)
+    assert dearer is not None
+    assert dearer > price
+    assert recall.certificate_price(9000, found=300, share=0.9, remaining=9000) is not None
+    assert recall.certificate_price(0, found=5, share=0.9) == 0
