@@ -52,8 +52,13 @@ class Head:
         """Return the calibrated probability of one of the labels seen, (n,): a column of `predict`."""
         if len(self.labels) > 2:
             return self.predict(rows)[:, self.labels.tolist().index(label)]
-        p = _sigmoid(self.decision(rows)[:, 0] * self.platt[0, 0] + self.platt[0, 1])
-        return p if self.labels[-1] == label else 1 - p
+        return self.calibrated(decision(self, rows, label), label)
+
+    def calibrated(self, decisions: Scores, label: int) -> Scores:
+        """Return the probability of one of at most two labels, (n,), from what `decision` gave for it."""
+        sign = np.float32(1 if self.labels[-1] == label else -1)
+        p = _sigmoid(sign * decisions * self.platt[0, 0] + self.platt[0, 1])
+        return p if sign > 0 else 1 - p
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store, for `np.savez`."""
@@ -146,8 +151,8 @@ def left_out(head: Head, rows: Rows, is_label: NDArray[np.bool_], label: int) ->
 def _line(head: Head, label: int) -> tuple[NDArray[np.float32], float]:
     """Return coefficients (d,) and intercept of one label against the rest."""
     at = int(np.flatnonzero(head.labels == label)[0])
-    if len(head.labels) == 2:  # one row, for the second label
-        sign = np.float32(1 if at == 1 else -1)
+    if len(head.labels) <= 2:  # one row, for the last label
+        sign = np.float32(1 if at == len(head.labels) - 1 else -1)
         return sign * head.coef[0], float(sign * head.intercept[0])
     return head.coef[at], float(head.intercept[at])
 

@@ -132,6 +132,24 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """How much of the target has been found: the middle and the 95 % interval.
+
+    share, low, high                the share found.
+    total, total_low, total_high    how many images of the target the pool holds.
+    next_finds                      expected finds in the next 50 cards.
+    """
+
+    share: float
+    low: float
+    high: float
+    total: float
+    total_low: float
+    total_high: float
+    next_finds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Round:
     """A recorded choice of cards: everything needed to draw the same cards again.
 
@@ -143,6 +161,7 @@ class Round:
     seed        of the round's own generator.
     found       target labels at that time; shown: cards answered at that time.
     examples    reference pictures that it knew, as items or by their vectors.
+    estimate    how much had been found by then; None: not enough was known to say.
     """
 
     session: int
@@ -157,6 +176,7 @@ class Round:
     created_at: datetime
     encoder: str | None = None
     examples: int = 0
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -467,6 +467,21 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
+    def reasons(self, session: int) -> dict[int, str | None]:
+        """Return {item: the reason of its card} of all that stands answered with a label, oldest first.
+
+        None: it was answered without a card.
+        """
+        rows = self.conn.execute(
+            """SELECT a.item, c.reason FROM answers a LEFT JOIN cards c ON c.id = a.card
+               WHERE a.session = ? AND a.kind = 'label' ORDER BY a.seq""",
+            (session,),
+        )
+        out: dict[int, str | None] = {}
+        for item, reason in rows:
+            out.setdefault(item, reason)
+        return out
+
     def count_since(self, session: int, seconds: float) -> int:
         """Return how many of the last 2,000 answers came within the last `seconds`."""
         now = timestamp()

@@ -5,7 +5,7 @@ import threading
 import weakref
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Probs, Rows
+from active.arrays import Ids, Probs, Rows, Scores
 from labeler import images
-from labeler.domain import Goal, Pick, Round, Session
+from labeler.domain import Estimate, Goal, Pick, Round, Session
 from labeler.errors import NotReady, writing
 from labeler.journal import Answers
 from labeler.vectors import SCATTER_FROM
@@ -245,10 +245,52 @@ def learn(
         sample_ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
         strategy,
     )  # fmt: skip
-    picks, head = _draw(ws, session, made, material, answers)
+    picks, fitted = _draw(ws, session, made, material, answers)
+    head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
+    if fitted is not None and session.goal == "find" and strategy == RECIPE:
+        closed = {*answers.items.tolist(), *catalog.absent(), *hide}
+        made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
     store.add_round(made, picks)
     return made
+
+
+def _estimate(
+    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted", *, closed: set[int]
+) -> Estimate | None:
+    """Return how much of the target had been found by this round; None while that can't be said.
+
+    closed  items that will not be asked any more.
+    """
+    from active.learner import decision, left_out
+    from active.recall import Asked, estimate
+
+    head, rows, x, y = fitted.head, fitted.rows, fitted.x, fitted.y
+    if not {0} < set(y.tolist()) or -1 in head.labels:
+        return None
+    items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))].tolist()
+    place = {item: at for at, item in enumerate(items)}
+    reasons = ws.journal.reasons(session.id)  # in the order of asking
+    order = [place[item] for item in reasons if item in place]
+    if len(order) < len(items):
+        return None  # an answer has been taken back since
+    score = left_out(head, x, y == 0, 0)[order]
+    asked = Asked(
+        yes=y[order] == 0,
+        why=[reasons[items[at]] or "asked" for at in order],
+        unasked=len(rows) - np.arange(len(order)),
+        score=score,
+    )
+    is_left = np.ones(len(rows), bool)
+    is_left[[item for item in closed if item < len(rows)]] = False
+    all_of = decision(head, rows, 0) if fitted.decision is None else fitted.decision
+    now = estimate(asked, all_of[is_left])
+    if now is None:
+        return None
+    return Estimate(
+        share=now.share, low=now.low, high=now.high, total=now.total, total_low=now.total_low,
+        total_high=now.total_high, next_finds=now.next_finds,
+    )  # fmt: skip
 
 
 def _how_many(ws: Workspace, session: Session, held: int) -> int:
@@ -277,10 +319,24 @@ def _rows_then(ws: Workspace, made: Round) -> "tuple[Rows, Pca | None]":
     return _turned(turn, ws.vectors(made.encoder, dim).rows(0, made.pool)), turn
 
 
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A round's head, the pool's rows, and the examples x, y that the head was fitted on.
+
+    decision  (n,) the target's decisions for the pool, where they were computed.
+    """
+
+    head: "Head"
+    rows: Rows
+    x: Rows
+    y: NDArray[np.int64]
+    decision: Scores | None
+
+
 def _draw(
     ws: Workspace, session: Session, made: Round, material: _Material, answers: Answers
-) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:
-    """Return the picks of a round and its head's arrays; a pure function of what is recorded."""
+) -> tuple[list[Pick], _Fitted | None]:
+    """Return the picks of a round, and what it fitted; a pure function of what is recorded."""
     rng = np.random.default_rng(made.seed)
     is_open = np.ones(made.pool, bool)
     is_open[material.left_out] = False
@@ -288,7 +344,7 @@ def _draw(
     if not made.embedded:
         chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
         p = len(chosen) / max(1, len(candidates))
-        return [Pick(int(i), "spread", p, None) for i in chosen], {}
+        return [Pick(int(i), "spread", p, None) for i in chosen], None
     rows, turn = _rows_then(ws, made)
     x, y, like = _labeled(ws, session, made, material, answers, rows, turn)
     return _choose(ws, session, made, material, candidates, (rows, x, y, like), rng)
@@ -319,25 +375,26 @@ def _labeled(
 def _choose(
     ws: Workspace, session: Session, made: Round, material: _Material, candidates: Ids,
     labeled: tuple[Rows, Rows, NDArray[np.int64], Rows], rng: np.random.Generator,
-) -> tuple[list[Pick], dict[str, NDArray[np.generic]]]:  # fmt: skip
+) -> tuple[list[Pick], _Fitted | None]:  # fmt: skip
     """Fit the head when there is something to fit, and let the selection choose."""
     from active.selection import Pool, choose
     from active.strategies import HEADLESS, STRATEGIES
 
     rows, x, y, like = labeled
-    arrays: dict[str, NDArray[np.generic]] = {}
-    target = doubts = probs = None
+    fitted = target = doubts = probs = lines = None
     asks_head = material.strategy not in HEADLESS or material.goal == "classify"
     if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
-        from active.learner import doubt, fit_head
+        from active.learner import decision, doubt, fit_head
 
         head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
         if material.strategy == RECIPE and material.goal == "find":
-            target = head.probability(rows, 0) if 0 in y else None  # nothing else is asked of the whole pool
+            if 0 in y:  # nothing else is asked of the whole pool
+                lines = decision(head, rows, 0)
+                target = head.probability(rows, 0) if len(head.labels) > 2 else head.calibrated(lines, 0)
         else:
             probs = all_labels(head, rows, material.n_labels)
             target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
-        arrays = {f"head_{k}": v for k, v in head.to_arrays().items()}
+        fitted = _Fitted(head, rows, x, y, lines)
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
         sample=sample_of(ws, made, material), before=material.before, probs=probs,
@@ -353,7 +410,7 @@ def _choose(
     return [
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)
-    ], arrays
+    ], fitted
 
 
 def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:

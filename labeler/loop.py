@@ -6,6 +6,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -455,7 +456,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "cards_shown": journal.count_shown(session.id),
         "counts": counts,
         "found": counts[session.target],
-        "estimate": None,
+        "estimate": asdict(last.estimate) if last and last.estimate and session.goal == "find" else None,
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
         "per_minute": journal.count_since(session.id, 60),

@@ -60,6 +60,17 @@ def answers(session: dict[str, Any]) -> None:  # Any: JSON
     counts = ", ".join(f"{n:,} {label}" for label, n in session["counts"].items())
     click.echo(f"Answers     {counts}")
     click.echo(f"Cards       {session['cards_shown']:,} shown, {session['round']:,} rounds of learning")
+    if session["goal"] == "find":
+        click.echo(f"Found       {_found(session['found'], session['estimate'])}")
+
+
+def _found(n: int, estimate: dict[str, float] | None) -> str:
+    """Return how many were found, and what share that is as far as it is known."""
+    if estimate is None:
+        return f"{n:,}; not enough is known yet to say of how many"
+    share, low, high = (round(100 * estimate[name]) for name in ("share", "low", "high"))
+    total, most = round(estimate["total"]), round(estimate["total_high"])
+    return f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
 
 
 def set_aside(aside: list[dict[str, str]]) -> None:

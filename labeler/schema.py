@@ -210,8 +210,13 @@ def v2(db: "sqlite_utils.Database") -> None:
     db.conn.execute("CREATE INDEX cards_held ON cards(session, lease_until)")
 
 
+def v3(db: "sqlite_utils.Database") -> None:
+    """Remember with each round how much had been found by then (JSON; NULL: nothing was said)."""
+    db.conn.execute("ALTER TABLE rounds ADD COLUMN estimate TEXT")
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3)
 
 
 def migrations() -> "Migrations":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.config import Config
-from labeler.domain import Goal, Person, Pick, Reason, Round, Session
+from labeler.domain import Estimate, Goal, Person, Pick, Reason, Round, Session
 from labeler.errors import BadInput, Missing
 from labeler.schema import read_time, timestamp, transaction
 
@@ -191,11 +191,12 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute(
                 """INSERT INTO rounds(session, number, pool, embedded, basis, last_event, seed, found, shown,
-                                      encoder, created_at, examples) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
+                                      encoder, created_at, examples, estimate)
+                   VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)""",
                 (
                     made.session, made.number, made.pool, int(made.embedded), made.basis, made.last_event,
                     made.seed, made.found, made.shown, made.encoder, made.created_at.isoformat(),
-                    made.examples,
+                    made.examples, made.estimate and json.dumps(asdict(made.estimate)),
                 ),
             )  # fmt: skip
             conn.executemany(
@@ -211,7 +212,7 @@ class Store:
         """Return the newest `last` rounds, oldest first."""
         rows = self.conn.execute(
             """SELECT session, number, pool, embedded, basis, last_event, seed, found, shown,
-                      created_at, encoder, examples
+                      created_at, encoder, examples, estimate
                FROM rounds WHERE session = ? ORDER BY number DESC LIMIT ?""",
             (session, last),
         ).fetchall()
@@ -219,6 +220,7 @@ class Store:
             Round(
                 r[0], r[1], r[2], bool(r[3]), r[4], r[5], r[6], r[7], r[8],
                 created_at=read_time(r[9]), encoder=r[10], examples=r[11],
+                estimate=r[12] and Estimate(**json.loads(r[12])),
             )
             for r in reversed(rows)
         ]  # fmt: skip

@@ -398,3 +398,72 @@ def test_a_damaged_round_file_is_passed_over(ws, damage):
     assert learning.predict(ws, session).round == first.number
     with pytest.raises(NotReady, match="gone or damaged"):
         learning.draw_again(ws, session, second)
+
+
+def play(ws, session, person, *, until):
+    """Answer rounds until so many of the target are found; return the found."""
+    found = 0
+    while found < until:
+        loop.learn(ws, session)
+        found += sum(is_target(c.item) for c in answer_round(ws, session, person))
+    loop.learn(ws, session)
+    return found
+
+
+def test_a_round_says_how_much_has_been_found_once_it_can(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    assert loop.session_status(ws, session)["estimate"] is None
+    found = play(ws, session, person, until=15)
+    said = loop.session_status(ws, session)["estimate"]
+    assert 0 < said["low"] <= said["share"] <= said["high"] <= 1
+    assert said["low"] <= found / 30 <= said["high"]
+    assert found - 1e-6 <= said["total_low"] <= said["total"] <= said["total_high"]
+    assert said["total"] == pytest.approx(found / said["share"])
+    assert 0 <= said["next_finds"] <= 50
+    assert ws.store.rounds(session.id)[0].estimate is None
+
+
+def test_the_estimate_narrows_to_certainty(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    play(ws, session, loop.owner(ws), until=30)
+    for _ in range(5):
+        answer_round(ws, session, loop.owner(ws))
+        loop.learn(ws, session)
+    first, *_, last = [r.estimate for r in ws.store.rounds(session.id) if r.estimate]
+    assert last.high - last.low < first.high - first.low
+    assert last.high == pytest.approx(1)
+    assert last.low > 0.7
+
+
+def test_where_doubtful_images_are_asked_nothing_is_said_of_what_is_found(ws):
+    session = loop.start_session(ws, "Which?", ["yes", "no"], "classify")
+    play(ws, session, loop.owner(ws), until=12)
+    assert loop.session_status(ws, session)["estimate"] is None
+
+
+def test_an_answer_taken_back_while_a_round_is_made_leaves_it_without_an_estimate(ws, monkeypatch):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    play(ws, session, loop.owner(ws), until=12)
+    reasons = ws.journal.reasons
+
+    def one_less(number):
+        return dict(list(reasons(number).items())[1:])
+
+    monkeypatch.setattr(ws.journal, "reasons", one_less)
+    assert loop.learn(ws, session).estimate is None
+
+
+def test_an_estimate_survives_the_database_and_more_labels(ws):
+    session = loop.start_session(ws, "Which?", ["yes", "no", "maybe"], "find")
+    person = loop.owner(ws)
+    for _ in range(5):
+        loop.learn(ws, session)
+        cards = loop.next_cards(ws, session, person, 20, have=[])
+        say = [("yes" if is_target(c.item) else "maybe" if c.item % 3 else "no") for c in cards]
+        loop.record(
+            ws, session, person, [event(c.item, label, c.id) for c, label in zip(cards, say, strict=True)]
+        )
+    made = loop.learn(ws, session)
+    assert made.estimate is not None
+    assert ws.store.rounds(session.id)[-1] == made
