@@ -140,7 +140,7 @@ def test_status_in_words(here):
         "Question    Is it red? (yes, no; goal: find)\n"
         "Answers     1 yes, 1 no, 1 unsure, 0 skip\n"
         "Cards       0 shown, 0 rounds of learning\n"
-        "Found       0; not enough is known yet to say of how many\n"
+        "Found       1; not enough is known yet to say of how many\n"
         "Integrity   ok\n"
     )
 
