@@ -1,8 +1,8 @@
 """Whether "found about 90 % (78 to 97)" is right: the estimate against the truth, card by card.
 
 Every class of three collections is the target of a play with each of three references; after each batch the
-estimate is made from what a session knows then, and compared with the truth. The estimate has no constant
-that is fitted to a collection, and no play knows of another. With wrong answers, one card in twenty is asked
+estimate is made from what a session knows then, and compared with the truth. Its constants are the same
+everywhere, but were set while looking at these collections (docs/decisions/0009). With wrong answers, one card in twenty is asked
 again, and the truth is the share of the class's images that were answered so.
 """
 
