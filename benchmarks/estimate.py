@@ -2,8 +2,8 @@
 
 Every class of three collections is the target of a play with each of three references; after each batch the
 estimate is made from what a session knows then, and compared with the truth. Its constants are the same
-everywhere, but were set while looking at these collections (docs/decisions/0009). With wrong answers, one card
-in twenty is asked again, and the truth is the share of the class's images that were answered so.
+everywhere, but were set while looking at these collections (docs/decisions/0009). With wrong answers, one
+card in twenty is asked again, and the truth is the share of the class's images that were answered so.
 """
 
 import argparse
