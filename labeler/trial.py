@@ -44,7 +44,7 @@ class Trial:
 
 
 def open_trial(
-    source: Path, workspace: Path | None = None, *, encoder: str | None = None, views: int = 1
+    source: Path, workspace: Path | None = None, encoder: str | None = None, *, views: int = 1
 ) -> Trial:
     """Return the workspace for simulations on a folder of folders; nothing is taken in yet."""
     source = places.check_images(source)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -135,8 +136,11 @@ def test_the_commands_work_without_what_windows_lacks(here):
 
 
 def test_nothing_forks_and_processes_are_started_the_same_way_everywhere():
-    """Threads and forks don't go together, and Windows has none."""
+    """Threads and forks don't go together, and Windows has none: processes are spawned."""
     for path in [*(ROOT / "labeler").rglob("*.py"), *(ROOT / "active").rglob("*.py"), ROOT / "app.py"]:
         text = path.read_text("utf-8")
-        for word in ("os.fork", "multiprocessing", "preexec_fn", "start_new_session", "os.killpg", "SIGKILL"):
+        for word in ("os.fork", "preexec_fn", "start_new_session", "os.killpg", "SIGKILL"):
             assert word not in text, f"{path.name} uses {word}"
+        assert not re.search(r"^import multiprocessing|multiprocessing import .*(Process|Pool)\b", text, re.M)
+        contexts = re.findall(r"get_context\((.*?)\)", text)
+        assert contexts == ['"spawn"'] * len(contexts), path.name

@@ -81,7 +81,11 @@ def test_a_round_is_learned_after_every_batch_and_says_where_the_play_stood(kept
     assert [(r.number, r.shown) for r in result.rounds] == [(1, 1), (2, 21), (3, 41), (4, 61), (5, 70)]
     assert [r.found for r in result.rounds] == [int(result.hits[: r.shown].sum()) for r in result.rounds]
     assert all(r.ms > 0 for r in result.rounds)
-    assert all(r.estimate is None for r in result.rounds)
+    assert result.rounds[0].estimate is None  # nothing is found yet
+    for r in result.rounds:
+        if r.estimate is not None:
+            assert 0 < r.estimate["low"] <= r.estimate["share"] <= r.estimate["high"] <= 1
+    assert result.rounds[-1].estimate is not None
 
 
 def test_it_finds_far_more_than_chance_and_the_same_play_comes_out_the_same(kept, stage):
@@ -314,9 +318,12 @@ def told(kept, tmp_path_factory):
     return result, out
 
 
+FILES = ["classes.csv", "curves.csv", "estimate.png", "found.png", "summary.json"]
+
+
 def test_the_files_hold_what_the_command_says(told, kept):
     _, out = told
-    assert sorted(p.name for p in out.iterdir()) == ["classes.csv", "curves.csv", "found.png", "summary.json"]
+    assert sorted(p.name for p in out.iterdir()) == FILES
     found = json.loads((out / "summary.json").read_text())
     assert found["images"] == POOL
     assert found["budget"] == "1.5x"
