@@ -17,6 +17,8 @@ STRENGTH = 10.0
 """scikit-learn's C on unit rows; docs/decisions says how it was chosen."""
 PROVISIONAL_ROWS = 200
 """How many pool rows stand in for "something else"; beside a second label they weigh what its examples do."""
+LEFT_OUT_ROWS = 512
+"""Examples per matrix product: the library that multiplies keeps a buffer as large as its largest product."""
 ROUGH_BELOW = 10
 """Examples of the rarest label below which probabilities are rough, whatever else is known."""
 
@@ -239,19 +241,29 @@ def _left_out(
     """Return what each example's decision would have been had it not been learned from, (n,).
 
     One Newton step from the fitted head stands for each of the n heads that would otherwise be fitted.
-    Cost: one (d × d) solve. Source: Rad and Maleki 2020, arXiv 1801.10243, section 2.
+    Cost: a (d × d) solve per 512 examples. Source: Rad and Maleki 2020, arXiv 1801.10243, section 2.
     """
-    x = np.hstack([rows, np.ones((len(rows), 1), np.float32)]).astype(np.float64)
     decision = rows @ coef + intercept
     p = _sigmoid(decision)
     curve = weights * p * (1 - p)
-    hessian = (x.T * curve) @ x
+    parts = [slice(at, at + LEFT_OUT_ROWS) for at in range(0, len(rows), LEFT_OUT_ROWS)]
+    hessian = np.zeros((rows.shape[1] + 1,) * 2)
+    for part in parts:
+        x = _with_one(rows[part])
+        hessian += (x.T * curve[part]) @ x
     hessian[np.diag_indices_from(hessian)] += 1 / STRENGTH
     # the intercept has no penalty; a trace of one keeps the solve stable
     hessian[-1, -1] += 1e-3 - 1 / STRENGTH
-    reach = (x * np.linalg.solve(hessian, x.T).T).sum(1)
+    reach = np.empty(len(rows))
+    for part in parts:
+        x = _with_one(rows[part])
+        reach[part] = (x * np.linalg.solve(hessian, x.T).T).sum(1)
     pull = weights * (p - is_one)
     return np.asarray(decision + reach * pull / np.maximum(1 - curve * reach, 1e-2), np.float64)
+
+
+def _with_one(rows: Rows) -> NDArray[np.float64]:
+    return np.hstack([rows, np.ones((len(rows), 1), np.float32)]).astype(np.float64)
 
 
 def _platt(

@@ -223,8 +223,9 @@ def learn(
         return None
     held = journal.held(session.id, now)
     skipped = journal.skipped(session.id, answers.last_event)
-    out = {*answers.items.tolist(), *held, *skipped, *catalog.absent(), *hide}
-    left_out = np.array(sorted(i for i in out if i < pool), np.int64)
+    closed = np.union1d(answers.items, np.array([*catalog.absent(), *hide], np.int64))
+    left_out = np.union1d(closed, np.array([*held, *skipped], np.int64))
+    left_out = left_out[left_out < pool]
     vectors = store.example_vectors(session.id, sp.key) if sp else []
     examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
     rounds = store.rounds(session.id, last=1)
@@ -248,7 +249,6 @@ def learn(
     picks, fitted = _draw(ws, session, made, material, answers)
     head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
     if fitted is not None and session.goal == "find" and strategy == RECIPE:
-        closed = {*answers.items.tolist(), *catalog.absent(), *hide}
         made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
     store.add_round(made, picks)
@@ -256,7 +256,7 @@ def learn(
 
 
 def _estimate(
-    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted", *, closed: set[int]
+    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted", *, closed: Ids
 ) -> Estimate | None:
     """Return how much of the target had been found by this round; None while that can't be said.
 
@@ -268,21 +268,17 @@ def _estimate(
     head, rows, x, y = fitted.head, fitted.rows, fitted.x, fitted.y
     if not {0} < set(y.tolist()) or -1 in head.labels:
         return None
-    items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))].tolist()
-    place = {item: at for at, item in enumerate(items)}
-    reasons = ws.journal.reasons(session.id)  # in the order of asking
-    order = [place[item] for item in reasons if item in place]
-    if len(order) < len(items):
+    items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))]
+    said, why = ws.journal.reasons(session.id)  # in the order of asking
+    known = np.isin(said, items)
+    if known.sum() < len(items):
         return None  # an answer has been taken back since
+    order = np.searchsorted(items, said[known])
     score = left_out(head, x, y == 0, 0)[order]
-    asked = Asked(
-        yes=y[order] == 0,
-        why=[reasons[items[at]] or "asked" for at in order],
-        unasked=len(rows) - np.arange(len(order)),
-        score=score,
-    )
+    unasked = len(rows) - np.arange(len(order))
+    asked = Asked(yes=y[order] == 0, why=why[known], unasked=unasked, score=score)
     is_left = np.ones(len(rows), bool)
-    is_left[[item for item in closed if item < len(rows)]] = False
+    is_left[closed[closed < len(rows)]] = False
     all_of = decision(head, rows, 0) if fitted.decision is None else fitted.decision
     now = estimate(asked, all_of[is_left])
     if now is None:
@@ -563,9 +559,9 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
 def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:
     """Return how many items of the pool a round made now could ask about."""
     journal = ws.journal
-    out = {*journal.answers(session.id).items.tolist(), *journal.held(session.id, now)}
-    out |= {*journal.skipped(session.id), *ws.catalog.absent()}
-    return pool - len([i for i in out if i < pool])
+    more = [*journal.held(session.id, now), *journal.skipped(session.id), *ws.catalog.absent()]
+    out = np.union1d(journal.answers(session.id).items, np.array(more, np.int64))
+    return pool - int((out < pool).sum())
 
 
 def _count_examples(ws: Workspace, session: Session, key: str) -> int:

@@ -295,6 +295,7 @@ def open_db(path: Path, *, sync: Sync = "FULL") -> Connection:
         conn.execute(f"PRAGMA synchronous = {sync}")
         conn.execute("PRAGMA fullfsync = ON")  # on a Mac, where fsync alone leaves it to the drive
         conn.execute("PRAGMA temp_store = MEMORY")
+        conn.execute("PRAGMA cache_size = -1024")  # KiB, for each of a dozen threads; the system caches too
         conn.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         if is_old(before):
             copy_database(conn, kept_copy(path, before))

@@ -39,7 +39,7 @@ class Standing:
         self.now: dict[int, int] = {}
         self.tally: Counter[int] = Counter()
         self.shown: set[int] = set()
-        self._said: dict[int, dict[int, list[tuple[int, int]]]] = {}
+        self._said: dict[int, tuple[tuple[int, int, int], ...]] = {}  # of each item: (seq, person, number)
 
     def feed(self, changes: Iterable[Change]) -> None:
         """Take in events in the order of their `seq`, each once. Cost: the number of events."""
@@ -49,19 +49,19 @@ class Standing:
             if c.kind != "undo":
                 number = {UNSURE: UNSURE_NUMBER, SKIP: SKIP_NUMBER}.get(c.kind, c.label)
                 assert number is not None
-                self._said.setdefault(c.item, {}).setdefault(c.person, []).append((c.seq, number))
+                self._said[c.item] = (*self._said.get(c.item, ()), (c.seq, c.person, number))
                 if c.card is not None:
                     self.shown.add(c.card)
             elif c.undoes is not None:
-                for said in self._said.get(c.item, {}).values():
-                    said[:] = [s for s in said if s[0] != c.undoes]
+                self._said[c.item] = tuple(s for s in self._said.get(c.item, ()) if s[0] != c.undoes)
             self._settle(c.item)
 
     def _settle(self, item: int) -> None:
         before = self.now.pop(item, None)
         if before is not None:
             self.tally[before] -= 1
-        last = sorted(said[-1] for said in self._said.get(item, {}).values() if said)
+        newest = {person: (seq, number) for seq, person, number in self._said.get(item, ())}
+        last = sorted(newest.values())
         if last:
             self.now[item] = next((n for _, n in reversed(last) if n != SKIP_NUMBER), SKIP_NUMBER)
             self.tally[self.now[item]] += 1
