@@ -5,7 +5,7 @@ numbers; larger pools are copies of them with noise. An oracle answers what each
 one class, 20 answers a round.
 
 round_p50_ms_10k, round_p95_ms_10k    at 10,000 images: all rounds up to 600 answers
-round_p50_ms_100k, round_p95_ms_100k  at 100,000; the k-means sample is drawn once before (sample_s_…)
+round_p50_ms_100k, round_p95_ms_100k  at 100,000; first_s_…: the first round, in seconds
 round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
 and the same at 30k and 300k, for the plot of how it grows (--plot FILE.svg)
 """
@@ -116,7 +116,7 @@ def measure(pool: Pool, sizes: list[str]) -> dict[str, float]:
         out |= {
             f"round_p50_ms_{name}": float(np.median(took)),
             f"round_p95_ms_{name}": float(np.quantile(took, 0.95)),
-            f"sample_s_{name}": once_s,
+            f"first_s_{name}": once_s,
         }
     return out
 
