@@ -98,7 +98,7 @@ def moments(
         now = None
         if not all(yes) and len(left):
             decision = learner.decision(head, rows[left], 0)
-            score = learner.left_out(head, rows[ids], np.array(yes), 0)
+            score = learner.left_out(head, 0)
             asked = recall.Asked(np.array(yes), why, np.array(unasked), score.astype(np.float32))
             now = recall.estimate(asked, decision, repeats=(again, other))
         if now is None:

@@ -265,7 +265,7 @@ def _estimate(
     from active.learner import decision, left_out
     from active.recall import Asked, estimate
 
-    head, rows, x, y = fitted.head, fitted.rows, fitted.x, fitted.y
+    head, rows, y = fitted.head, fitted.rows, fitted.y
     if not {0} < set(y.tolist()) or -1 in head.labels:
         return None
     items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))]
@@ -274,7 +274,7 @@ def _estimate(
     if known.sum() < len(items):
         return None  # an answer has been taken back since
     order = np.searchsorted(items, said[known])
-    score = left_out(head, x, y == 0, 0)[order]
+    score = left_out(head, 0)[order]
     unasked = len(rows) - np.arange(len(order))
     asked = Asked(yes=y[order] == 0, why=why[known], unasked=unasked, score=score)
     is_left = np.ones(len(rows), bool)
@@ -317,14 +317,13 @@ def _rows_then(ws: Workspace, made: Round) -> "tuple[Rows, Pca | None]":
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A round's head, the pool's rows, and the examples x, y that the head was fitted on.
+    """A round's head, the pool's rows, and the labels y of the examples that the head was fitted on.
 
     decision  (n,) the target's decisions for the pool, where they were computed.
     """
 
     head: "Head"
     rows: Rows
-    x: Rows
     y: NDArray[np.int64]
     decision: Scores | None
 
@@ -383,14 +382,13 @@ def _choose(
         from active.learner import decision, doubt, fit_head
 
         head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
-        if material.strategy == RECIPE and material.goal == "find":
-            if 0 in y:  # nothing else is asked of the whole pool
-                lines = decision(head, rows, 0)
-                target = head.probability(rows, 0) if len(head.labels) > 2 else head.calibrated(lines, 0)
+        if material.strategy == RECIPE and material.goal == "find" and 0 in y and len(head.labels) == 2:
+            lines = decision(head, rows, 0)  # nothing else is asked of the whole pool
+            target = head.calibrated(lines, 0)
         else:
             probs = all_labels(head, rows, material.n_labels)
             target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
-        fitted = _Fitted(head, rows, x, y, lines)
+        fitted = _Fitted(head, rows, y, lines)
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
         sample=sample_of(ws, made, material), before=material.before, probs=probs,

@@ -200,7 +200,7 @@ def played(seed: int) -> list[tuple[float, Estimate | None]]:
         head = learner.fit_head(rows[ids], np.where(yes, 0, 1), pool=rows[left], rng=rng)
         if all(yes):
             continue
-        score = learner.left_out(head, rows[ids], np.array(yes), 0)
+        score = learner.left_out(head, 0)
         rest = learner.decision(head, rows[np.setdiff1d(left, picks.ids)], 0)
         now = recall.estimate(Asked(np.array(yes), why, np.array(unasked), score), rest)
         out.append((sum(yes) / total, now))
@@ -228,7 +228,7 @@ def test_left_out_is_close_to_a_head_fitted_without() -> None:
     is_one = rows[:, 0] + 0.2 * rng.normal(size=60) > 0.3
     labels = np.where(is_one, 0, 1)
     head = learner.fit_head(rows, labels, rng=rng)
-    fast = learner.left_out(head, rows, is_one, 0)
+    fast = learner.left_out(head, 0)
     inside = learner.decision(head, rows, 0)
     slow = np.array(
         [
