@@ -187,7 +187,7 @@ def summary(clean: Sequence[Play], noisy: Sequence[Play], *, target: float) -> d
 def collection(name: str, args: argparse.Namespace) -> tuple[Rows, NDArray[np.str_]]:
     """Return the rows that heads learn from and the class of each item; embeds where that was not done."""
     from benchmarks.pool import Pool, flat_folder
-    from labeler import learning
+    from labeler import space
     from labeler.workspace import Workspace
 
     folder, truth = flat_folder(Path(os.environ["LABELER_TEST_DATA"]) / name, args.cache)
@@ -195,12 +195,12 @@ def collection(name: str, args: argparse.Namespace) -> tuple[Rows, NDArray[np.st
     pool = Pool(folder, truth, encoder)
     pool.index()
     ws = Workspace.open(pool.workspace)
-    space = learning.space(ws)
-    assert space is not None
+    seen = space.current(ws)
+    assert seen is not None
     # each image is a link into the folder of its class
     names = {item: (folder / paths[0]).resolve().parent.name for item, paths in ws.catalog.paths().items()}
     ws.close()
-    return space.rows, np.array([names.get(item, "") for item in range(len(space.rows))])
+    return seen.rows, np.array([names.get(item, "") for item in range(len(seen.rows))])
 
 
 def _play(task: tuple[Path, str, NDArray[np.bool_], int, float, float]) -> Play:

@@ -24,7 +24,7 @@ import numpy as np
 from active.arrays import Rows
 from benchmarks.plot import log_plot
 from benchmarks.pool import Pool, arguments, open_pool, show
-from labeler import learning, loop
+from labeler import loop, space
 from labeler.catalog import Decoded, SeenFile
 from labeler.child import ONE_THREAD
 from labeler.config import Config
@@ -46,13 +46,13 @@ def base_rows(pool: Pool) -> tuple[Rows, np.ndarray]:
     """Return the pool's vectors at 256 numbers, (n, 256), and whether each is of the class looked for."""
     pool.index()
     ws = Workspace.open(pool.workspace)
-    space = learning.space(ws)
-    assert space is not None
+    seen = space.current(ws)
+    assert seen is not None
     classes = [pool.truth[paths[0]] for _, paths in sorted(ws.catalog.paths().items())]
     ws.close()
     names, counts = np.unique(classes, return_counts=True)
     wanted = names[np.argsort(counts)[len(names) // 2]]
-    return space.rows, np.array([c == wanted for c in classes])[: len(space.rows)]
+    return seen.rows, np.array([c == wanted for c in classes])[: len(seen.rows)]
 
 
 def make(folder: Path, rows: Rows, n: int) -> Workspace:

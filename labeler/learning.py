@@ -1,49 +1,28 @@
 """Rounds: from answers and vectors to the next cards. With loop.py, the only user of `active`."""
 
-import io
-import threading
-import weakref
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows, Scores
-from labeler import images
+from labeler import samples, space
+from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Estimate, Goal, Pick, Round, Session
-from labeler.errors import NotReady, writing
+from labeler.errors import NotReady
 from labeler.journal import Answers
-from labeler.vectors import SCATTER_FROM
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.learner import Head
-    from active.representative import Pca, Sample
+    from active.representative import Pca
 
-LEARN_DIM = 256  # the head sees at most this many numbers per image
-BLOCK = 256  # rows that are turned at a time
 PRESENT_S = 600.0  # who answered within this time is taken to go on
 RECIPE = "recipe"  # how people's cards are chosen
-FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """The rows that the head sees: unit vectors, turned to at most 256 dimensions by PCA.
-
-    basis  rows[:basis] fitted the PCA, `turn`; 0: the vectors as they are.
-    rows   (n, d) of the items with id below n.
-    """
-
-    key: str
-    basis: int
-    rows: Rows
-    turn: "Pca | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +43,7 @@ class _Material:
     """What a round is computed from, besides the pool; stored with the round.
 
     before       the items dealt last, which the first picks shall not resemble.
-    sample_step  how many items the sample stood for; see `sample_of`.
+    sample_step  how many items the sample stood for; see `samples.sample`.
     strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
@@ -101,111 +80,6 @@ class _Material:
             )  # fmt: skip
 
 
-_spaces: "weakref.WeakKeyDictionary[Workspace, Space]" = weakref.WeakKeyDictionary()
-_spaces_lock = threading.Lock()
-
-
-def basis_for(n: int, dim: int) -> int:
-    """Return how many of the first n rows fit the PCA: 512, 1024, 2048 …, at most n.
-
-    A plain function of n, so that a recorded round can be drawn again from the vectors alone.
-    Items come in random order, so the first ones stand for all.
-    """
-    if dim <= LEARN_DIM or n < FIRST_BASIS:
-        return 0
-    return int(FIRST_BASIS * 2 ** int(np.log2(n / FIRST_BASIS)))
-
-
-def space(ws: Workspace) -> Space | None:
-    """Return the rows of all items embedded so far, None before the first. Grows by what is new."""
-    used = ws.catalog.encoder()
-    if used is None or used[2] == 0:
-        return None
-    key, dim, n = used
-    stored = ws.vectors(key, dim)
-    n = min(n, len(stored))
-    with _spaces_lock:
-        held = _spaces.get(ws)
-        basis = basis_for(n, dim)
-        if held is None or held.key != key or held.basis != basis or len(held.rows) > n:
-            width = LEARN_DIM if basis else dim
-            held = Space(key, basis, np.empty((0, width), np.float32), _pca(ws, key, dim, basis))
-        if len(held.rows) < n:
-            whole = len(held.rows) // BLOCK * BLOCK
-            rows = np.concatenate([held.rows[:whole], _turned(held.turn, stored.rows(whole, n))])
-            held = Space(key, basis, rows, held.turn)
-        _spaces[ws] = held
-        return held
-
-
-def _turned(turn: "Pca | None", rows: Rows) -> Rows:
-    """Return rows in the basis of `turn` (None: as they are).
-
-    They are turned in blocks of one size, the last one filled up, so that a row comes out the
-    same to the last bit whether it came alone or with others.
-    """
-    if turn is None:
-        return np.asarray(rows)
-    out = np.empty((len(rows), turn.components.shape[1]), np.float32)
-    block = np.zeros((BLOCK, rows.shape[1]), np.float32)
-    for lo in range(0, len(rows), BLOCK):
-        part = rows[lo : lo + BLOCK]
-        block[: len(part)] = part
-        out[lo : lo + BLOCK] = turn.apply(block)[: len(part)]
-    return out
-
-
-def _pca(ws: Workspace, key: str, dim: int, basis: int) -> "Pca | None":
-    """Return the PCA fitted on the first `basis` rows, from the cache when it is there.
-
-    Where it is known how rows move when an image is only turned, such directions count for less.
-    """
-    if basis == 0:
-        return None
-    from active.representative import Pca, fit_pca
-
-    path = ws.cache / f"pca-{key}-{basis}.npz"
-    kept = load_arrays(path)
-    if kept is not None and kept.keys() >= {"mean", "components"}:
-        return Pca(mean=kept["mean"], components=kept["components"])
-    rows = np.asarray(ws.vectors(key, dim).rows(0, basis))
-    made = fit_pca(rows, LEARN_DIM, np.random.default_rng(basis), scatter=_scatter(ws, key, basis))
-    save_arrays(path, mean=made.mean, components=made.components)
-    return made
-
-
-def _scatter(ws: Workspace, key: str, basis: int) -> NDArray[np.float32] | None:
-    """Return how rows of an encoder move when an image is turned, None where that is not known.
-
-    It is written before the first rows past SCATTER_FROM are, and never again: a plain function of `basis`.
-    """
-    path = ws.scatter_file(key)
-    if basis < SCATTER_FROM or not path.exists():
-        return None
-    scatter: NDArray[np.float32] = np.load(path, allow_pickle=False)
-    return scatter if len(scatter) else None
-
-
-def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
-    """Write arrays to one file that is either whole or not there."""
-    data = io.BytesIO()
-    np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
-    with writing(f"The file {path.name}"):
-        images.save_atomic(path, data.getvalue())
-
-
-def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whatever dtype was saved
-    """Return the arrays of a file, None when it is not there or damaged."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as f:
-            return {name: f[name] for name in f.files}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
-
-
-# rounds ------------------------------------------------------------------------------------
-
-
 def learn(
     ws: Workspace, session: Session, *, now: float, hide: Sequence[int] = (), strategy: str = RECIPE
 ) -> Round | None:
@@ -217,7 +91,7 @@ def learn(
     store, journal, catalog = ws.store, ws.journal, ws.catalog
     answers = journal.answers(session.id)
     session = store.session(session.id)  # a label may have been added since
-    sp = space(ws)
+    sp = space.current(ws)
     pool = len(sp.rows) if sp else catalog.count_items()
     if pool == 0:
         return None
@@ -243,7 +117,7 @@ def learn(
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
-        sample_ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
+        samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
         strategy,
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
@@ -304,17 +178,6 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
 
 
-def _rows_then(ws: Workspace, made: Round) -> "tuple[Rows, Pca | None]":
-    """Return the pool's rows as a round saw them, and the turn into its basis."""
-    sp = space(ws)
-    if sp is not None and sp.key == made.encoder and sp.basis == made.basis:
-        return sp.rows[: made.pool], sp.turn
-    assert made.encoder is not None
-    dim = ws.catalog.encoder_dim(made.encoder)
-    turn = _pca(ws, made.encoder, dim, made.basis)
-    return _turned(turn, ws.vectors(made.encoder, dim).rows(0, made.pool)), turn
-
-
 @dataclass(frozen=True, slots=True)
 class _Fitted:
     """A round's head, the pool's rows, and the labels y of the examples that the head was fitted on.
@@ -340,7 +203,8 @@ def _draw(
         chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
         p = len(chosen) / max(1, len(candidates))
         return [Pick(int(i), "spread", p, None) for i in chosen], None
-    rows, turn = _rows_then(ws, made)
+    assert made.encoder is not None
+    rows, turn = space.rows_of(ws, made.encoder, made.basis, made.pool)
     x, y, like = _labeled(ws, session, made, material, answers, rows, turn)
     return _choose(ws, session, made, material, candidates, (rows, x, y, like), rng)
 
@@ -362,7 +226,7 @@ def _labeled(
         (e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted
     ]
     if outside:
-        x = np.concatenate([x, _turned(turn, np.stack([v for _, v in outside]))])
+        x = np.concatenate([x, space.turned(turn, np.stack([v for _, v in outside]))])
         y = np.concatenate([y, np.array([label for label, _ in outside], np.int64)])
     return x, y, x[y == 0]
 
@@ -389,9 +253,10 @@ def _choose(
             probs = all_labels(head, rows, material.n_labels)
             target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
         fitted = _Fitted(head, rows, y, lines)
+    sample = samples.sample(ws, made.encoder or "", material.sample_step, material.sample_size)
     pool = Pool(
         rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample_of(ws, made, material), before=material.before, probs=probs,
+        sample=sample, before=material.before, probs=probs,
         labeled=x if len(x) else None,
     )  # fmt: skip
     if material.strategy == RECIPE:
@@ -420,115 +285,6 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
         else:
             out[:, label] += column
     return out
-
-
-# the sample that stands for a large pool -----------------------------------------------------
-
-
-def sample_steps(n: int, k: int) -> list[int]:
-    """Return for how many items samples of `k` are made on the way to a pool of n: k, 1.25 k, 1.56 k …
-
-    The sample of a step is grown from the one of the step before, the first being the first k items
-    themselves. So it depends on the vectors alone, not on when or in which strides the pool came.
-    """
-    steps = [k] if n >= k else []
-    while steps and steps[-1] * 5 // 4 <= n:
-        steps.append(steps[-1] * 5 // 4)
-    return steps
-
-
-def sample_ready(ws: Workspace, key: str, n: int, k: int) -> int:
-    """Return the last step for a pool of n whose sample is there, so that a round need not wait for it.
-
-    A pool that is no larger than its sample has none: 0.
-    """
-    if n <= k:
-        return 0
-    made = (step for step in reversed(sample_steps(n, k)) if _kept_sample(ws, key, step, k) is not None)
-    return next(made, k)
-
-
-def sample_of(ws: Workspace, made: Round, material: _Material) -> Ids | None:
-    """Return the items on which doubt is scored, None: all of them.
-
-    It is the sample of the step that the round has recorded, made again where it was deleted.
-    """
-    if material.sample_step == 0 or made.encoder is None:
-        return None
-    return _sample(ws, made.encoder, material.sample_step, material.sample_size).ids
-
-
-def sample_due(ws: Workspace) -> int | None:
-    """Return the next step that the pool is large enough for and whose sample is still to be made."""
-    used, k = ws.catalog.encoder(), ws.config.sample_size
-    if used is None or used[2] <= k:
-        return None
-    ready = sample_ready(ws, used[0], used[2], k)
-    return next((step for step in sample_steps(used[2], k) if step > ready), None)
-
-
-def make_sample(ws: Workspace, step: int) -> None:
-    """Make the sample of a step and keep it. Rounds can be made meanwhile, in another thread.
-
-    Seconds for a step, a minute or two for all up to a million items.
-    """
-    used = ws.catalog.encoder()
-    if used is not None:
-        _sample(ws, used[0], step, ws.config.sample_size)
-
-
-def _sample_file(ws: Workspace, key: str, step: int, k: int) -> Path:
-    return ws.cache / f"sample-{key}-{k}-{step}.npz"
-
-
-_samples: "weakref.WeakKeyDictionary[Workspace, tuple[Path, Sample]]" = weakref.WeakKeyDictionary()
-
-
-def _kept_sample(ws: Workspace, key: str, step: int, k: int) -> "Sample | None":
-    """Return the sample of a step if it was made before and its file is whole."""
-    from active.representative import Sample
-
-    path = _sample_file(ws, key, step, k)
-    held = _samples.get(ws)
-    if held is not None and held[0] == path:
-        return held[1]
-    arrays = load_arrays(path)
-    if arrays is None or not {"ids", "counts"} <= arrays.keys():
-        return None
-    sample = Sample.from_arrays(arrays)
-    _samples[ws] = path, sample
-    return sample
-
-
-def _sample(ws: Workspace, key: str, step: int, k: int) -> "Sample":
-    """Return the sample of a step, grown from the last one before it that is there."""
-    from active.representative import Sample, grow
-
-    dim = ws.catalog.encoder_dim(key)
-    steps = sample_steps(step, k)
-    ready = max(sample_ready(ws, key, step, k), k)
-    first = np.arange(k, dtype=np.int64)
-    sample = _kept_sample(ws, key, ready, k) or Sample(first, np.ones_like(first))
-    for one in steps[steps.index(ready) + 1 :]:
-        basis = basis_for(one, dim)
-        rows = _Turned(_pca(ws, key, dim, basis), ws.vectors(key, dim).rows(0, one))
-        sample = grow(sample, rows, k, np.random.default_rng(one))
-        save_arrays(_sample_file(ws, key, one, k), **sample.to_arrays())
-    return sample
-
-
-@dataclass(frozen=True, slots=True)
-class _Turned:
-    """Vectors in a file, turned when they are asked for."""
-
-    turn: "Pca | None"
-    stored: Rows
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def __getitem__(self, which: "slice | Ids") -> Rows:
-        return _turned(self.turn, self.stored[which])
 
 
 def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
@@ -575,14 +331,16 @@ def predict(ws: Workspace, session: Session, items: Ids | None = None) -> Predic
     """
     from active.learner import Head
 
-    sp = space(ws)
+    sp = space.current(ws)
     for made in reversed(ws.store.rounds(session.id, last=20)):
         if sp is None or made.encoder != sp.key:
             continue
         stored = load_arrays(ws.round_file(session.id, made.number)) or {}
         arrays = {k[5:]: v for k, v in stored.items() if k.startswith("head_")}
         if arrays:
-            rows = sp.rows if made.basis == sp.basis else _rows_then(ws, made)[0]
+            rows = sp.rows
+            if made.basis != sp.basis:
+                rows = space.rows_of(ws, sp.key, made.basis, made.pool)[0]
             head = Head.from_arrays(arrays)
             probs = all_labels(head, rows if items is None else rows[items], len(session.labels))
             return Predictions(probs, head.rough or _is_rough(ws, session), made.number)

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import images, learning, loop
+from labeler import images, learning, loop, space
 from labeler.child import ONE_THREAD
 from labeler.domain import Card, Goal, LabelEvent, Progress, Session
 from labeler.ingest import count_cores
@@ -344,7 +344,7 @@ def _begin(folder: Path, scratch: Path, over: ProcessEvent) -> None:
     original = Workspace.open(folder)
     _stage.append((original.copy_to_play_on(scratch / str(os.getpid())), over))
     original.close()
-    learning.space(_stage[0][0])
+    space.current(_stage[0][0])
     import modAL.models  # noqa: F401
     import sklearn.linear_model  # noqa: F401
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeler import heap, learning, loop
+from labeler import heap, learning, loop, samples
 from labeler.child import begin, orders, say
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -60,7 +60,7 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
 def wants_sample(ws: Workspace) -> bool:
     """Return whether a sample is to be made; False too while the database can't be read."""
     try:
-        return learning.sample_due(ws) is not None
+        return samples.due(ws) is not None
     except LabelerError:
         return False
 
@@ -70,8 +70,8 @@ def keep_sample(ws: Workspace) -> None:
     if sys.platform == "linux":
         os.nice(10)  # there it counts for this thread alone
     try:
-        while (step := learning.sample_due(ws)) is not None:
-            learning.make_sample(ws, step)
+        while (step := samples.due(ws)) is not None:
+            samples.make(ws, step)
             heap.give_back()
     except LabelerError as e:  # a full disk: rounds use the sample they have, and it is tried again
         log.warning("The sample can't be kept: %s", e)

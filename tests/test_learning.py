@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labeler import learning, loop, trainer
+from labeler import learning, loop, samples, space, trainer
 from labeler.errors import NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
@@ -26,7 +26,7 @@ def answer_round(ws, session, person, n=20):
 
 
 def test_the_basis_is_a_power_of_two_times_512_and_never_more_than_the_pool():
-    assert [learning.basis_for(n, 1024) for n in (0, 511, 512, 1023, 1024, 10_000)] == [
+    assert [space.basis_for(n, 1024) for n in (0, 511, 512, 1023, 1024, 10_000)] == [
         0,
         0,
         512,
@@ -34,7 +34,7 @@ def test_the_basis_is_a_power_of_two_times_512_and_never_more_than_the_pool():
         1024,
         8192,
     ]
-    assert learning.basis_for(10_000, 256) == 0
+    assert space.basis_for(10_000, 256) == 0
 
 
 def test_the_loop_finds_the_target_faster_than_chance(ws):
@@ -128,16 +128,16 @@ def kept_samples(ws):
 
 
 def all_samples(ws):
-    while (step := learning.sample_due(ws)) is not None:
-        learning.make_sample(ws, step)
+    while (step := samples.due(ws)) is not None:
+        samples.make(ws, step)
 
 
 def test_samples_are_made_for_pools_each_a_quarter_larger():
-    assert learning.sample_steps(99, 100) == []
-    assert learning.sample_steps(100, 100) == [100]
-    assert learning.sample_steps(101, 100) == [100]
-    assert learning.sample_steps(195, 100) == [100, 125, 156, 195]
-    steps = learning.sample_steps(10_000_000, 100_000)
+    assert samples.steps(99, 100) == []
+    assert samples.steps(100, 100) == [100]
+    assert samples.steps(101, 100) == [100]
+    assert samples.steps(195, 100) == [100, 125, 156, 195]
+    steps = samples.steps(10_000_000, 100_000)
     assert 8_000_000 < steps[-1] <= 10_000_000
 
 
@@ -147,7 +147,7 @@ def test_a_round_waits_for_no_sample_and_records_the_one_it_used(ws):
     loop.record(ws, session, loop.owner(ws), [event(i, "yes" if is_target(i) else "no") for i in range(40)])
     early = loop.learn(ws, session)
     assert kept_samples(ws) == {}
-    learning.make_sample(ws, learning.sample_due(ws))
+    samples.make(ws, samples.due(ws))
     between = loop.learn(ws, session)
     all_samples(ws)
     late = loop.learn(ws, session)
@@ -186,7 +186,7 @@ def test_the_sample_is_the_same_whether_the_pool_came_at_once_or_in_parts(tmp_pa
         found.append(kept_samples(ws))
         ws.close()
     assert found[0].keys() == found[1].keys()
-    assert len(found[0]) == len(learning.sample_steps(1500, 100)) - 1
+    assert len(found[0]) == len(samples.steps(1500, 100)) - 1
     for name, arrays in found[0].items():
         assert np.array_equal(arrays["ids"], found[1][name]["ids"])
         assert np.array_equal(arrays["counts"], found[1][name]["counts"])
@@ -199,7 +199,7 @@ def test_a_damaged_sample_is_made_again(ws):
     name = list(whole)[-1]
     (ws.folder / "cache" / name).write_bytes(b"PK cut off")
     again = big(Workspace.open(ws.folder))
-    assert learning.sample_due(again) == 243
+    assert samples.due(again) == 243
     all_samples(again)
     assert np.array_equal(kept_samples(again)[name]["ids"], whole[name]["ids"])
     again.close()
@@ -220,7 +220,7 @@ def test_a_pool_no_larger_than_its_sample_needs_none(ws):
     big(ws, 300)
     session = loop.start_session(ws, goal="classify")
     made = loop.learn(ws, session)
-    assert learning.sample_due(ws) is None
+    assert samples.due(ws) is None
     assert int(np.load(ws.round_file(session.id, made.number))["sample_step"]) == 0
 
 
@@ -284,17 +284,17 @@ def test_a_large_pool_is_turned_to_256_numbers_and_appended_to(tmp_path):
     stored.append(rows[:600])
     ws.catalog.use_encoder("wide", 300)
     ws.catalog.set_embedded("wide", 300, 600)
-    first = learning.space(ws)
+    first = space.current(ws)
     assert (first.basis, first.rows.shape) == (512, (600, 256))
     stored.append(rows[600:1000])
     ws.catalog.set_embedded("wide", 300, 1000)
-    second = learning.space(ws)
+    second = space.current(ws)
     assert (second.basis, second.rows.shape) == (512, (1000, 256))
     assert np.array_equal(second.rows[:600], first.rows)
     stored.append(rows[1000:])
     ws.catalog.set_embedded("wide", 300, 1500)
-    assert learning.space(ws).basis == 1024
-    assert np.allclose(np.linalg.norm(learning.space(ws).rows, axis=1), 1, atol=1e-4)
+    assert space.current(ws).basis == 1024
+    assert np.allclose(np.linalg.norm(space.current(ws).rows, axis=1), 1, atol=1e-4)
     ws.close()
 
 
@@ -375,7 +375,7 @@ def test_a_round_is_drawn_again_after_a_restart_a_new_label_and_a_pool_that_grew
     for lo, hi in ((0, 600), (600, 871), (871, 900)):
         ws.vectors("wide", 300).append(rows[lo:hi])
         ws.catalog.set_embedded("wide", 300, hi)
-        learning.space(ws)
+        space.current(ws)
     session = loop.start_session(ws, goal="classify")
     loop.record(ws, session, loop.owner(ws), [event(i, "yes") for i in range(25)])
     made = loop.learn(ws, session)

@@ -1,0 +1,29 @@
+"""Arrays in one file that is either whole or not there."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labeler import images
+from labeler.errors import writing
+
+
+def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
+    """Write arrays to one file that is either whole or not there."""
+    data = io.BytesIO()
+    np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
+    with writing(f"The file {path.name}"):
+        images.save_atomic(path, data.getvalue())
+
+
+def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whatever dtype was saved
+    """Return the arrays of a file, None when it is not there or damaged."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as f:
+            return {name: f[name] for name in f.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
