@@ -83,12 +83,16 @@ class Advice:
     next_finds: float
 
 
-def estimate(asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0)) -> Estimate | None:
+def estimate(
+    asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0), others: int = 0
+) -> Estimate | None:
     """Return how much has been found; None: not enough is known yet.
 
     left     (m,) decisions of the newest head for the items that are still to be asked.
     repeats  cards asked again, and how many of them got another answer: they tell how often answers are
              wrong. Without any, answers are taken to be true.
+    others   items that are still to be asked and not among `left`: whatever their decisions, they are taken
+             to be lower than those that matter. Only the highest of `left` do.
 
     A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
     REACH finds at the present rate. The share of such finds stands for the share of the target that no card
@@ -107,14 +111,15 @@ def estimate(asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0)) -
     reach = math.ceil(REACH / rate)
     frontier = np.partition(left, -reach)[-reach] if len(left) >= reach else -np.inf
     beyond = int((asked.score[finds] < frontier).sum())
-    parts = [_given(asked, beyond, int(finds.sum()), len(left), wrong) for wrong, _ in error_rates(repeats)]
+    n = len(left) + others
+    parts = [_given(asked, beyond, int(finds.sum()), n, wrong) for wrong, _ in error_rates(repeats)]
     found = np.concatenate([np.full(len(part[1]), part[0]) for part in parts])
     remaining = np.concatenate([part[1] for part in parts])
     log = np.concatenate(
         [part[2] + math.log(p) for part, (_, p) in zip(parts, error_rates(repeats), strict=True)]
     )
     weights = np.exp(log - log.max())
-    return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, len(left)) * rate)
+    return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, n) * rate)
 
 
 def _given(

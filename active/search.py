@@ -1,13 +1,20 @@
 """Nearest neighbours by cosine: one protocol, an exact index and an approximate one."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from active.arrays import Ids, Rows, unit_rows
+from active.representative import Source
+
+if TYPE_CHECKING:
+    import faiss
 
 BLOCK = 65_536
 """Rows per matrix product: bounds memory at 256 KB per query."""
+PROBES, TRAIN_ROWS = 16, 64
+"""Lists that `Inverted` reads for a query, and rows for each of its centres that these are made of."""
 UNLIKE_WEIGHT = 0.5
 """How far examples of what is not wanted push a query away (Rocchio's γ/β)."""
 
@@ -48,33 +55,68 @@ class Exact:
 
 
 class Inverted:
-    """FAISS lists around √n centres, of which a search reads an eighth: for pools too large for `Exact`."""
+    """FAISS lists around √n centres, of which a search reads a few: for pools too large for `Exact`.
 
-    def __init__(self, rows: Rows, ids: Ids | None = None, *, seed: int = 0) -> None:
-        """rows  (n, d) unit rows, copied. ids  (n,) their ids; None: 0 … n-1."""
+    made  the FAISS index, for whoever keeps it in a file.
+    """
+
+    def __init__(self, rows: Source, ids: Ids | None = None, *, seed: int = 0, is_half: bool = False) -> None:
+        """rows  (n, d) unit rows, copied. ids  (n,) their ids; None: 0 … n-1.
+
+        is_half  whether the copy has half the precision: half the memory, cosines right to about 0.001.
+        The same rows and seed give the same index. Cost: n^1.5 · d operations.
+        """
         import faiss
 
-        self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
-        self._lists = max(1, int(np.sqrt(len(rows)) / 2))
-        dim = rows.shape[1]
-        self._index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, self._lists, faiss.METRIC_INNER_PRODUCT)
-        self._index.cp.seed = seed
-        self._index.cp.min_points_per_centroid = 1
+        self._ids = ids
+        lists = max(1, int(np.sqrt(len(rows))))
+        dim = np.shape(rows[:1])[1]
+        kind = faiss.ScalarQuantizer.QT_fp16
+        self.made: faiss.IndexIVF = (
+            faiss.IndexIVFScalarQuantizer(
+                faiss.IndexFlatIP(dim), dim, lists, kind, faiss.METRIC_INNER_PRODUCT, False
+            )
+            if is_half
+            else faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+        )
+        self.made.cp.seed = seed
+        self.made.cp.min_points_per_centroid = 1
         if len(rows):
-            self._index.train(rows)
-            self._index.add(rows)
+            k = min(len(rows), lists * TRAIN_ROWS)
+            drawn = np.random.default_rng(seed).choice(len(rows), k, replace=False)
+            self.made.train(_floats(rows[np.sort(drawn)]))
+        for start in range(0, len(rows), BLOCK):
+            self.made.add(_floats(rows[start : start + BLOCK]))
+
+    @classmethod
+    def of(cls, made: "faiss.IndexIVF") -> "Inverted":
+        """Return the index of items 0 … n-1 around a FAISS index that was kept."""
+        index = cls.__new__(cls)
+        index._ids, index.made = None, made
+        return index
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self.made.ntotal)
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
-        """Return the `k` nearest of each query, nearly always; reads more lists where too few were found."""
-        k = max(0, min(k, len(self._ids)))
+        """Return the `k` nearest of each query, nearly always; reads all lists where too few were found.
+
+        What a query finds does not depend on the queries beside it.
+        """
+        import faiss
+
+        k = max(0, min(k, len(self)))
         if k == 0 or len(rows) == 0:
             return np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
-        self._index.nprobe = min(self._lists, max(8, self._lists // 8))
-        cos, at = self._index.search(rows, k)
-        if (at < 0).any():
-            self._index.nprobe = self._lists
-            cos, at = self._index.search(rows, k)
-        return self._ids[at], cos
+        how = faiss.SearchParametersIVF()
+        how.nprobe = PROBES
+        cos, at = self.made.search(rows, k, params=how)
+        few = np.flatnonzero((at < 0).any(1))
+        if len(few):
+            how.nprobe = self.made.nlist
+            cos[few], at[few] = self.made.search(rows[few], k, params=how)
+        return at if self._ids is None else self._ids[at], cos
 
 
 def combine(like: Rows, unlike: Rows | None = None) -> Rows:
@@ -95,6 +137,10 @@ def combine(like: Rows, unlike: Rows | None = None) -> Rows:
     if np.linalg.norm(query) < 1e-6:
         query = like[:1]
     return unit_rows(query)
+
+
+def _floats(rows: NDArray[np.floating]) -> Rows:
+    return np.ascontiguousarray(rows, dtype=np.float32)
 
 
 def _top(cos: Rows, k: int) -> Ids:

@@ -46,6 +46,8 @@ class Pool:
     doubt       (n,) as `learner.doubt`; None: nothing to doubt.
     like        (m, d) unit rows of the examples of the target; None or empty: no examples.
     sample      the items that stand for the whole pool; None: every item.
+    among       where the pool is too large for all: the items that are looked at, ascending. Only `audit`
+                draws from the others, of which target and doubt are not known. None: every item.
     before      the last cards dealt, in order, which the first picks shall not resemble.
     probs       (n, c) of every label; labeled (m, d) rows that the head learned from: for other strategies.
     """
@@ -56,6 +58,7 @@ class Pool:
     doubt: Scores | None = None
     like: Rows | None = None
     sample: Ids | None = None
+    among: Ids | None = None
     before: Ids = field(default_factory=_nothing)
     probs: Probs | None = None
     labeled: Rows | None = None
@@ -120,9 +123,14 @@ def find(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     if pool.target is not None:
         return _likeliest(pool, k)
     if _has_like(pool) and pool.like is not None:
-        score = (pool.rows @ combine(pool.like)[0])[pool.candidates]
+        query = combine(pool.like)[0]
+        if pool.among is None:
+            ids, score = pool.candidates, (pool.rows @ query)[pool.candidates]
+        else:
+            ids = _looked_at(pool)
+            score = pool.rows[ids] @ query
         best = _best(score, k)
-        return _picks(pool.candidates[best], "find", scores=score[best])
+        return _picks(ids[best], "find", scores=score[best])
     return _picks(_nothing(), "find")
 
 
@@ -135,11 +143,13 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     one step of it.
     """
     assert pool.target is not None
-    left_out = np.ones(len(pool.rows), bool)
-    left_out[pool.candidates] = False
-    asked = np.flatnonzero(left_out)
+    open_ = _looked_at(pool)
+    is_asked = np.zeros(len(pool.rows), bool)
+    is_asked[slice(None) if pool.among is None else pool.among] = True
+    is_asked[open_] = False
+    asked = np.flatnonzero(is_asked)
     asked = asked[_best(pool.target[asked], AMONG)]
-    ids = pool.candidates[_best(pool.target[pool.candidates], max(k, AMONG))]
+    ids = open_[_best(pool.target[open_], max(k, AMONG))]
     among = np.concatenate([ids, asked])
     cos = pool.rows[ids] @ pool.rows[among].T
     np.fill_diagonal(cos, -np.inf)  # nobody is a neighbour of itself
@@ -160,14 +170,13 @@ def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     """
     if pool.doubt is None:
         return _picks(_nothing(), "uncertain")
-    looked = np.zeros(len(pool.rows), bool)
-    if pool.sample is None or len(pool.sample) >= len(pool.rows):
-        looked[:] = True
-    else:
+    among = _looked_at(pool)
+    if pool.among is None and pool.sample is not None and len(pool.sample) < len(pool.rows):
+        looked = np.zeros(len(pool.rows), bool)
         seeds = pool.sample[_best(pool.doubt[pool.sample], SEEDS)]
         looked[pool.sample] = True
         looked[Exact(pool.rows).search(pool.rows[seeds], NEAR)[0].ravel()] = True
-    among = pool.candidates[looked[pool.candidates]]
+        among = among[looked[among]]
     best = among[_best(pool.doubt[among], k)]
     return _picks(best, "uncertain", scores=pool.doubt[best])
 
@@ -176,23 +185,28 @@ def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     """Return one candidate drawn at random from each of `k` clusters of the candidates.
 
     p_chosen is 1 by the number of candidates in its cluster. Where rows repeat so that fewer clusters
-    exist, the rest is drawn evenly from what is left.
+    exist, the rest is drawn evenly from what is left. Where not all are looked at, the candidates are those
+    of the sample: p_chosen is 0 for all others.
     """
-    k = min(k, len(pool.candidates))
+    drawn_from = _looked_at(pool)
+    if pool.among is not None and pool.sample is not None:
+        of_sample = drawn_from[np.isin(drawn_from, pool.sample, assume_unique=True)]
+        drawn_from = of_sample if len(of_sample) >= k else drawn_from
+    k = min(k, len(drawn_from))
     if k == 0:
         return _picks(_nothing(), "spread")
-    of = clusters(pool.rows[pool.candidates], k, rng)
+    of = clusters(pool.rows[drawn_from], k, rng)
     shuffled = rng.permutation(len(of))
     _, first, sizes = np.unique(of[shuffled], return_index=True, return_counts=True)
     at, p = shuffled[first], 1 / sizes
     order = rng.permutation(len(at))
-    ids, p = pool.candidates[at[order]], p[order]
+    ids, p = drawn_from[at[order]], p[order]
     if len(ids) < k:
-        rest = _without(pool.candidates, ids)
+        rest = _without(drawn_from, ids)
         more = rng.choice(rest, k - len(ids), replace=False)
         ids = np.concatenate([ids, more])
         again = len(more) / len(rest)  # whoever was not drawn from its cluster has this second chance
-        alone = 1 / np.bincount(of)[of[np.searchsorted(pool.candidates, ids)]]
+        alone = 1 / np.bincount(of)[of[np.searchsorted(drawn_from, ids)]]
         p = alone + (1 - alone) * again
     return _picks(ids, "spread", p_chosen=p)
 
@@ -204,6 +218,15 @@ def audit(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
         return _picks(_nothing(), "audit")
     ids = rng.choice(pool.candidates, k, replace=False)
     return _picks(ids, "audit", p_chosen=np.full(k, k / len(pool.candidates)))
+
+
+def _looked_at(pool: Pool) -> Ids:
+    """Return the candidates that are looked at, ascending."""
+    if pool.among is None or len(pool.candidates) == 0:
+        return pool.candidates
+    at = np.searchsorted(pool.candidates, pool.among)
+    at[at == len(pool.candidates)] = 0
+    return np.asarray(pool.among[pool.candidates[at] == pool.among], np.int64)
 
 
 def _has_like(pool: Pool) -> bool:

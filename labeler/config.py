@@ -18,6 +18,7 @@ TYPES: dict[str, Any] = {  # Any: a type, or several
     "near_duplicate_cos": int | float,
     "max_megapixels": int,
     "sample_size": int,
+    "exact_limit": int,
 }
 WORDS = {str: "text", str | None: "text", int: "a whole number", int | float: "a number"}
 
@@ -35,6 +36,7 @@ class Config:
     near_duplicate_cos: float = 0.98  # items this alike don't follow each other
     max_megapixels: int = 200  # larger images are set aside, not decoded
     sample_size: int = 100_000  # the representative sample on which doubt is scored
+    exact_limit: int = 3_000_000  # with more images a round looks at the sample and at neighbours only
 
     def __post_init__(self) -> None:
         for name, kind in TYPES.items():
@@ -57,6 +59,8 @@ class Config:
             raise BadInput(
                 "max_megapixels or sample_size is too small.", "Give at least 1 megapixel and 100 items."
             )
+        if self.exact_limit < 0:
+            raise BadInput(f"exact_limit is {self.exact_limit}.", "Give a number of images, 0 or more.")
 
 
 def load_config(path: Path, **flags: Any) -> Config:  # Any: flags come as the CLI typed them

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Probs, Rows, Scores
-from labeler import samples, space
+from active.arrays import Ids, Probs, Rows
+from labeler import looking, neighbourhood, samples, space
 from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Estimate, Goal, Pick, Round, Session
 from labeler.errors import NotReady
 from labeler.journal import Answers
+from labeler.looking import Eye, Labeled, Seen, all_labels
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class _Material:
 
     before       the items dealt last, which the first picks shall not resemble.
     sample_step  how many items the sample stood for; see `samples.sample`.
+    index_step   how many items are in the index through which the pool was seen; 0: every item was looked at.
     strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
@@ -59,6 +61,7 @@ class _Material:
     sample_size: int
     sample_step: int
     strategy: str = RECIPE
+    index_step: int = 0
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store."""
@@ -77,6 +80,7 @@ class _Material:
                 before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
                 sample_step=int(f.get("sample_step", 0)),
                 strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
+                index_step=int(f.get("index_step", 0)),
             )  # fmt: skip
 
 
@@ -119,6 +123,7 @@ def learn(
         len(session.labels), ws.config.sample_size,
         samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
         strategy,
+        neighbourhood.ready(ws, sp.key, pool) if sp and strategy == RECIPE else 0,
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
     head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
@@ -139,7 +144,7 @@ def _estimate(
     from active.learner import decision, left_out
     from active.recall import Asked, estimate
 
-    head, rows, y = fitted.head, fitted.rows, fitted.y
+    head, rows, y, among = fitted.head, fitted.rows, fitted.y, fitted.seen.among
     if not {0} < set(y.tolist()) or -1 in head.labels:
         return None
     items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))]
@@ -153,8 +158,11 @@ def _estimate(
     asked = Asked(yes=y[order] == 0, why=why[known], unasked=unasked, score=score)
     is_left = np.ones(len(rows), bool)
     is_left[closed[closed < len(rows)]] = False
-    all_of = decision(head, rows, 0) if fitted.decision is None else fitted.decision
-    now = estimate(asked, all_of[is_left])
+    lines = fitted.seen.decision
+    if lines is None:
+        lines = decision(head, rows if among is None else rows[among], 0)
+    left = lines[is_left if among is None else is_left[among]]
+    now = estimate(asked, left, others=int(is_left.sum()) - len(left))
     if now is None:
         return None
     return Estimate(
@@ -182,13 +190,13 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
 class _Fitted:
     """A round's head, the pool's rows, and the labels y of the examples that the head was fitted on.
 
-    decision  (n,) the target's decisions for the pool, where they were computed.
+    seen  what the round looked at.
     """
 
     head: "Head"
     rows: Rows
     y: NDArray[np.int64]
-    decision: Scores | None
+    seen: Seen
 
 
 def _draw(
@@ -205,8 +213,8 @@ def _draw(
         return [Pick(int(i), "spread", p, None) for i in chosen], None
     assert made.encoder is not None
     rows, turn = space.rows_of(ws, made.encoder, made.basis, made.pool)
-    x, y, like = _labeled(ws, session, made, material, answers, rows, turn)
-    return _choose(ws, session, made, material, candidates, (rows, x, y, like), rng)
+    labeled = _labeled(ws, session, made, material, answers, rows, turn)
+    return _choose(ws, made, material, candidates, rows, labeled, rng)
 
 
 def _labeled(
@@ -217,49 +225,49 @@ def _labeled(
     answers: Answers,
     rows: Rows,
     turn: "Pca | None",
-) -> tuple[Rows, NDArray[np.int64], Rows]:
-    """Return the labeled rows, their label numbers, and the target's examples, from the pool and outside."""
+) -> Labeled:
+    """Return the labeled rows and their label numbers, from the pool and outside."""
     known = (answers.labels >= 0) & (answers.items < made.pool)
-    x, y = rows[answers.items[known]], answers.labels[known]
+    items = answers.items[known]
+    x, y = rows[items], answers.labels[known]
     wanted = set(material.examples.tolist())
     outside = [
         (e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted
     ]
+    vectors = np.array([v for _, v in outside], np.float32)
     if outside:
-        x = np.concatenate([x, space.turned(turn, np.stack([v for _, v in outside]))])
+        x = np.concatenate([x, space.turned(turn, vectors)])
         y = np.concatenate([y, np.array([label for label, _ in outside], np.int64)])
-    return x, y, x[y == 0]
+    return Labeled(x, y, items, vectors)
 
 
 def _choose(
-    ws: Workspace, session: Session, made: Round, material: _Material, candidates: Ids,
-    labeled: tuple[Rows, Rows, NDArray[np.int64], Rows], rng: np.random.Generator,
+    ws: Workspace, made: Round, material: _Material, candidates: Ids, rows: Rows, labeled: Labeled,
+    rng: np.random.Generator,
 ) -> tuple[list[Pick], _Fitted | None]:  # fmt: skip
-    """Fit the head when there is something to fit, and let the selection choose."""
-    from active.selection import Pool, choose
+    """Fit the head when there is something to fit, look at the pool, and let the selection choose."""
+    from active.learner import fit_head
+    from active.selection import SPARE, Pool, choose
     from active.strategies import HEADLESS, STRATEGIES
 
-    rows, x, y, like = labeled
-    fitted = target = doubts = probs = lines = None
+    x, y, is_recipe = labeled.x, labeled.y, material.strategy == RECIPE
+    head = None
     asks_head = material.strategy not in HEADLESS or material.goal == "classify"
     if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
-        from active.learner import decision, doubt, fit_head
-
         head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
-        if material.strategy == RECIPE and material.goal == "find" and 0 in y and len(head.labels) == 2:
-            lines = decision(head, rows, 0)  # nothing else is asked of the whole pool
-            target = head.calibrated(lines, 0)
-        else:
-            probs = all_labels(head, rows, material.n_labels)
-            target, doubts = probs[:, 0] if 0 in y else None, doubt(probs)
-        fitted = _Fitted(head, rows, y, lines)
     sample = samples.sample(ws, made.encoder or "", material.sample_step, material.sample_size)
+    eye = Eye(rows, labeled, head, n_labels=material.n_labels, is_one=is_recipe and material.goal == "find")
+    if material.index_step and sample is not None:
+        hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index_step)
+        seen = looking.nearby(eye, hood, sample, candidates, spare=material.n + SPARE)
+    else:
+        seen = looking.everywhere(eye)
     pool = Pool(
-        rows=rows, candidates=candidates, target=target, doubt=doubts, like=like if len(like) else None,
-        sample=sample, before=material.before, probs=probs,
-        labeled=x if len(x) else None,
+        rows=rows, candidates=candidates, target=seen.target, doubt=seen.doubt, like=labeled.like,
+        sample=sample, among=seen.among, before=material.before, labeled=x if len(x) else None,
+        probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
     )  # fmt: skip
-    if material.strategy == RECIPE:
+    if is_recipe:
         picks = choose(
             pool, goal=material.goal, n=material.n, batch_size=material.batch_size,
             audit_share=material.audit_share, near_cos=material.near_cos, rng=rng,
@@ -269,22 +277,7 @@ def _choose(
     return [
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)
-    ], fitted
-
-
-def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
-    """Return probabilities of every label of the session, (n, n_labels).
-
-    A label that nobody has given yet gets 0. What provisional negatives took goes to the
-    labels that are not the target, in equal parts.
-    """
-    out = np.zeros((len(rows), n_labels), np.float32)
-    for column, label in zip(head.predict(rows).T, head.labels.tolist(), strict=True):
-        if label < 0:
-            out[:, 1:] += column[:, None] / (n_labels - 1)
-        else:
-            out[:, label] += column
-    return out
+    ], None if head is None else _Fitted(head, rows, y, seen)
 
 
 def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from active.arrays import Ids
 from labeler import images, learning, loop, space
 from labeler.child import ONE_THREAD
+from labeler.config import Config
 from labeler.domain import Card, Goal, LabelEvent, Progress, Session
 from labeler.ingest import count_cores
 from labeler.truth import Truth
@@ -303,7 +304,7 @@ def play_all(
         _one_thread(),
         ProcessPoolExecutor(
             max(1, min(processes, len(wanted))), mp_context=context, initializer=_begin,
-            initargs=(ws.folder, Path(folder), over),
+            initargs=(ws.folder, ws.config, Path(folder), over),
         ) as pool,
     ):  # fmt: skip
         futures = [pool.submit(_play_here, task) for task in wanted]
@@ -337,11 +338,12 @@ def _one_thread() -> Iterator[None]:
 _stage: "list[tuple[Workspace, ProcessEvent]]" = []  # of this process, once it has begun
 
 
-def _begin(folder: Path, scratch: Path, over: ProcessEvent) -> None:
+def _begin(folder: Path, config: Config, scratch: Path, over: ProcessEvent) -> None:
     """Make this process ready: a copy to play on, and all that is imported late, so that no round waits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says when it is over
     threading.Thread(target=_end_with_parent, daemon=True).start()
     original = Workspace.open(folder)
+    original.config = config
     _stage.append((original.copy_to_play_on(scratch / str(os.getpid())), over))
     original.close()
     space.current(_stage[0][0])

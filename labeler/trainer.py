@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeler import heap, learning, loop, samples
+from labeler import heap, learning, loop, neighbourhood, samples
 from labeler.child import begin, orders, say
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -58,23 +58,29 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
 
 
 def wants_sample(ws: Workspace) -> bool:
-    """Return whether a sample is to be made; False too while the database can't be read."""
+    """Return whether a sample or an index is to be made; False too while the database can't be read."""
     try:
-        return samples.due(ws) is not None
+        return samples.due(ws) is not None or neighbourhood.due(ws) is not None
     except LabelerError:
         return False
 
 
 def keep_sample(ws: Workspace) -> None:
-    """Make the samples that the pool is large enough for: in a thread, so that no round waits for them."""
+    """Make the samples and the index that the pool is large enough for.
+
+    In a thread, so that no round waits for them.
+    """
     if sys.platform == "linux":
         os.nice(10)  # there it counts for this thread alone
     try:
         while (step := samples.due(ws)) is not None:
             samples.make(ws, step)
             heap.give_back()
-    except LabelerError as e:  # a full disk: rounds use the sample they have, and it is tried again
-        log.warning("The sample can't be kept: %s", e)
+        if (items := neighbourhood.due(ws)) is not None:
+            neighbourhood.make(ws, items)
+            heap.give_back()
+    except LabelerError as e:  # a full disk: rounds use what they have, and it is tried again
+        log.warning("The sample or the index can't be kept: %s", e)
     finally:
         ws.close()  # this thread's connection
 

@@ -1,0 +1,146 @@
+"""What a round looks at: every item, or, where they are too many, the sample and what is near to answers."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active.arrays import Ids, Probs, Rows, Scores
+from labeler.neighbourhood import Neighbourhood
+
+if TYPE_CHECKING:
+    from active.learner import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """What a round learns from: answers to items of the pool, and examples from outside.
+
+    x, y     (m, d) rows and (m,) label numbers, those of `items` first.
+    outside  vectors of the examples from outside, as the encoder gave them.
+    """
+
+    x: Rows
+    y: NDArray[np.int64]
+    items: Ids
+    outside: Rows
+
+    @property
+    def like(self) -> Rows | None:
+        """Return the rows of the target's examples, None without one."""
+        return self.x[self.y == 0] if 0 in self.y else None
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """What a round looks with.
+
+    rows    (n, d) of the whole pool. head: None before there is one.
+    is_one  whether the target's decision is all that is asked of a head that knows two labels.
+    """
+
+    rows: Rows
+    labeled: Labeled
+    head: "Head | None"
+    n_labels: int
+    is_one: bool
+
+    @property
+    def has_target(self) -> bool:
+        """Return whether the target has examples."""
+        return 0 in self.labeled.y
+
+    @property
+    def is_line(self) -> bool:
+        """Return whether items are looked at for nothing but the target's decision."""
+        return self.is_one and self.has_target and self.head is not None and len(self.head.labels) == 2
+
+    def score(self, which: "Ids | slice") -> Rows:
+        """Return a column for each thing that is sought in some items: the target, and doubt. (m, c)."""
+        from active.learner import decision, doubt
+        from active.search import combine
+
+        part = self.rows[which]
+        if self.head is None:
+            like = self.labeled.like
+            return np.empty((len(part), 0), np.float32) if like is None else part @ combine(like).T
+        if self.is_line:
+            return decision(self.head, part, 0)[:, None]
+        probs = all_labels(self.head, part, self.n_labels)
+        return np.stack([*([probs[:, 0]] if self.has_target else []), doubt(probs)]).T
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a round looked at, and what its head thinks of that.
+
+    among          the items, ascending; None: all.
+    target, doubt  (n,) for the selection, 0 for items that were not looked at; None: not known.
+    decision       the target's decision for each of `among`, where nothing else was asked of the head.
+    """
+
+    among: Ids | None = None
+    target: Scores | None = None
+    doubt: Scores | None = None
+    decision: Scores | None = None
+
+
+def everywhere(eye: Eye) -> Seen:
+    """Look at every item: one pass over the rows, none where there is no head."""
+    return Seen() if eye.head is None else _seen(eye, None, eye.score(slice(None)))
+
+
+def nearby(eye: Eye, hood: Neighbourhood, sample: Ids, candidates: Ids, *, spare: int) -> Seen:
+    """Look at the sample, at what is near to answers, and from there towards what is sought.
+
+    spare  so many candidates are looked at in any case, those with the lowest ids, so that no round runs dry.
+    Items that came after the index are all looked at. No other row is read but by the index.
+    """
+    from active.nearby import nearby
+
+    n, labeled = len(eye.rows), eye.labeled
+    start = [
+        sample, np.arange(hood.step, n, dtype=np.int64), candidates[:spare],
+        labeled.items, hood.of(labeled.items),
+    ]  # fmt: skip
+    if len(labeled.outside):
+        start.append(hood.around(labeled.outside))
+    is_open = np.zeros(n, bool)
+    is_open[candidates] = True
+    ids, scores = nearby(np.concatenate(start), near=hood.of, score=eye.score, is_open=is_open)
+    return _seen(eye, ids, scores)
+
+
+def _seen(eye: Eye, among: Ids | None, scores: Rows) -> Seen:
+    """Return what is known of the items that were looked at, from the columns of `Eye.score`."""
+
+    def placed(values: Scores) -> Scores:
+        if among is None:
+            return values
+        out = np.zeros(len(eye.rows), np.float32)
+        out[among] = values
+        return out
+
+    if eye.head is None:
+        return Seen(among)
+    if eye.is_line:
+        lines = scores[:, 0]
+        return Seen(among, target=placed(eye.head.calibrated(lines, 0)), decision=lines)
+    target = placed(scores[:, 0]) if eye.has_target else None
+    return Seen(among, target=target, doubt=placed(scores[:, -1]))
+
+
+def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
+    """Return probabilities of every label of the session, (n, n_labels).
+
+    A label that nobody has given yet gets 0. What provisional negatives took goes to the
+    labels that are not the target, in equal parts.
+    """
+    out = np.zeros((len(rows), n_labels), np.float32)
+    for column, label in zip(head.predict(rows).T, head.labels.tolist(), strict=True):
+        if label < 0:
+            out[:, 1:] += column[:, None] / (n_labels - 1)
+        else:
+            out[:, label] += column
+    return out
