@@ -91,8 +91,8 @@ def estimate(
     left     (m,) decisions of the newest head for the items that are still to be asked.
     repeats  cards asked again, and how many of them got another answer: they tell how often answers are
              wrong. Without any, answers are taken to be true.
-    others   items that are still to be asked and not among `left`: whatever their decisions, they are taken
-             to be lower than those that matter. Only the highest of `left` do.
+    others   items that are still to be asked and not among `left`: their decisions, which nobody has looked
+             at, are taken to be lower than all of `left`.
 
     A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
     REACH finds at the present rate. The share of such finds stands for the share of the target that no card
@@ -108,8 +108,7 @@ def estimate(
     if finds.sum() < ENOUGH or asked.yes.all():
         return None
     rate = _rate(asked, why)
-    reach = math.ceil(REACH / rate)
-    frontier = np.partition(left, -reach)[-reach] if len(left) >= reach else -np.inf
+    frontier = _frontier(left, math.ceil(REACH / rate), others=others)
     beyond = int((asked.score[finds] < frontier).sum())
     n = len(left) + others
     parts = [_given(asked, beyond, int(finds.sum()), n, wrong) for wrong, _ in error_rates(repeats)]
@@ -120,6 +119,13 @@ def estimate(
     )
     weights = np.exp(log - log.max())
     return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, n) * rate)
+
+
+def _frontier(left: Scores, reach: int, *, others: int) -> float:
+    """Return the `reach`-th highest decision; of fewer the lowest, none where there are no others."""
+    if len(left) >= reach:
+        return float(np.partition(left, -reach)[-reach])
+    return float(left.min(initial=np.inf)) if others else -math.inf
 
 
 def _given(

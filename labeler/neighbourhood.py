@@ -171,7 +171,7 @@ def _save(index: "Inverted", path: Path) -> None:
             try:
                 faiss.write_index(index.made, str(half))
             except RuntimeError as e:  # FAISS names the reason in its text only
-                code = errno.ENOSPC if os.strerror(errno.ENOSPC) in str(e) else errno.EIO
+                code = next((c for c in errno.errorcode if os.strerror(c) in str(e)), errno.EIO)
                 raise OSError(code, os.strerror(code)) from e
             with open(half, "rb+") as f:
                 os.fsync(f.fileno())

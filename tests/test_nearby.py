@@ -10,7 +10,7 @@ from active.search import Exact, Inverted
 
 
 def walk(rows, index, start, sought, *, k=10, is_open=None):
-    """Walk towards `sought` (c, d); return the items, their scores, and what was asked about, in that order."""
+    """Walk towards `sought` (c, d); return items, scores, and what was looked around and scored in turn."""
     near_of, scored = [], []
 
     def near(ids):

@@ -38,6 +38,27 @@ def made(beyond: int, **more: object) -> Estimate:
     return now
 
 
+@pytest.mark.parametrize("kept", [1799, 700])
+def test_only_the_highest_decisions_matter(kept: int) -> None:
+    asked, all_of = session(15), made(15)
+    now = recall.estimate(asked, LEFT[-kept:], others=len(LEFT) - kept)
+    assert now is not None
+    np.testing.assert_array_equal(now.shares, all_of.shares)
+    np.testing.assert_array_equal(now.weights, all_of.weights)
+    assert now.next_finds == all_of.next_finds
+
+
+@pytest.mark.parametrize("kept", [300, 3, 0])
+def test_too_few_decisions_say_no_more_than_all_of_them(kept: int) -> None:
+    asked = session(0)
+    asked = replace(asked, score=np.where(asked.yes, np.linspace(-5, 1, 160), -9).astype(np.float32))
+    all_of = recall.estimate(asked, LEFT)
+    now = recall.estimate(asked, LEFT[len(LEFT) - kept :], others=len(LEFT) - kept)
+    assert all_of is not None
+    assert now is not None
+    assert now.share < all_of.share
+
+
 # the estimate ------------------------------------------------------------------------------
 
 

@@ -1,3 +1,6 @@
+from functools import partial
+
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from active.arrays import unit_rows
 from active.search import Exact, Inverted, combine
 
 INDEXES = [Exact, Inverted]
+HALF = partial(Inverted, is_half=True)
 
 
 def some_rows(n, d=8, seed=0):
@@ -23,7 +27,7 @@ def slow_search(rows, query, k):
     return out
 
 
-@pytest.mark.parametrize("make", INDEXES)
+@pytest.mark.parametrize("make", [*INDEXES, HALF])
 @pytest.mark.parametrize(("n", "k"), [(0, 5), (1, 5), (7, 7), (7, 9), (300, 10), (300, 0)])
 def test_ids_are_valid_distinct_and_best_first(make, n, k):
     ids = np.arange(n, dtype=np.int64) * 3 + 5
@@ -59,14 +63,59 @@ def test_no_query_gives_no_answer(make):
     assert found.shape == (0, 3)
 
 
-def test_inverted_finds_nearly_what_exact_finds():
+@pytest.mark.parametrize("make", [Inverted, HALF])
+def test_inverted_finds_nearly_what_exact_finds(make):
     rng = np.random.default_rng(0)
     middles = some_rows(40, 32)
     rows = unit_rows((np.repeat(middles, 100, 0) + rng.normal(size=(4000, 32)) * 0.1).astype(np.float32))
     query = rows[::97]
-    exact, near = Exact(rows).search(query, 10)[0], Inverted(rows).search(query, 10)[0]
+    exact, near = Exact(rows).search(query, 10)[0], make(rows).search(query, 10)[0]
     shared = [len(set(a) & set(b)) / 10 for a, b in zip(exact.tolist(), near.tolist(), strict=True)]
     assert np.mean(shared) > 0.95
+
+
+def test_half_the_precision_gives_cosines_right_to_a_thousandth():
+    rows, query = some_rows(2000, 64), some_rows(50, 64, seed=1)
+    found, cos = HALF(rows).search(query, 20)
+    for ids, values, q in zip(found, cos, query, strict=True):
+        np.testing.assert_allclose(values, rows[ids] @ q, atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [Inverted, HALF])
+def test_what_a_query_finds_depends_neither_on_others_nor_on_threads(make):
+    rows, query = some_rows(20_000, 64), some_rows(300, 64, seed=1)
+    query[7] = 0  # has no place among the lists
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(2)
+        two = make(rows).search(query, 100)
+        faiss.omp_set_num_threads(1)
+        one = make(rows)
+    finally:
+        faiss.omp_set_num_threads(before)
+    for ids, cos in (two, one.search(query, 100)):
+        for q in (0, 7, 150, 299):
+            alone = one.search(query[q : q + 1], 100)
+            np.testing.assert_array_equal(ids[q], alone[0][0])
+            np.testing.assert_array_equal(cos[q], alone[1][0])
+
+
+def test_rows_that_are_made_when_asked_give_the_same_index():
+    rows = some_rows(70_000, 4)
+
+    class Turned:
+        """Rows that are no array."""
+
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, which):
+            return rows[which]
+
+    query = rows[::7000]
+    np.testing.assert_array_equal(
+        Inverted(Turned()).search(query, 30)[0], Inverted(rows).search(query, 30)[0]
+    )
 
 
 @settings(max_examples=60, deadline=None)

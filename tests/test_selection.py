@@ -25,12 +25,19 @@ def some_pool(n, kind="head", *, every=1, seed=0, d=8):
         return pool
     target = rng.random(n).astype(np.float32)
     pool = replace(pool, target=target, doubt=1 - np.abs(2 * target - 1))
-    if kind == "sample":
+    if kind in ("sample", "looked"):
         pool = replace(pool, sample=np.arange(0, n, 3, dtype=np.int64))
+    if kind == "looked":
+        is_looked = rng.random(n) < 0.3
+        is_looked[::3] = True
+        among = np.flatnonzero(is_looked)
+        known = [np.where(is_looked, scores, 0) for scores in (pool.target, pool.doubt)]
+        pool = replace(pool, among=among, target=known[0], doubt=known[1])
     return pool
 
 
 KINDS = ["empty", "like", "head", "sample"]
+"""How far the session has come, or "looked": not every item is looked at."""
 
 
 def ask(pool, n=20, *, goal="find", seed=0, batch_size=20, audit_share=0.05, near_cos=0.98):
@@ -49,7 +56,7 @@ def choose_to_classify(pool, k, rng):
 
 
 @pytest.mark.parametrize("select", [*SELECTORS, choose_to_find, choose_to_classify])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "looked"])
 @pytest.mark.parametrize(("n", "k"), [(0, 5), (1, 1), (6, 20), (200, 0), (200, 37), (200, 400)])
 @pytest.mark.parametrize("every", [1, 3])
 def test_every_selector_gives_valid_distinct_candidates_and_the_same_again(select, kind, n, k, every):
@@ -315,3 +322,71 @@ def test_a_draw_that_would_end_up_beside_its_twin_goes_further_up():
         picks = ask(pool, 20, goal="classify", seed=seed)
         assert too_near(pool, picks.ids, 0.98, APART) == []
         assert picks.reasons.count("audit") == 1
+
+
+# where not every item is looked at ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("goal", ["find", "classify"])
+@pytest.mark.parametrize("has_head", [True, False])
+def test_only_audit_draws_from_what_is_not_looked_at(goal, has_head):
+    pool = some_pool(900, "looked", every=2)
+    if not has_head:
+        pool = replace(pool, target=None, doubt=None)
+    unseen = set(pool.candidates.tolist()) - set(pool.among.tolist())
+    audited = set()
+    for seed in range(60):
+        picks = ask(pool, 40, goal=goal, seed=seed)
+        assert len(picks.ids) == 40
+        why = dict(zip(picks.ids.tolist(), picks.reasons, strict=True))
+        assert {why[i] for i in unseen & why.keys()} <= {"audit"}
+        audited |= {i for i in why if why[i] == "audit"}
+        drawn = [p for p, r in zip(picks.p_chosen, picks.reasons, strict=True) if r == "audit"]
+        assert drawn == pytest.approx([1 / 450, 1 / 449])
+    assert len(audited & unseen) / len(audited) == pytest.approx(len(unseen) / 450, abs=0.15)
+
+
+@pytest.mark.parametrize("select", [find, uncertain])
+@pytest.mark.parametrize("kind", ["like", "head"])
+def test_to_look_at_everything_one_by_one_is_to_look_at_everything(select, kind):
+    pool = some_pool(300, kind, every=3)
+    all_of = replace(pool, among=np.arange(300))
+    picks, same = (select(p, 40, np.random.default_rng(0)) for p in (pool, all_of))
+    np.testing.assert_array_equal(picks.ids, same.ids)
+    np.testing.assert_allclose(picks.scores, same.scores, atol=1e-6)
+
+
+def test_find_asks_no_neighbour_that_was_not_looked_at():
+    pool = some_pool(300, "looked", every=3)
+    small = replace(
+        pool,
+        rows=pool.rows[pool.among],
+        target=pool.target[pool.among],
+        candidates=np.flatnonzero(np.isin(pool.among, pool.candidates)),
+        among=None,
+    )
+    picks, same = (find(p, 40, np.random.default_rng(0)) for p in (pool, small))
+    np.testing.assert_array_equal(picks.ids, pool.among[same.ids])
+    np.testing.assert_array_equal(picks.scores, same.scores)
+
+
+def test_spread_draws_from_the_sample_with_the_probability_it_says_where_not_all_is_looked_at():
+    pool = some_pool(240, "looked", every=2)
+    drawn, said = np.zeros(240), np.zeros(240)
+    times = 3000
+    for seed in range(times):
+        rng = np.random.default_rng([7, seed])
+        picks = spread(pool, 6, rng)
+        drawn[picks.ids] += 1
+        said[picks.ids] += 1 / picks.p_chosen
+    may = np.intersect1d(pool.sample, pool.candidates)
+    assert set(np.flatnonzero(drawn).tolist()) <= set(may.tolist())
+    assert said[may].sum() / times == pytest.approx(len(may), rel=0.03)  # each counts 1 / p times
+
+
+def test_a_sample_that_has_been_asked_leaves_spread_to_what_is_looked_at():
+    pool = some_pool(240, "looked")
+    rest = np.setdiff1d(pool.candidates, pool.sample)
+    picks = spread(replace(pool, candidates=rest), 6, np.random.default_rng(0))
+    assert len(picks.ids) == 6
+    assert set(picks.ids.tolist()) <= set(pool.among.tolist()) - set(pool.sample.tolist())
