@@ -127,6 +127,9 @@ def learn(
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
     head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
+    if fitted is not None:
+        among = fitted.seen.among
+        head["looked_at"] = np.asarray(pool if among is None else len(among))
     if fitted is not None and session.goal == "find" and strategy == RECIPE:
         made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)

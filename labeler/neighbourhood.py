@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEAR = 100  # neighbours of an item that are looked at; as many as in Coleman et al. 2022
 TAIL = 100_000  # once nothing more is to be embedded, so many items may lie behind the index
 KEPT = 2  # indexes on disk: the last one, and the one that a round may just be using
-REMEMBERED = 50_000  # items whose neighbours are kept in memory, 400 bytes each
+REMEMBERED = 250_000  # items whose neighbours are kept in memory, 400 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,11 @@ def _steps(ws: Workspace, key: str) -> list[int]:
 def _rows(ws: Workspace, key: str, step: int) -> Turned:
     """Return the vectors of all items, turned as the first `step` of them say."""
     dim = ws.catalog.encoder_dim(key)
-    return Turned(pca(ws, key, dim, basis_for(step, dim)), ws.vectors(key, dim).rows())
+    return Turned(pca(ws, key, dim, basis_for(step, dim)), _stored(ws, key))
+
+
+def _stored(ws: Workspace, key: str) -> Rows:
+    return ws.vectors(key, ws.catalog.encoder_dim(key)).rows()
 
 
 def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:
@@ -124,12 +128,13 @@ def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:
 
     from active.search import Inverted
 
-    held, rows = _held.get(ws), _rows(ws, key, step)
-    if held is not None and held[0] == key and held[1].step == step:
-        if len(held[1].rows) < len(rows):  # it has grown: the file is mapped anew
-            held = key, Neighbourhood(step, held[1].index, rows, held[1].known)
-            _held[ws] = held
-        return held[1]
+    held_key, held = _held.get(ws, ("", None))
+    if held is not None and (held_key, held.step) == (key, step):
+        stored = _stored(ws, key)
+        if len(held.rows) < len(stored):  # more has come: the file is mapped anew
+            held = replace(held, rows=Turned(held.rows.turn, stored))
+            _held[ws] = key, held
+        return held
     path = _file(ws, key, step)
     # lists stay in the file, and are read where they are searched; Windows reads all of it
     how = 0 if sys.platform == "win32" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
@@ -139,7 +144,7 @@ def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:
         return None
     if not isinstance(index, faiss.IndexIVF) or index.ntotal != step:
         return None
-    found = Neighbourhood(step, Inverted.of(index), rows)
+    found = Neighbourhood(step, Inverted.of(index), _rows(ws, key, step))
     _held[ws] = key, found
     return found
 

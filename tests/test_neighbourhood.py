@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import active.nearby
 from active.arrays import unit_rows
 from active.search import Exact
-from labeler import learning, looking, loop, neighbourhood, samples, space, trainer
+from labeler import learning, looking, loop, neighbourhood, samples, simulate, space, trainer
 from labeler.errors import Blocked
 from labeler.looking import Eye, Labeled
 from labeler.neighbourhood import Neighbourhood
+from labeler.trial import open_trial
+from labeler.truth import read_truth
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
 
@@ -267,6 +270,7 @@ def test_a_round_looks_at_a_part_and_asks_only_of_that_but_for_audit(ws, goal):
     made = loop.learn(ws, session)
     among = looked_at(ws, session, made)
     assert len(among) < 0.75 * N
+    assert int(np.load(ws.round_file(session.id, made.number))["looked_at"]) == len(among)
     assert set(samples.sample(ws, KEY, samples.ready(ws, KEY, N, 100), 100).tolist()) <= set(among.tolist())
     picks = ws.store.picks(session.id, made.number)
     assert {p.item for p in picks if p.reason != "audit"} <= set(among.tolist())
@@ -297,20 +301,19 @@ def test_more_answers_are_more_neighbourhoods(ws):
     assert len(second) > len(first)
 
 
-def test_an_example_from_outside_leads_to_a_cluster_that_the_sample_does_not_hold(ws):
+def test_an_example_from_outside_leads_to_a_cluster_that_the_sample_does_not_hold(ws, monkeypatch):
+    monkeypatch.setattr(neighbourhood, "NEAR", RARE)
+    monkeypatch.setattr(active.nearby, "STEPS", 0)
     rare = np.arange(0, 7 * RARE, 7)
-    rows = space.current(ws).rows
-    outside = rows_of(4000)[rare].mean(0, keepdims=True)
-    turned = space.turned(space.current(ws).turn, unit_rows(outside))
-    labeled = Labeled(turned, np.zeros(1, np.int64), np.empty(0, np.int64), unit_rows(outside))
+    outside = unit_rows(rows_of(4000)[rare].mean(0, keepdims=True))
+    seen_by = space.current(ws)
+    labeled = Labeled(space.turned(seen_by.turn, outside), np.zeros(1, np.int64), rare[:0], outside)
     neighbourhood.make(ws, N)
     hood = neighbourhood.neighbourhood(ws, KEY, N)
     sample = np.arange(2000, 2100)
-    seen = looking.nearby(
-        Eye(rows, labeled, None, n_labels=2, is_one=True), hood, sample, np.arange(N), spare=0
-    )
-    assert set(rare.tolist()) <= set(seen.among.tolist())
-    assert len(seen.among) < N / 2
+    eye = Eye(seen_by.rows, labeled, None, n_labels=2, is_one=True)
+    seen = looking.nearby(eye, hood, sample, np.arange(N), spare=0)
+    assert seen.among.tolist() == [*rare.tolist(), *sample.tolist()]
     assert seen.target is None
 
 
@@ -367,3 +370,28 @@ def test_files_of_other_encoders_are_no_steps(ws):
         Path(ws.cache / name).write_bytes(b"")
     assert neighbourhood._steps(ws, KEY) == []
     assert neighbourhood._steps(ws, "wide-v4") == [500]
+
+
+@pytest.mark.data
+def test_of_real_images_as_many_are_found_as_through_the_whole_pool(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbourhood, "NEAR", 20)  # a third of a class, as a hundred is of a whole one
+    for folder in sorted((data_dir / "aid").iterdir())[:20]:
+        (tmp_path / "some" / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:60]:
+            (tmp_path / "some" / folder.name / path.name).symlink_to(path)
+    trial = open_trial(tmp_path / "some", tmp_path / "ws")
+    loop.prepare(trial.ws, report=lambda p: None)
+    truth = read_truth(trial.ws, trial.classes)
+    trial.ws.config = replace(trial.ws.config, sample_size=100)
+    plan = simulate.Plan(times=1.0, seeds=2, labeled=(), baseline=False)
+    found = {}
+    for limit in (0, 10**6):
+        trial.ws.config = replace(trial.ws.config, exact_limit=limit)
+        make_all(trial.ws)
+        copy = trial.ws.copy_to_play_on(tmp_path / f"copy{limit}")
+        wanted = simulate.tasks(copy, truth, plan, sorted(truth.items)[::4])
+        played = [simulate.play(copy, task) for task in wanted]
+        found[limit] = np.mean([play.hits.mean() for play in played])
+        copy.close()
+    trial.ws.close()
+    assert found[0] == pytest.approx(found[10**6], abs=0.02)

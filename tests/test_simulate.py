@@ -270,6 +270,14 @@ def test_plays_come_out_the_same_whatever_the_number_of_processes(spread_out):
     assert {t.kind for t in wanted} == {"play", "baseline", "held out"}
 
 
+def test_plays_use_the_settings_of_the_workspace_as_it_is_given(kept, monkeypatch):
+    _, ws, _ = kept
+    monkeypatch.setattr(ws, "config", replace(ws.config, batch_size=10))
+    task = task_of(kept, cards=31, times=None)
+    (played,) = play_all(ws, [task], report=lambda p: None, processes=1)
+    assert [r.shown for r in played.rounds] == [1, 11, 21, 31]
+
+
 def test_nothing_of_the_plays_stays(kept, spread_out):
     _, ws, _ = kept
     *_, left = spread_out
