@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows, Scores
+from active.kriging import Told, agree, krige
 from active.representative import clusters
 from active.search import Exact, combine
 
@@ -24,8 +25,8 @@ FIRST_MIX: dict[Why, float] = {"find": 0.75, "spread": 0.25}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
-AMONG, NEIGHBOURS = 500, 10
-"""`find` looks at this many of the likeliest items, and asks this many neighbours of each about it."""
+LIKELY, AMONG = 1000, 500
+"""`find` corrects the probability of so many of the likeliest items, and looks for neighbours in so many."""
 APART = 2
 """Near-identical items keep at least this many cards between each other's places."""
 SPARE = 256
@@ -50,6 +51,7 @@ class Pool:
                 draws from the others, of which target and doubt are not known. None: every item.
     before      the last cards dealt, in order, which the first picks shall not resemble.
     probs       (n, c) of every label; labeled (m, d) rows that the head learned from: for other strategies.
+    told        the same rows, with what was answered and expected; None: nothing to correct `target` with.
     """
 
     rows: Rows
@@ -62,6 +64,7 @@ class Pool:
     before: Ids = field(default_factory=_nothing)
     probs: Probs | None = None
     labeled: Rows | None = None
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,8 @@ def find(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
 def _likeliest(pool: Pool, k: int) -> Picks:
     """Return the `k` candidates with the largest mean of their own P(target) and that of their neighbours.
 
-    A linear head is wrong about whole neighbourhoods; what lies among likely items is likelier than it says.
-    Neighbours are sought only among the likeliest candidates and the likeliest of what was asked, so the
-    cost does not grow with the pool. Source: Zhou et al. 2003, "Learning with local and global consistency",
-    one step of it.
+    P(target) is corrected first by what was wrong with it at the examples nearby. Both are done for the
+    likeliest candidates and the likeliest of what was asked alone, so the cost does not grow with the pool.
     """
     assert pool.target is not None
     open_ = _looked_at(pool)
@@ -149,17 +150,16 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     is_asked[open_] = False
     asked = np.flatnonzero(is_asked)
     asked = asked[_best(pool.target[asked], AMONG)]
-    ids = open_[_best(pool.target[open_], max(k, AMONG))]
-    among = np.concatenate([ids, asked])
-    cos = pool.rows[ids] @ pool.rows[among].T
-    np.fill_diagonal(cos, -np.inf)  # nobody is a neighbour of itself
-    near = min(NEIGHBOURS, len(among) - 1)
-    score = pool.target[ids]
-    if near > 0:
-        nearest = np.argpartition(-cos, near - 1, axis=1)[:, :near]
-        score = (score + pool.target[among][nearest].mean(1)) / 2
+    ids = open_[_best(pool.target[open_], max(k, LIKELY))]
+    both = np.concatenate([ids, asked])
+    rows, p = pool.rows[both], pool.target[both]
+    if pool.told is not None:
+        p = p + krige(rows, pool.told)
+    first = _best(p[: len(ids)], max(k, AMONG))
+    kept = np.concatenate([first, np.arange(len(ids), len(both))])
+    score = agree(rows[kept], len(first), p[kept])
     best = _best(score, k)
-    return _picks(ids[best], "find", scores=score[best])
+    return _picks(ids[first[best]], "find", scores=score[best])
 
 
 def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:

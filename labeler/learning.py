@@ -19,6 +19,7 @@ from labeler.looking import Eye, Labeled, Seen, all_labels
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
+    from active.kriging import Told
     from active.learner import Head
     from active.representative import Pca
 
@@ -269,6 +270,7 @@ def _choose(
         rows=rows, candidates=candidates, target=seen.target, doubt=seen.doubt, like=labeled.like,
         sample=sample, among=seen.among, before=material.before, labeled=x if len(x) else None,
         probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
+        told=_told(head, labeled) if head is not None and eye.is_line else None,
     )  # fmt: skip
     if is_recipe:
         picks = choose(
@@ -281,6 +283,16 @@ def _choose(
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)
     ], None if head is None else _Fitted(head, rows, y, seen)
+
+
+def _told(head: "Head", labeled: Labeled) -> "Told | None":
+    """Return what people answered and what a head that had not heard it would have expected."""
+    from active.kriging import Told
+    from active.learner import left_out
+
+    if -1 in head.labels:
+        return None  # nothing but the target was answered
+    return Told(labeled.x, labeled.y == 0, head.calibrated(left_out(head, 0), 0))
 
 
 def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from active import selection
 from active.arrays import unit_rows
+from active.kriging import Told, krige
 from active.search import combine
 from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
 
@@ -34,6 +35,13 @@ def some_pool(n, kind="head", *, every=1, seed=0, d=8):
         known = [np.where(is_looked, scores, 0) for scores in (pool.target, pool.doubt)]
         pool = replace(pool, among=among, target=known[0], doubt=known[1])
     return pool
+
+
+def some_answers(m, seed=0, d=8):
+    """Answers to m images, and what a head had expected."""
+    rng = np.random.default_rng([seed, 1])
+    rows = unit_rows(rng.normal(size=(m, d)).astype(np.float32))
+    return Told(rows, rng.random(m) < 0.5, rng.random(m).astype(np.float32))
 
 
 KINDS = ["empty", "like", "head", "sample"]
@@ -100,20 +108,29 @@ def test_best_equals_sorting(values, k):
 
 
 @settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 60), every=st.integers(1, 3), among=st.integers(1, 70), seed=st.integers(0, 10**6))
-def test_find_takes_the_likeliest_by_their_own_and_their_neighbours_probability(n, every, among, seed):
-    pool = some_pool(n, every=every, seed=seed)
+@given(
+    n=st.integers(1, 60),
+    every=st.integers(1, 3),
+    among=st.integers(1, 70),
+    told=st.integers(0, 30),
+    seed=st.integers(0, 10**6),
+)
+def test_find_takes_the_likeliest_by_their_own_and_their_neighbours_probability(n, every, among, told, seed):
+    pool = replace(some_pool(n, every=every, seed=seed), told=some_answers(told, seed) if told else None)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "LIKELY", among + 5)
         patch.setattr(selection, "AMONG", among)
         picks = find(pool, 10, np.random.default_rng(0))
     likely = sorted(range(n), key=lambda i: (-pool.target[i], i))
     may = set(pool.candidates.tolist())
-    tried = [i for i in likely if i in may][: max(10, among)]
+    p = pool.target + (krige(pool.rows, pool.told) if told else 0)
+    tried = [i for i in likely if i in may][: max(10, among + 5)]
+    tried = sorted(tried, key=lambda i: -p[i])[: max(10, among)]
     asked = [i for i in likely if i not in may][:among]
     slow = {}
     for i in tried:
         near = sorted((j for j in tried + asked if j != i), key=lambda j: -(pool.rows[i] @ pool.rows[j]))[:10]
-        slow[i] = (pool.target[i] + np.mean(pool.target[near])) / 2 if near else pool.target[i]
+        slow[i] = (p[i] + np.mean(p[near])) / 2 if near else p[i]
     best = sorted(slow.values(), reverse=True)[:10]
     np.testing.assert_allclose(picks.scores, best, atol=1e-5)
     np.testing.assert_allclose(picks.scores, [slow[i] for i in picks.ids.tolist()], atol=1e-5)

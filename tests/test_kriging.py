@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
+
+from active import kriging
+from active.arrays import unit_rows
+from active.kriging import Told, agree, krige
+
+
+def some_rows(n, d=8, seed=0):
+    return unit_rows(np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32))
+
+
+def some_answers(m, seed=0):
+    rng = np.random.default_rng([seed, 1])
+    return Told(some_rows(m, seed=seed + 1), rng.random(m) < 0.4, rng.random(m).astype(np.float32))
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 2), (40, 200), (0, 3)])
+def test_krige_is_the_mean_of_a_gaussian_process(n, m):
+    rows, told = some_rows(n), some_answers(m)
+    got = krige(rows, told)
+    assert got.dtype == np.float32
+    slow = GaussianProcessRegressor(
+        RBF(np.sqrt(1 / (2 * kriging.SCALE)), "fixed"), alpha=kriging.NOISE, optimizer=None
+    ).fit(told.rows, told.yes - told.expected)
+    if n:
+        np.testing.assert_allclose(got, slow.predict(rows), atol=1e-4)
+    assert len(got) == n
+
+
+def test_nothing_was_wrong_or_nothing_is_near_so_nothing_is_added():
+    told = some_answers(20)
+    right = Told(told.rows, told.yes, told.yes.astype(np.float32))
+    assert (krige(some_rows(9), right) == 0).all()
+    assert len(krige(some_rows(9), Told(told.rows[:0], told.yes[:0], told.expected[:0]))) == 9
+
+
+def test_around_finds_that_nobody_expected_more_is_likely_and_elsewhere_less():
+    here, there = np.eye(8, dtype=np.float32)[:2]
+    jitter = 0.05 * some_rows(40)
+    rows = unit_rows(np.concatenate([here + jitter[:20], there + jitter[20:]]))
+    told = Told(rows, np.arange(40) < 20, np.full(40, 0.5, np.float32))
+    added = krige(np.stack([here, there]), told)
+    assert added[0] > 0.3
+    assert added[1] < -0.3
+
+
+def test_only_the_likeliest_examples_are_taken_into_account(monkeypatch):
+    rows, told = some_rows(12), some_answers(30)
+    order = np.sort(np.argsort(-told.expected, kind="stable")[:10])
+    monkeypatch.setattr(kriging, "MOST", 10)
+    few = krige(rows, Told(told.rows[order], told.yes[order], told.expected[order]))
+    np.testing.assert_array_equal(krige(rows, told), few)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(0, 30), more=st.integers(0, 30), seed=st.integers(0, 10**6))
+def test_agree_is_the_mean_with_that_of_ten_neighbours(n, more, seed):
+    rows = some_rows(n + more, seed=seed)
+    p = np.random.default_rng(seed).random(n + more).astype(np.float32)
+    got = agree(rows, n, p)
+    assert got.dtype == np.float32
+    for i in range(n):
+        near = sorted((j for j in range(len(rows)) if j != i), key=lambda j: -(rows[i] @ rows[j]))[:10]
+        want = (p[i] + p[near].mean()) / 2 if near else p[i]
+        assert got[i] == pytest.approx(want, abs=1e-5)
+    assert len(got) == n
