@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Rows, Scores
+from active.arrays import Probs, Rows, Scores
 
 SCALE = 1.0
 """γ of the kernel exp(-γ |a - b|²) between unit rows: how far a residual is felt."""
@@ -14,7 +14,9 @@ NOISE = 1.0
 MOST = 1000
 """Examples that are taken into account, the likeliest: the cost grows with their square."""
 NEIGHBOURS = 10
-"""How many neighbours of an item are asked about it."""
+"""How many neighbours of an item are heard about it."""
+SETTLED = 2000
+"""The likeliest items of a label, about which neighbours are heard when it is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,26 @@ def agree(rows: Rows, n: int, p: Scores) -> Scores:
     np.fill_diagonal(cos, -np.inf)  # nobody is a neighbour of itself
     nearest = np.argpartition(-cos, near - 1, axis=1)[:, :near]
     return np.asarray((p[:n] + p[nearest].mean(1)) / 2, np.float32)
+
+
+def settle(rows: Rows, probs: Probs) -> Probs:
+    """Return probabilities, (n, c), where neighbours have been heard about the likeliest items of each label.
+
+    rows  (n, d) unit rows. probs  (n, c), columns add up to 1. The SETTLED likeliest items of a label are
+    touched, no other, so the cost of a label is a product of so many rows with each other, whatever n is.
+    """
+    if probs.shape[1] == 2:
+        p = _settled(rows, probs[:, 0])
+        return np.stack([p, 1 - p], 1)
+    out = np.stack([_settled(rows, column) for column in probs.T], 1)
+    return np.asarray(out / out.sum(1, keepdims=True), np.float32)
+
+
+def _settled(rows: Rows, p: Scores) -> Scores:
+    likely = np.argpartition(-p, SETTLED - 1)[:SETTLED] if len(p) > SETTLED else np.arange(len(p))
+    out = p.copy()
+    out[likely] = agree(rows[likely], len(likely), p[likely])
+    return out
 
 
 def _kernel(a: Rows, b: Rows) -> NDArray[np.float32]:

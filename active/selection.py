@@ -21,12 +21,14 @@ MIX: dict[Goal, dict[Why, float]] = {
     "classify": {"uncertain": 0.9, "find": 0.1},
 }
 """How the cards that are not drawn at random are shared out; docs/decisions has what each share costs."""
-FIRST_MIX: dict[Why, float] = {"find": 0.75, "spread": 0.25}
+FIRST_MIX: dict[Why, float] = {"find": 0.9, "spread": 0.1}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
 LIKELY, AMONG = 1000, 500
 """`find` corrects the probability of so many of the likeliest items, and looks for neighbours in so many."""
+KINDS, OF_THEM = 20, 80
+"""`uncertain` begins with so many different kinds among so many of the most doubtful."""
 APART = 2
 """Near-identical items keep at least this many cards between each other's places."""
 SPARE = 256
@@ -165,8 +167,11 @@ def _likeliest(pool: Pool, k: int) -> Picks:
 def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     """Return the `k` most doubtful candidates among the sample and what lies around its most doubtful items.
 
+    P(target) is corrected first as `find` does, where there is something to correct it with. First comes the
+    most doubtful of each of KINDS clusters among the first OF_THEM, then the others.
     No doubt yet: nothing. No chance is involved.
-    Source: Coleman et al. 2022, arXiv 2007.00077 (only the neighbourhoods of what matters are scored).
+    Source: Coleman et al. 2022, arXiv 2007.00077 (only the neighbourhoods of what matters are scored);
+    Zhdanov 2019, arXiv 1901.05954 (a batch of different kinds).
     """
     if pool.doubt is None:
         return _picks(_nothing(), "uncertain")
@@ -177,8 +182,22 @@ def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
         looked[pool.sample] = True
         looked[Exact(pool.rows).search(pool.rows[seeds], NEAR)[0].ravel()] = True
         among = among[looked[among]]
-    best = among[_best(pool.doubt[among], k)]
-    return _picks(best, "uncertain", scores=pool.doubt[best])
+    ids = among[_best(pool.doubt[among], max(k, LIKELY))]
+    doubt = pool.doubt[ids]
+    if pool.told is not None and pool.target is not None:
+        p = np.clip(pool.target[ids] + krige(pool.rows[ids], pool.told), 0, 1)
+        doubt = 1 - np.abs(2 * p - 1)
+    best = _best(doubt, k)
+    best = best[_different_first(pool.rows[ids[best]])]
+    return _picks(ids[best], "uncertain", scores=doubt[best])
+
+
+def _different_first(rows: Rows) -> Ids:
+    """Return an order of the rows: the first of each kind among those at the beginning, then the others."""
+    of = clusters(rows[:OF_THEM], KINDS, np.random.default_rng(0))
+    is_first = np.zeros(len(rows), bool)
+    is_first[np.unique(of, return_index=True)[1]] = True
+    return np.argsort(~is_first, kind="stable")
 
 
 def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:

@@ -1,5 +1,6 @@
 """Rounds: from answers and vectors to the next cards. With loop.py, the only user of `active`."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -270,7 +271,7 @@ def _choose(
         rows=rows, candidates=candidates, target=seen.target, doubt=seen.doubt, like=labeled.like,
         sample=sample, among=seen.among, before=material.before, labeled=x if len(x) else None,
         probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
-        told=_told(head, labeled) if head is not None and eye.is_line else None,
+        told=_told(head, labeled) if head is not None and is_recipe else None,
     )  # fmt: skip
     if is_recipe:
         picks = choose(
@@ -286,12 +287,12 @@ def _choose(
 
 
 def _told(head: "Head", labeled: Labeled) -> "Told | None":
-    """Return what people answered and what a head that had not heard it would have expected."""
+    """Return what people answered and what a head that had not heard it would have expected; two labels."""
     from active.kriging import Told
     from active.learner import left_out
 
-    if -1 in head.labels:
-        return None  # nothing but the target was answered
+    if len(head.labels) != 2 or head.labels[0] != 0:
+        return None
     return Told(labeled.x, labeled.y == 0, head.calibrated(left_out(head, 0), 0))
 
 
@@ -335,24 +336,42 @@ def _count_examples(ws: Workspace, session: Session, key: str) -> int:
 def predict(ws: Workspace, session: Session, items: Ids | None = None) -> Predictions | None:
     """Return the newest head's probabilities, None before the first head.
 
-    items  only these, a row each; None: every embedded item.
+    Neighbours have been heard about the likeliest items of each label: what a linear head says of one item
+    alone ranks worse. items  only these, a row each; None: every embedded item.
     """
-    from active.learner import Head
-
     sp = space.current(ws)
     for made in reversed(ws.store.rounds(session.id, last=20)):
         if sp is None or made.encoder != sp.key:
             continue
-        stored = load_arrays(ws.round_file(session.id, made.number)) or {}
-        arrays = {k[5:]: v for k, v in stored.items() if k.startswith("head_")}
-        if arrays:
-            rows = sp.rows
-            if made.basis != sp.basis:
-                rows = space.rows_of(ws, sp.key, made.basis, made.pool)[0]
-            head = Head.from_arrays(arrays)
-            probs = all_labels(head, rows if items is None else rows[items], len(session.labels))
-            return Predictions(probs, head.rough or _is_rough(ws, session), made.number)
+        which = (session.id, made.number, len(session.labels), sp.key, sp.basis, len(sp.rows))
+        held = _newest.get(ws)
+        if held is None or held[0] != which:
+            found = _predict(ws, session, made, sp)
+            if found is None:
+                continue
+            _newest[ws] = held = which, found
+        probs, rough = held[1].probs, held[1].rough or _is_rough(ws, session)
+        return Predictions(probs if items is None else probs[items], rough, made.number)
     return None
+
+
+_newest: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[int | str, ...], Predictions]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _predict(ws: Workspace, session: Session, made: Round, sp: space.Space) -> Predictions | None:
+    """Return what a round's head thinks of the rows of `sp`, None where the round has none."""
+    from active.kriging import settle
+    from active.learner import Head
+
+    stored = load_arrays(ws.round_file(session.id, made.number)) or {}
+    arrays = {k[5:]: v for k, v in stored.items() if k.startswith("head_")}
+    if not arrays:
+        return None
+    rows = sp.rows if made.basis == sp.basis else space.rows_of(ws, sp.key, made.basis, made.pool)[0]
+    head = Head.from_arrays(arrays)
+    return Predictions(settle(rows, all_labels(head, rows, len(session.labels))), head.rough, made.number)
 
 
 AUDITS_FOR_TRUST = 30

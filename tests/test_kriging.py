@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
+from sklearn.metrics import average_precision_score
 
 from active import kriging
 from active.arrays import unit_rows
-from active.kriging import Told, agree, krige
+from active.kriging import Told, agree, krige, settle
 
 
 def some_rows(n, d=8, seed=0):
@@ -69,3 +70,37 @@ def test_agree_is_the_mean_with_that_of_ten_neighbours(n, more, seed):
         want = (p[i] + p[near].mean()) / 2 if near else p[i]
         assert got[i] == pytest.approx(want, abs=1e-5)
     assert len(got) == n
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_settled_probabilities_are_those_that_neighbours_agree_on(labels, monkeypatch):
+    monkeypatch.setattr(kriging, "SETTLED", 25)
+    rows = some_rows(60, seed=3)
+    probs = np.random.default_rng(3).dirichlet(np.ones(labels), 60).astype(np.float32)
+    got = settle(rows, probs)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got.sum(1), 1, atol=1e-5)
+    slow = probs.copy()
+    for label in range(1 if labels == 2 else labels):
+        best = np.argsort(-probs[:, label])[:25]
+        slow[best, label] = agree(rows[best], 25, probs[best, label])
+    slow[:, 1:] = 1 - slow[:, :1] if labels == 2 else slow[:, 1:]
+    np.testing.assert_allclose(got, slow / slow.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_one_label_or_no_image_is_settled_too():
+    assert (settle(some_rows(5), np.ones((5, 1), np.float32)) == 1).all()
+    assert settle(some_rows(0), np.ones((0, 2), np.float32)).shape == (0, 2)
+
+
+def test_settling_ranks_a_class_better_that_a_line_cannot_part():
+    """Two moons of one class around another: a line is wrong, neighbours are not."""
+    rng = np.random.default_rng(0)
+    near = rng.normal(0, 0.3, (400, 8)).astype(np.float32)
+    is_one = np.arange(400) < 100
+    near[:50, 0] += 2
+    near[50:100, 0] -= 2
+    rows = unit_rows(np.hstack([near, np.ones((400, 1), np.float32)]))
+    p = np.clip(np.where(is_one, 0.5, 0.4) + rng.normal(0, 0.2, 400), 0, 1).astype(np.float32)
+    settled = settle(rows, np.stack([p, 1 - p], 1))[:, 0]
+    assert average_precision_score(is_one, settled) > average_precision_score(is_one, p) + 0.1

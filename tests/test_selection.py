@@ -9,7 +9,7 @@ from active import selection
 from active.arrays import unit_rows
 from active.kriging import Told, krige
 from active.search import combine
-from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
+from active.selection import APART, KINDS, Pool, _best, audit, choose, find, spread, uncertain
 
 SELECTORS = [find, uncertain, spread, audit]
 
@@ -407,3 +407,30 @@ def test_a_sample_that_has_been_asked_leaves_spread_to_what_is_looked_at():
     picks = spread(replace(pool, candidates=rest), 6, np.random.default_rng(0))
     assert len(picks.ids) == 6
     assert set(picks.ids.tolist()) <= set(pool.among.tolist()) - set(pool.sample.tolist())
+
+
+def test_uncertain_corrects_what_the_head_says_where_it_was_wrong():
+    pool = some_pool(60)
+    told = some_answers(30)
+    pool = replace(pool, told=told)
+    p = np.clip(pool.target + krige(pool.rows, told), 0, 1)
+    picks = uncertain(pool, 60, np.random.default_rng(0))
+    assert sorted(picks.ids.tolist()) == list(range(60))
+    np.testing.assert_allclose(picks.scores, 1 - np.abs(2 * p[picks.ids] - 1), atol=1e-5)
+
+
+def test_uncertain_begins_with_different_kinds():
+    kinds = np.repeat(np.eye(30, dtype=np.float32), 40, axis=0)
+    rows = unit_rows(kinds + 0.01 * np.random.default_rng(0).normal(size=kinds.shape).astype(np.float32))
+    doubt = np.linspace(1, 0, len(rows)).astype(np.float32)  # the first two kinds are the most doubtful
+    pool = Pool(rows, np.arange(len(rows)), target=1 - doubt / 2, doubt=doubt)
+    picks = uncertain(pool, 80, np.random.default_rng(0))
+    assert {0, 1} == set((picks.ids[:KINDS] // 40).tolist())
+    assert (np.diff(picks.scores[:KINDS]) <= 0).all()
+    assert (np.diff(picks.scores[KINDS:]) <= 0).all()
+    assert sorted(picks.ids.tolist()) == list(range(80))
+    one = replace(
+        pool, doubt=np.where(np.arange(len(rows)) % 40 < 2, doubt + 1, doubt / 9).astype(np.float32)
+    )
+    first = uncertain(one, 60, np.random.default_rng(0)).ids[:KINDS]
+    assert len(set((first // 40).tolist())) == KINDS  # two of each kind are doubtful: one of each comes first
