@@ -9,7 +9,7 @@ from active import selection
 from active.arrays import unit_rows
 from active.kriging import Told, krige
 from active.search import combine
-from active.selection import APART, KINDS, Pool, _best, audit, choose, find, spread, uncertain
+from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
 
 SELECTORS = [find, uncertain, spread, audit]
 
@@ -425,12 +425,14 @@ def test_uncertain_begins_with_different_kinds():
     doubt = np.linspace(1, 0, len(rows)).astype(np.float32)  # the first two kinds are the most doubtful
     pool = Pool(rows, np.arange(len(rows)), target=1 - doubt / 2, doubt=doubt)
     picks = uncertain(pool, 80, np.random.default_rng(0))
-    assert {0, 1} == set((picks.ids[:KINDS] // 40).tolist())
-    assert (np.diff(picks.scores[:KINDS]) <= 0).all()
-    assert (np.diff(picks.scores[KINDS:]) <= 0).all()
+    assert {0, 1} == set((picks.ids[: selection.KINDS] // 40).tolist())
+    assert (np.diff(picks.scores[: selection.KINDS]) <= 0).all()
+    assert (np.diff(picks.scores[selection.KINDS :]) <= 0).all()
     assert sorted(picks.ids.tolist()) == list(range(80))
     one = replace(
         pool, doubt=np.where(np.arange(len(rows)) % 40 < 2, doubt + 1, doubt / 9).astype(np.float32)
     )
-    first = uncertain(one, 60, np.random.default_rng(0)).ids[:KINDS]
-    assert len(set((first // 40).tolist())) == KINDS  # two of each kind are doubtful: one of each comes first
+    first = uncertain(one, 60, np.random.default_rng(0)).ids[: selection.KINDS]
+    assert (
+        len(set((first // 40).tolist())) == selection.KINDS
+    )  # two of each kind are doubtful: one of each comes first
