@@ -68,23 +68,26 @@ def agree(rows: Rows, n: int, p: Scores) -> Scores:
     return np.asarray((p[:n] + p[nearest].mean(1)) / 2, np.float32)
 
 
-def settle(rows: Rows, probs: Probs) -> Probs:
+def settle(rows: Rows, probs: Probs, told: Told | None = None) -> Probs:
     """Return probabilities, (n, c), where neighbours have been heard about the likeliest items of each label.
 
-    rows  (n, d) unit rows. probs  (n, c), columns add up to 1. The SETTLED likeliest items of a label are
-    touched, no other, so the cost of a label is a product of so many rows with each other, whatever n is.
+    rows  (n, d) unit rows. probs  (n, c), rows add up to 1. told  corrects the first of two labels before.
+    The SETTLED likeliest items of a label are touched, no other, so the cost of a label is a product of so
+    many rows with each other, whatever n is.
     """
     if probs.shape[1] == 2:
-        p = _settled(rows, probs[:, 0])
+        p = _settled(rows, probs[:, 0], told)
         return np.stack([p, 1 - p], 1)
     out = np.stack([_settled(rows, column) for column in probs.T], 1)
     return np.asarray(out / out.sum(1, keepdims=True), np.float32)
 
 
-def _settled(rows: Rows, p: Scores) -> Scores:
+def _settled(rows: Rows, p: Scores, told: Told | None = None) -> Scores:
     likely = np.argpartition(-p, SETTLED - 1)[:SETTLED] if len(p) > SETTLED else np.arange(len(p))
-    out = p.copy()
-    out[likely] = agree(rows[likely], len(likely), p[likely])
+    out, near, own = p.copy(), rows[likely], p[likely]
+    if told is not None:
+        own = np.clip(own + krige(near, told), 0, 1)
+    out[likely] = agree(near, len(likely), own)
     return out
 
 

@@ -129,6 +129,8 @@ def learn(
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
     head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
+    if fitted is not None and fitted.told is not None:
+        head["expected"] = fitted.told.expected
     if fitted is not None:
         among = fitted.seen.among
         head["looked_at"] = np.asarray(pool if among is None else len(among))
@@ -195,13 +197,14 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
 class _Fitted:
     """A round's head, the pool's rows, and the labels y of the examples that the head was fitted on.
 
-    seen  what the round looked at.
+    seen  what the round looked at. told: what had been expected of the examples; None: more than two labels.
     """
 
     head: "Head"
     rows: Rows
     y: NDArray[np.int64]
     seen: Seen
+    told: "Told | None"
 
 
 def _draw(
@@ -267,11 +270,12 @@ def _choose(
         seen = looking.nearby(eye, hood, sample, candidates, spare=material.n + SPARE)
     else:
         seen = looking.everywhere(eye)
+    told = None if head is None else _told(head, labeled)
     pool = Pool(
         rows=rows, candidates=candidates, target=seen.target, doubt=seen.doubt, like=labeled.like,
         sample=sample, among=seen.among, before=material.before, labeled=x if len(x) else None,
         probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
-        told=_told(head, labeled) if head is not None and is_recipe else None,
+        told=told if is_recipe else None,
     )  # fmt: skip
     if is_recipe:
         picks = choose(
@@ -283,7 +287,7 @@ def _choose(
     return [
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)
-    ], None if head is None else _Fitted(head, rows, y, seen)
+    ], None if head is None else _Fitted(head, rows, y, seen, told)
 
 
 def _told(head: "Head", labeled: Labeled) -> "Told | None":
@@ -362,16 +366,26 @@ _newest: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[int | str, ...], Pred
 
 def _predict(ws: Workspace, session: Session, made: Round, sp: space.Space) -> Predictions | None:
     """Return what a round's head thinks of the rows of `sp`, None where the round has none."""
-    from active.kriging import settle
+    from active.kriging import Told, settle
     from active.learner import Head
 
     stored = load_arrays(ws.round_file(session.id, made.number)) or {}
     arrays = {k[5:]: v for k, v in stored.items() if k.startswith("head_")}
     if not arrays:
         return None
-    rows = sp.rows if made.basis == sp.basis else space.rows_of(ws, sp.key, made.basis, made.pool)[0]
+    rows, turn = sp.rows, sp.turn
+    if made.basis != sp.basis:
+        rows, turn = space.rows_of(ws, sp.key, made.basis, made.pool)
+    told = None
+    if "expected" in stored:
+        material = _Material.load(ws.round_file(session.id, made.number))
+        answers = ws.journal.answers(session.id, made.last_event)
+        labeled = _labeled(ws, session, made, material, answers, rows, turn)
+        if len(labeled.x) == len(stored["expected"]):  # an example may have been withdrawn since
+            told = Told(labeled.x, labeled.y == 0, stored["expected"])
     head = Head.from_arrays(arrays)
-    return Predictions(settle(rows, all_labels(head, rows, len(session.labels))), head.rough, made.number)
+    probs = all_labels(head, rows, len(session.labels))
+    return Predictions(settle(rows, probs, told), head.rough, made.number)
 
 
 AUDITS_FOR_TRUST = 30
