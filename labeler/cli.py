@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labeler import __version__, opening, say
+from labeler.certify import certificate
 from labeler.errors import LabelerError
 from labeler.trying import simulate
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, leave, prepare
@@ -270,6 +271,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+cli.add_command(certificate)
 cli.add_command(simulate)
 
 

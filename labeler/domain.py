@@ -39,6 +39,7 @@ class Session:
     seed: int
     batch_size: int
     created_at: datetime
+    target_share: float | None = None
 
     def __post_init__(self) -> None:
         if not self.question.strip():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
+from labeler import draws
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
 from labeler.errors import Conflict
 from labeler.line import (
@@ -29,6 +30,7 @@ from labeler.line import (
     Row,
     pause_began,
     paused,
+    put_off,
 )
 from labeler.schema import read_time, timestamp, transaction
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
@@ -96,7 +98,8 @@ class Journal:
               extended, also when it ran out and nobody else has the item; none is sent again.
               None: the deck is new (a reload), so the person's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
-        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
+        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
+        when nothing else of a certificate's draws is left, those that were skipped come at once.
         """
         args: Args = {
             "session": session, "person": person, "now": now, "until": now + lease_s,
@@ -185,7 +188,10 @@ class Journal:
             args | {"first": self._first_asked(conn, args)},
         ).fetchall()
         line = self._lines.setdefault(args["session"], Line())
-        return [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+        rows = [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+        if len(rows) < n and draws.running(conn, args["session"]) == newest:
+            rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
+        return rows
 
     def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
         """Return the place in `asked` before which everything is answered, so that it is passed over once."""

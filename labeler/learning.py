@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows, Scores
-from labeler import samples, space
+from labeler import certificate, samples, space
 from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Estimate, Goal, Pick, Round, Session
 from labeler.errors import NotReady
@@ -85,10 +85,13 @@ def learn(
 ) -> Round | None:
     """Retrain on all current labels, rank the whole pool, record the round; None while there are no items.
 
+    While a certificate runs, its round is the newest, and no other one is made.
     now       unix time: what people hold now is left out.
     hide      items that are never asked. strategy: a name of `active.strategies`.
     """
     store, journal, catalog = ws.store, ws.journal, ws.catalog
+    if certificate.settle(ws, session):
+        return store.rounds(session.id, last=1)[-1]
     answers = journal.answers(session.id)
     session = store.session(session.id)  # a label may have been added since
     sp = space.current(ws)
@@ -125,7 +128,8 @@ def learn(
     if fitted is not None and session.goal == "find" and strategy == RECIPE:
         made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
     save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
-    store.add_round(made, picks)
+    if not store.add_round(made, picks):
+        return store.rounds(session.id, last=1)[-1]  # of another process
     return made
 
 
@@ -174,6 +178,9 @@ def _how_many(ws: Workspace, session: Session, held: int) -> int:
 
 def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     """Return the picks of a recorded round, computed anew from what it recorded."""
+    drawn = certificate.draw_again(ws, session, made)
+    if drawn is not None:
+        return drawn
     material = _Material.load(ws.round_file(session.id, made.number))
     return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
 
@@ -296,6 +303,9 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     if not rounds:
         return embedded > 0 or ws.catalog.count_items() > 0
     last = rounds[-1]
+    drawing = certificate.of_round(ws, session, last.number)
+    if drawing is not None:
+        return drawing.state != "running"
     if not last.embedded and embedded > 0:
         return True
     if used and last.embedded and last.encoder != used[0] and embedded * 2 >= last.pool:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 SKIP_PAUSE = 50  # cards answered before a skipped one may come back
+NEVER = 2**62  # a place in the log that no event has
 READ = 100  # picks read at a time
 STALE_S = 5.0  # how late a card may be whose answer was taken back by another process
 
@@ -71,6 +72,17 @@ def paused(conn: sqlite3.Connection, session: int, until: int | None = None) -> 
         {"session": session, "since": pause_began(conn, session, until), "until": until},
     )
     return [item for (item,) in rows]
+
+
+def put_off(conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
+    """Return up to n picks of a round that were skipped and may be dealt else, the longest ago first."""
+    rows = conn.execute(
+        f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM {WAITING}
+            ORDER BY (SELECT max(s.seq) FROM answers s
+                      WHERE s.session = :session AND s.item = x.item), x.place""",
+        args | {"since": NEVER},
+    ).fetchall()
+    return [row for row in rows if row[0] not in but][:n]
 
 
 class Line:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from active.arrays import Rows
-from labeler import images, learning
+from labeler import certificate, images, learning
 from labeler.catalog import shown_path
 from labeler.database import HEAL
 from labeler.domain import (
@@ -457,6 +457,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "counts": counts,
         "found": counts[session.target],
         "estimate": asdict(last.estimate) if last and last.estimate and session.goal == "find" else None,
+        "certificate": certificate.to_json(certificate.look(ws, session)),
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
         "per_minute": journal.count_since(session.id, 60),

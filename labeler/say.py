@@ -1,6 +1,7 @@
 """How the commands say things: in lines for people, or as one JSON object."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ def answers(session: dict[str, Any]) -> None:  # Any: JSON
     click.echo(f"Cards       {session['cards_shown']:,} shown, {session['round']:,} rounds of learning")
     if session["goal"] == "find":
         click.echo(f"Found       {_found(session['found'], session['estimate'])}")
+    if session["certificate"] is not None:
+        click.echo(f"Certificate {certificate(session['certificate'], session['labels'][0])}")
 
 
 def _found(n: int, estimate: dict[str, float] | None) -> str:
@@ -71,6 +74,33 @@ def _found(n: int, estimate: dict[str, float] | None) -> str:
     share, low, high = (round(100 * estimate[name]) for name in ("share", "low", "high"))
     total, most = round(estimate["total"]), round(estimate["total_high"])
     return f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+
+
+def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
+    """Return how a certificate stands. Shares are rounded down: it says "at least"."""
+    n, of = found["draws"], found["left"]
+    if found["state"] == "cancelled":
+        return f"given up after {found['answered']:,} of {n:,} cards, so it says nothing"
+    if found["state"] == "running":
+        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
+        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
+    said = f"at least {percent(found['at_least'])} % found (95 % sure), from {n:,} cards drawn evenly"
+    said += f" out of {of:,}"
+    missing = n - found["answered"]
+    more = [
+        f"{found['finds']:,} of them {target}",
+        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
+        f"{missing:,} have no answer and count as missed" if missing else "",
+        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
+        f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
+    ]
+    return "; ".join([said, *(part for part in more if part)])
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, rounded down; with a decimal from 99 on."""
+    at = math.floor(share * 1000 + 1e-9) / 10
+    return f"{at:g}" if at >= 99 else f"{math.floor(at)}"
 
 
 def set_aside(aside: list[dict[str, str]]) -> None:

@@ -215,8 +215,43 @@ def v3(db: "sqlite_utils.Database") -> None:
     db.conn.execute("ALTER TABLE rounds ADD COLUMN estimate TEXT")
 
 
+def v4(db: "sqlite_utils.Database") -> None:
+    """Remember the share that a person wants to find of the target (NULL: none was set)."""
+    db.conn.execute("ALTER TABLE sessions ADD COLUMN target_share REAL")
+
+
+def v5(db: "sqlite_utils.Database") -> None:
+    """Make room for certificates: draws that are fixed before anything is known of them.
+
+    session, round    the round whose picks are the draws. draws of left items; found: before them.
+    answered, absent  items of the pool, int64 little-endian: what had an answer, and what had no file.
+    """
+    db.conn.execute(
+        """CREATE TABLE certificates (
+             id INTEGER PRIMARY KEY,
+             session INTEGER NOT NULL REFERENCES sessions(id),
+             round INTEGER NOT NULL,
+             pool INTEGER NOT NULL,
+             share REAL NOT NULL,
+             "left" INTEGER NOT NULL,
+             found INTEGER NOT NULL,
+             draws INTEGER NOT NULL,
+             answered BLOB NOT NULL,
+             absent BLOB NOT NULL,
+             begun_at TEXT NOT NULL,
+             finished_at TEXT,
+             cancelled_at TEXT,
+             FOREIGN KEY (session, round) REFERENCES rounds(session, number)
+           ) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE UNIQUE INDEX certificates_running ON certificates(session)
+           WHERE finished_at IS NULL AND cancelled_at IS NULL"""
+    )
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5)
 
 
 def migrations() -> "Migrations":

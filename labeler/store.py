@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from labeler import draws
 from labeler.config import Config
 from labeler.domain import Estimate, Goal, Person, Pick, Reason, Round, Session
 from labeler.errors import BadInput, Missing
@@ -73,7 +74,8 @@ class Store:
         row = None
         if number is None or 0 < number < 2**62:
             row = self.conn.execute(
-                f"SELECT id, question, goal, seed, batch_size, created_at FROM sessions {where}",
+                f"""SELECT id, question, goal, seed, batch_size, created_at, target_share
+                    FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
         if row is None and number is None:
@@ -81,7 +83,7 @@ class Store:
         if row is None:
             raise Missing(f"There is no session {number}.", "labeler status lists those there are.")
         names = tuple(self._names(row[0]).values())
-        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]))
+        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), row[6])
 
     def sessions(self) -> list[Session]:
         """Return every session, the one started last first."""
@@ -100,6 +102,12 @@ class Store:
         """Change what a session leans on from the next round on; rounds keep the goal they had."""
         with transaction(self.conn) as conn:
             conn.execute("UPDATE sessions SET goal = ? WHERE id = ?", (goal, session.id))
+        return self.session(session.id)
+
+    def set_target(self, session: Session, share: float | None) -> Session:
+        """Note what share of the target a person wants found; None: none."""
+        with transaction(self.conn) as conn:
+            conn.execute("UPDATE sessions SET target_share = ? WHERE id = ?", (share, session.id))
         return self.session(session.id)
 
     @contextmanager
@@ -186,9 +194,15 @@ class Store:
 
     # rounds --------------------------------------------------------------------------------
 
-    def add_round(self, made: Round, picks: Sequence[Pick]) -> None:
-        """Store a round and its picks, in the order in which they are to be asked."""
+    def add_round(self, made: Round, picks: Sequence[Pick]) -> bool:
+        """Store a round and its picks, in the order in which they are to be asked.
+
+        False, and nothing is stored: meanwhile another round has this number, or a certificate was begun,
+        beside which nothing else is asked.
+        """
         with transaction(self.conn) as conn:
+            if draws.running(conn, made.session) is not None or self._has_round(made):
+                return False
             conn.execute(
                 """INSERT INTO rounds(session, number, pool, embedded, basis, last_event, seed, found, shown,
                                       encoder, created_at, examples, estimate)
@@ -207,6 +221,13 @@ class Store:
                     for i, p in enumerate(picks)
                 ],
             )
+        return True
+
+    def _has_round(self, made: Round) -> bool:
+        row = self.conn.execute(
+            "SELECT 1 FROM rounds WHERE session = ? AND number = ?", (made.session, made.number)
+        ).fetchone()
+        return row is not None
 
     def rounds(self, session: int, last: int = 200) -> list[Round]:
         """Return the newest `last` rounds, oldest first."""

@@ -325,12 +325,15 @@ def test_undo_takes_back_only_ones_own_answer(server):
     assert is_problem(two.post("/api/undo", json={"id": str(uuid.uuid4())}), 409)
 
 
+NULL_AT_FIRST = ("estimate", "certificate")
+
+
 def test_the_described_answers_look_like_the_real_ones(client):
     described = client.get("/api/openapi.json").json()["paths"]
 
     def shape(value):
         if isinstance(value, dict) and not {"yes", "no"} & set(value):
-            return {key: shape(part) for key, part in value.items() if key != "estimate"}  # null for now
+            return {key: shape(part) for key, part in value.items() if key not in NULL_AT_FIRST}
         return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
     def is_like(method, path, reply):
