@@ -6,7 +6,7 @@ from typing import Literal
 
 from labeler.errors import BadInput
 
-Reason = Literal["find", "uncertain", "spread", "audit", "asked"]
+Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat"]
 """Why a card was chosen; docs/http.md says what each means."""
 Goal = Literal["find", "classify"]
 

@@ -22,6 +22,8 @@ from labeler.line import (
     HELD,
     HELD_ITEMS,
     OTHERS,
+    REPEATED,
+    SETTLED,
     STALE_S,
     WAITED_FOR,
     WAITING,
@@ -115,7 +117,7 @@ class Journal:
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
                          AND +person = :person AND {WAITED_FOR.format(c="cards")}
-                         AND NOT {ANSWERED.format(item="cards.item")}
+                         AND NOT {SETTLED.format(c="cards")}
                          AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
                 )
@@ -150,7 +152,7 @@ class Journal:
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
-                  OR {ANSWERED.format(item="c.item")}
+                  OR {SETTLED.format(c="c")}
                   OR {OTHERS.format(session=":session", item="c.item")})
                 ORDER BY c.id""",
             {"session": session, "person": person, "now": now},
@@ -167,7 +169,7 @@ class Journal:
                 WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {ANSWERED.format(item="c.item")}
+                  AND NOT {SETTLED.format(c="c")}
                 ORDER BY c.id LIMIT :n""",
             args | {"n": n},
         )
@@ -414,7 +416,10 @@ class Journal:
 
     def _changes(self, session: int, after: int, until: int | None) -> Iterator[Change]:
         rows = self.conn.execute(
-            """SELECT seq, item, person, kind, label, undoes, card FROM events
+            """SELECT seq, item, person,
+                 CASE WHEN kind = 'skip' AND EXISTS
+                   (SELECT 1 FROM cards c WHERE c.id = events.card AND c.reason = 'repeat')
+                 THEN 'pass' ELSE kind END, label, undoes, card FROM events
                WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
             {"after": after, "until": until, "session": session},
         )
@@ -465,28 +470,60 @@ class Journal:
             return len(stands.shown)
 
     def count_reason(self, session: int, reason: Reason) -> int:
-        """Return how many cards of this reason stand answered with a label."""
-        row = self.conn.execute(
-            """SELECT count(DISTINCT c.item) FROM answers a JOIN cards c ON c.id = a.card
-               WHERE a.session = ? AND a.kind = 'label' AND c.reason = ?""",
-            (session, reason),
-        ).fetchone()
-        return int(row[0])
+        """Return how many items that were asked for this reason stand answered with a label."""
+        return int((self.reasons(session)[1] == reason).sum())
 
     def reasons(self, session: int) -> tuple[Ids, NDArray[np.str_]]:
         """Return the items that stand answered with a label, oldest answer first, and why each was asked.
 
-        An item that several people answered is there once; "asked" stands for one answered without a card.
+        Each is there once, by the first label it was given that was not taken back: who answers it again,
+        or mends it, changes neither its place nor why it came up. "asked": answered without a card.
         """
         rows = self.conn.execute(
-            """SELECT a.item, coalesce(c.reason, 'asked') FROM answers a LEFT JOIN cards c ON c.id = a.card
-               WHERE a.session = ? AND a.kind = 'label' ORDER BY a.seq""",
-            (session,),
+            """SELECT e.item, coalesce(c.reason, 'asked') FROM events e LEFT JOIN cards c ON c.id = e.card
+               WHERE e.session = :session AND e.kind = 'label'
+                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
+                 AND e.item IN (SELECT a.item FROM answers a WHERE a.session = :session AND a.kind = 'label')
+               ORDER BY e.seq""",
+            {"session": session},
         )
         found = np.fromiter(rows, np.dtype([("item", np.int64), ("why", "U12")]))
         _, first = np.unique(found["item"], return_index=True)
         first.sort()
         return found["item"][first], found["why"][first]
+
+    def repeatable(self, session: int, until: int) -> Ids:
+        """Return the items of which nothing was said for 50 cards as of event `until`, in order.
+
+        Those that were asked again before are left out: once is enough.
+        """
+        since = pause_began(self.conn, session, until)
+        rows = self.conn.execute(
+            f"""SELECT e.item FROM events e WHERE e.session = :session
+                GROUP BY e.item HAVING max(e.seq) < :since AND NOT {REPEATED.format(item="e.item")}""",
+            {"session": session, "since": since},
+        )
+        return np.sort(np.fromiter((item for (item,) in rows), np.int64))
+
+    def repeats(self, session: int) -> tuple[int, int]:
+        """Return how many items got a label when they were asked again, and how many another one than before.
+
+        Only whether it was the target is compared, with what was said last before; "unsure" is no label.
+        """
+        stands = "{e}.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = {e}.seq)"
+        rows = self.conn.execute(
+            f"""SELECT e.label, (SELECT b.label FROM events b
+                  WHERE b.session = e.session AND b.item = e.item AND b.seq < e.seq
+                    AND b.kind IN ('label', 'unsure') AND b.card IS NOT e.card AND {stands.format(e="b")}
+                  ORDER BY b.seq DESC LIMIT 1)
+                FROM cards c JOIN events e ON e.card = c.id
+                WHERE c.session = ? AND c.reason = 'repeat' AND e.kind = 'label' AND {stands.format(e="e")}
+                  AND NOT EXISTS (SELECT 1 FROM events l
+                    WHERE l.card = e.card AND l.seq > e.seq AND {stands.format(e="l")})""",
+            (session,),
+        )
+        pairs = [(now, before) for now, before in rows if before is not None]
+        return len(pairs), sum((now == 0) != (before == 0) for now, before in pairs)
 
     def count_since(self, session: int, seconds: float) -> int:
         """Return how many of the last 2,000 answers came within the last `seconds`."""

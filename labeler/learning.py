@@ -44,6 +44,7 @@ class _Material:
 
     before       the items dealt last, which the first picks shall not resemble.
     sample_step  how many items the sample stood for; see `samples.sample`.
+    again        answered items that may be asked a second time; repeat_share: the part of cards that are.
     strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
@@ -58,6 +59,8 @@ class _Material:
     n_labels: int
     sample_size: int
     sample_step: int
+    again: Ids
+    repeat_share: float
     strategy: str = RECIPE
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -76,6 +79,8 @@ class _Material:
                 audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
                 before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
                 sample_step=int(f.get("sample_step", 0)),
+                again=f["again"] if "again" in f else np.empty(0, np.int64),
+                repeat_share=float(f["repeat_share"]) if "repeat_share" in f else 0.0,
                 strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
             )  # fmt: skip
 
@@ -121,9 +126,10 @@ def learn(
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
         samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
-        strategy,
+        _again(ws, session, answers, pool), ws.config.repeat_share, strategy,
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
+    picks = _with_repeats(picks, material, made.seed)
     head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
     if fitted is not None and session.goal == "find" and strategy == RECIPE:
         made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
@@ -158,13 +164,43 @@ def _estimate(
     is_left = np.ones(len(rows), bool)
     is_left[closed[closed < len(rows)]] = False
     all_of = decision(head, rows, 0) if fitted.decision is None else fitted.decision
-    now = estimate(asked, all_of[is_left])
+    now = estimate(asked, all_of[is_left], repeats=ws.journal.repeats(session.id))
     if now is None:
         return None
     return Estimate(
         share=now.share, low=now.low, high=now.high, total=now.total, total_low=now.total_low,
         total_high=now.total_high, next_finds=now.next_finds,
     )  # fmt: skip
+
+
+def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
+    """Return the answered items that may be asked again; none unless a person has set a share to find.
+
+    Only then does it pay to know how often answers are wrong.
+    """
+    if session.target_share is None or session.goal != "find" or ws.config.repeat_share == 0:
+        return np.empty(0, np.int64)
+    items = answers.items[(answers.labels >= 0) & (answers.items < pool)]
+    items = np.intersect1d(items, ws.journal.repeatable(session.id, answers.last_event))
+    return np.setdiff1d(items, np.array(ws.catalog.absent(), np.int64))
+
+
+def _with_repeats(picks: list[Pick], material: _Material, seed: int) -> list[Pick]:
+    """Return the picks with others put in between that were answered before, drawn evenly from these.
+
+    Chance of its own, so that the picks are the same with and without.
+    """
+    share = material.repeat_share
+    if len(material.again) == 0 or share == 0:
+        return picks
+    rng = np.random.default_rng([seed, 1])
+    before = rng.random(len(picks)) < share / (1 - share)
+    items = iter(rng.permutation(material.again)[: before.sum()].tolist())
+    out: list[Pick] = []
+    for pick, is_after in zip(picks, before.tolist(), strict=True):
+        item = next(items, None) if is_after else None
+        out += [pick] if item is None else [Pick(item, "repeat", None, None), pick]
+    return out
 
 
 def _how_many(ws: Workspace, session: Session, held: int) -> int:
@@ -182,7 +218,8 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     if drawn is not None:
         return drawn
     material = _Material.load(ws.round_file(session.id, made.number))
-    return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
+    picks = _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
+    return _with_repeats(picks, material, made.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,8 +250,33 @@ def v5(db: "sqlite_utils.Database") -> None:
     )
 
 
+V6 = """
+DROP VIEW answers;
+
+CREATE VIEW answers AS
+  SELECT e.* FROM events e
+  WHERE e.kind <> 'undo'
+    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
+    AND NOT (e.kind = 'skip' AND EXISTS (SELECT 1 FROM cards c WHERE c.id = e.card AND c.reason = 'repeat'))
+    AND NOT EXISTS (
+      SELECT 1 FROM events l
+      WHERE l.session = e.session AND l.item = e.item AND l.person = e.person AND l.seq > e.seq
+        AND l.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = l.seq)
+        AND NOT (l.kind = 'skip'
+          AND EXISTS (SELECT 1 FROM cards c WHERE c.id = l.card AND c.reason = 'repeat')));
+
+CREATE INDEX cards_repeat ON cards(session, item) WHERE reason = 'repeat';
+"""
+
+
+def v6(db: "sqlite_utils.Database") -> None:
+    """Let a card be asked again: skipping it takes nothing back that was said before."""
+    for statement in _statements(V6):
+        db.conn.execute(statement)
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6)
 
 
 def migrations() -> "Migrations":
