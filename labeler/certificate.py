@@ -1,6 +1,6 @@
 """A guarantee of how much has been found, from cards drawn evenly after labeling, and from nothing else."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -184,6 +184,12 @@ def look(ws: Workspace, session: Session) -> Certificate | None:
     return None if begun is None else _look(ws, session, begun)
 
 
+def earlier(ws: Workspace, session: Session) -> list[Certificate]:
+    """Return how all but the last certificate of a session stand, the first one first."""
+    begun = draws.all_of(ws.store.conn, session.id)
+    return [replace(_look(ws, session, one), number=i + 1) for i, one in enumerate(begun[:-1])]
+
+
 def of_round(ws: Workspace, session: Session, number: int) -> Certificate | None:
     """Return how the certificate stands whose draws are this round's picks; None: they are the learner's."""
     begun = draws.newest(ws.store.conn, session.id)
@@ -235,22 +241,21 @@ def _look(ws: Workspace, session: Session, begun: Begun) -> Certificate:
     What is known since does not hurt it: its draws bound how many images of the target were unasked then,
     and each of these that was found later, in whatever way, is found.
     """
-    answers, pool, absent_now = _now(ws, session)
+    answers, pool = ws.journal.answers(session.id), ws.catalog.count_items()
     drawn = np.array([p.item for p in ws.store.picks(session.id, begun.round)], np.int64)
     said = np.full(pool, NONE, np.int64)
     said[answers.items] = answers.labels
-    gone = np.isin(drawn, absent_now) & (said[drawn] == NONE)
-    waiting = (said[drawn] == NONE).sum()
+    waiting = drawn[said[drawn] == NONE]
     state: State = "running"
     if begun.cancelled_at:
         state = "cancelled"
-    elif begun.finished_at or waiting == 0:
+    elif begun.finished_at or len(waiting) == 0:
         state = "done"
     at_least, at_most = _bound(begun, said[: begun.pool], drawn) if state == "done" else (None, None)
     return Certificate(
-        share=begun.share, left=begun.left, draws=begun.draws, answered=int(begun.draws - waiting),
+        share=begun.share, left=begun.left, draws=begun.draws, answered=begun.draws - len(waiting),
         finds=int((said[drawn] == TARGET).sum()), unsure=int((said[drawn] == UNSURE).sum()),
-        gone=int(gone.sum()), at_least=at_least, at_most=at_most, state=state,
+        gone=ws.catalog.count_absent(waiting.tolist()), at_least=at_least, at_most=at_most, state=state,
         number=draws.count(ws.store.conn, session.id), joined=pool - begun.pool,
     )  # fmt: skip
 

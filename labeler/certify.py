@@ -90,6 +90,8 @@ def certificate(
     if as_json:
         say.print_json(_json(ws, asked, offer, found))
         return
+    for one in certificates.earlier(ws, asked):
+        click.echo(f"Before      {say.certificate(certificates.to_json(one) or {}, asked.target)}")
     if found is not None:
         click.echo(f"Certificate {say.certificate(certificates.to_json(found) or {}, asked.target)}")
     if begin:
@@ -113,6 +115,7 @@ def _json(
         "session": session.id,
         "price": None if offer is None else asdict(offer),
         "certificate": certificates.to_json(found),
+        "earlier": [certificates.to_json(one) for one in certificates.earlier(ws, session)],
     }
 
 

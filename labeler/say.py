@@ -80,7 +80,7 @@ def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
     """Return how a certificate stands. Shares are rounded down: it says "at least"."""
     n, of = found["draws"], found["left"]
     if found["state"] == "cancelled":
-        return f"given up after {found['answered']:,} of {n:,} cards, so it says nothing"
+        return f"over {n:,} cards was given up, so it says nothing"
     if found["state"] == "running":
         gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
         return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"

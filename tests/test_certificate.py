@@ -506,12 +506,16 @@ def test_the_command_tells_the_price_begins_says_and_gives_up(ws):
     assert (
         out == f"Certificate running, 20 of {offer.draws:,} cards answered; it says nothing before the end\n"
     )
-    assert "given up after 20 of" in run("certificate", "--cancel", *at).stdout
+    assert "was given up, so it says nothing" in run("certificate", "--cancel", *at).stdout
     run("certificate", "--begin", "--cards", "30", *at)
     swipe_all(ws)
     done = run("certificate", *at).stdout
     percent = math.floor(100 * look(ws).at_least)
-    assert done.startswith(f"Certificate at least {percent} % found (95 % sure), from 30 cards drawn evenly")
+    before, now = done.splitlines()[:2]
+    assert before == f"Before      over {offer.draws} cards was given up, so it says nothing"
+    assert now.startswith(f"Certificate at least {percent} % found (95 % sure), from 30 cards drawn evenly")
+    (one,) = json.loads(run("certificate", "--json", *at).stdout)["earlier"]
+    assert (one["state"], one["number"], one["at_least"]) == ("cancelled", 1, None)
     assert "Price" in done
     assert f"Certificate at least {percent} %" in run("status", *at).stdout
 

@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
-from labeler import loop, schema
+from labeler import certificate, loop, schema
+from labeler.domain import Session
 from labeler.errors import Blocked, Conflict, NotReady
 from labeler.workspace import Workspace
 from labeler.writer import Writer
@@ -77,6 +79,27 @@ def test_an_older_workspace_is_brought_up_to_date_and_its_database_kept(old, mon
     again = Workspace.open(old)
     assert again.kept is None
     again.close()
+
+
+def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "STEPS", schema.STEPS[:3])
+        ws = make_pool(tmp_path, 20)
+        add = "INSERT INTO sessions VALUES (1,'Is it?','find',1,20,'{}','2026-11-20T12:00:00.000Z',1)"
+        ws.store.conn.execute(add)
+        for i, name in enumerate(("yes", "no")):
+            ws.store.conn.execute("INSERT INTO label_names VALUES (?,1,?,?,'')", (i, i, name))
+        session = Session(1, "Is it?", ("yes", "no"), "find", 1, 20, datetime.now(UTC))
+        ws.journal.add_events(session, ws.store.owner().id, [event(0, "yes"), event(1, "skip")])
+        ws.close()
+    ws = Workspace.open(ws.folder)
+    assert applied(ws.folder / "labeler.db") == NOW
+    session = ws.store.session()
+    assert session.target_share is None
+    assert ws.journal.counts(session) == {"yes": 1, "no": 0, "unsure": 0, "skip": 1}
+    assert loop.session_status(ws, session)["certificate"] is None
+    assert certificate.begin(ws, session, 0.9, 5).left == 19
+    ws.close()
 
 
 def test_the_person_is_told_of_the_kept_copy(old, monkeypatch):

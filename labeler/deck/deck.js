@@ -41,6 +41,7 @@ const KEEP_OPEN = "This browser stores nothing here. Keep the page open until no
 const WHY = {
   find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
   audit: "Drawn at random, to keep the figures honest", asked: "You asked for this one",
+  repeat: "Asked once more, to see if answers agree",
 };
 const ICONS = {
   check: "M5 12.6l4.6 4.6L19.5 7", cross: "M6.5 6.5l11 11M17.5 6.5l-11 11",
