@@ -83,6 +83,22 @@ class Advice:
     next_finds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What going on would take, in cards; None: it can't be said.
+
+    next_find  expected cards until the next find.
+    to_target  until the target is found if the pool holds no more than the middle of the estimate: too few as
+               a rule, because the likeliest come first.
+    to_sure    the same if it holds as many as in all but 1 - SURE of the cases: about when it can be called
+               reached. docs/decisions/0009 tells how rough it is.
+    """
+
+    next_find: float | None
+    to_target: float | None
+    to_sure: float | None
+
+
 def estimate(asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0)) -> Estimate | None:
     """Return how much has been found; None: not enough is known yet.
 
@@ -155,6 +171,35 @@ def advise(now: Estimate, target: float) -> Advice:
     chance = now.chance(target)
     plain = now.found / (now.found + now.next_finds) >= target
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
+
+
+def cost(now: Estimate, target: float, *, left: int) -> Cost:
+    """Return how many more cards a target would take.
+
+    left  how many items were still to be asked when `now` was estimated.
+    The rate of finds is taken to fall as what remains does: a card finds each image that remains with the
+    chance that it has now. More cards than there are left can't be said, nor how many until reached where
+    the estimate says so and only the finds of the moment deny it.
+    """
+    rate = now.next_finds / min(AHEAD, left) if left else 0.0
+
+    def until(share: float) -> float | None:
+        if share >= target:
+            return 0.0
+        remaining = now.found / share - now.found
+        wanted = now.found / share * target - now.found
+        return within(-remaining / rate * math.log1p(-wanted / remaining) if rate else math.inf)
+
+    def within(cards: float) -> float | None:
+        return cards if cards <= left else None
+
+    said = advise(now, target)
+    denied = said.chance >= SURE and not said.reached
+    return Cost(
+        next_find=within(1 / rate) if rate else None,
+        to_target=until(now.share),
+        to_sure=None if denied else until(_quantile(now.shares, now.weights, 1 - SURE)),
+    )
 
 
 def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:

@@ -215,8 +215,27 @@ def v3(db: "sqlite_utils.Database") -> None:
     db.conn.execute("ALTER TABLE rounds ADD COLUMN estimate TEXT")
 
 
+V4 = """
+CREATE TABLE targets (
+  seq INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  share REAL,
+  at TEXT NOT NULL
+) STRICT;
+CREATE INDEX targets_session ON targets(session, seq);
+
+ALTER TABLE rounds ADD COLUMN quality TEXT;
+"""
+
+
+def v4(db: "sqlite_utils.Database") -> None:
+    """Keep what share people want found and since when (NULL: none), and how right each head is (JSON)."""
+    for statement in _statements(V4):
+        db.conn.execute(statement)
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4)
 
 
 def migrations() -> "Migrations":

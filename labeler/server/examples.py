@@ -7,7 +7,11 @@ from typing import Any
 
 MAY_BE_NULL = frozenset(
     {
+        "advice",
         "card",
+        "cards_to_next",
+        "cards_to_sure",
+        "cards_to_target",
         "estimate",
         "label",
         "left_s",
@@ -19,6 +23,7 @@ MAY_BE_NULL = frozenset(
         "round",
         "score",
         "stage",
+        "target_share",
         "total",
     }
 )
@@ -29,10 +34,19 @@ CARD = {
     "card": 48, "item": 7031, "url": "/tiles/7031?w=512&v=1f2e3d4c", "width": 600, "height": 600, "round": 3,
     "reason": "find", "p_chosen": 1.0, "score": 0.93,
 }  # fmt: skip
+ESTIMATE = {
+    "share": 0.72, "low": 0.45, "high": 0.93, "total": 12.5, "total_low": 9.7, "total_high": 20.0,
+    "next_finds": 6.1,
+}  # fmt: skip
+ADVICE = {
+    "target": 0.95, "reached": False, "chance": 0.02, "next_finds": 6.1, "cards_to_next": 8.2,
+    "cards_to_target": 41.0, "cards_to_sure": 118.0,
+}  # fmt: skip
 SESSION = {
     "id": 1, "question": "Is this an island?", "labels": ["yes", "no"], "goal": "find", "round": 3,
     "events": 47, "cards_shown": 46, "counts": {"yes": 9, "no": 35, "unsure": 1, "skip": 1}, "found": 9,
-    "estimate": None, "batch_size": 20, "round_answered": 7, "per_minute": 31,
+    "estimate": ESTIMATE, "target_share": 0.95, "advice": ADVICE, "batch_size": 20,
+    "round_answered": 7, "per_minute": 31,
     "rounds": [{"round": 1, "shown": 0, "found": 0}, {"round": 2, "shown": 20, "found": 2}],
 }  # fmt: skip
 NOW = {
