@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from active.arrays import Probs
 from labeler.arrays import load_arrays
-from labeler.domain import Advice, Estimate, Precision, Quality, Round, Session
+from labeler.domain import UNSURE, Advice, Estimate, Precision, Quality, Round, Session
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -80,6 +80,18 @@ def certificate_price(left: int, *, found: int, share: float, remaining: float) 
     from active.recall import certificate_price as price
 
     return price(left, found=found, share=share, remaining=remaining)
+
+
+def price(ws: Workspace, session: Session, total: float, *, share: float) -> int | None:
+    """Return how many evenly drawn cards it would take to certify a share now; None: not even all would do.
+
+    total  how many images of the target there are, as the estimate has it.
+    """
+    counts = ws.journal.counts(session)
+    answered = sum(counts[label] for label in session.labels) + counts[UNSURE]
+    found = counts[session.target]
+    left = max(ws.catalog.count_present() - answered, 0)
+    return certificate_price(left, found=found, share=share, remaining=max(total - found, 0.0))
 
 
 def quality(probs: Probs, labels: NDArray[np.int64], is_audit: NDArray[np.bool_]) -> Quality:

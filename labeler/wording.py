@@ -80,3 +80,62 @@ def _of_cards(row: Json) -> str:
         return "no card yet"
     cards = f"{row['right']:,} of {row['cards']:,} right"
     return f"{cards} (95 % sure: {rounded(row['low'])} to {rounded(row['high'])} %)"
+
+
+def judged_by(quality: Json | None) -> str:
+    """Return what the precision rests on, and what it does not say."""
+    if quality is None or not quality["audit"]:
+        return "No card that was drawn at random has been answered yet, so nothing can be said."
+    drawn = f"{quality['audit']:,} card{'' if quality['audit'] == 1 else 's'}"
+    return (
+        f"By {drawn} drawn evenly at random, each judged by a classifier that has not learned from it. No"
+        " other card counts. Each was drawn from what was unanswered at the time: of what is left once the"
+        " likeliest have been asked, less may be right."
+    )
+
+
+def caveat(quality: Json | None, label: str, *, rough: bool) -> str:
+    """Return how far predictions can be trusted: what random cards say of them, and no more."""
+    said = "Predicted by the program; nobody has looked at these."
+    if rough:
+        said += (
+            " The probabilities are rough: too few cards drawn at random have been answered to check them."
+        )
+    known = [(threshold, text) for threshold, text in precision(quality, label) if "right" in text]
+    if not known:
+        return said
+    threshold, text = known[-1]
+    return f"{said} Of the random cards that it would call “{label}” with {threshold} or more: {text}."
+
+
+def price(cards: int | None, share: float) -> str:
+    """Return what a certificate would take."""
+    sure = f"to be able to say at least {percent(share)}"
+    if cards is None:
+        return (
+            f"For a guarantee without a model there is a certificate, but {sure} not even all cards would do."
+        )
+    return (
+        f"For a guarantee without a model there is a certificate: {sure}, about {tidy(cards):,} more cards,"
+        " drawn evenly from what is left."
+    )
+
+
+def share(estimate: Json, label: str) -> str:
+    """Return the estimate in sentences, for Markdown; label: made safe for it."""
+    found, low, high = (rounded(estimate[name]) for name in ("share", "low", "high"))
+    return (
+        f"**About {found} % of all “{label}” have been found**, 95 % sure: {low} to {high} %. So there are"
+        f" about {estimate['total']:,.0f} in all, at most {estimate['total_high']:,.0f}."
+        f" Going on {brings(estimate)}."
+    )
+
+
+WHAT_IT_IS = """
+- It is the share of what **people would call so**, not of what really is.
+- Of each find it asks: had it not been found, would the cards to come have brought it? If many would have
+  been missed, many others may be missing. The cards drawn at random weigh in by their exact probability.
+- It is **a model, no promise**. On three collections its band held the truth in more than nine of ten
+  cases once 80 % were found; before 70 % it says too much. A group that looks like no find can hide from it.
+- It begins with about ten finds, and takes answers to be right.
+"""

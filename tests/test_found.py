@@ -1,22 +1,28 @@
 """The estimate as people meet it: in the deck's header, on its page, and when a target is reached."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from labeler import loop, workspace
-from labeler.domain import Session
+from active.recall import certificate_price
+from labeler import chart, loop, ui, wording, workspace
+from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
-from tests.test_pages import ROOT, SERVE
+from tests.test_pages import ROOT, SERVE, press, visit
 
 PHONE = {"width": 390, "height": 844}
 
@@ -81,7 +87,11 @@ def facts(ws: Workspace, session: Session) -> dict:
 
 def shoot(page: Page, name: str, tmp_path: Path) -> None:
     folder = Path(os.environ.get("LABELER_SHOTS") or tmp_path)
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
+    if page.locator("[data-testid=stMain]").count() and not page.locator(".deck").count():
+        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+        page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
+        page.wait_for_timeout(300)
+    page.screenshot(path=folder / f"{name}.png")
 
 
 @pytest.mark.browser
@@ -169,3 +179,150 @@ def test_on_a_desk_the_header_has_it_too_and_the_panel_comes_back(
     page.wait_for_timeout(300)
     shoot(page, "side", tmp_path)
     page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_explains_it_on_a_phone_and_takes_a_target(
+    browser: Browser, site: tuple[str, Workspace, dict[str, Session]], tmp_path: Path, dark: bool
+) -> None:
+    url, ws, asked = site
+    loop.use_session(ws, asked["done"])
+    page = phone(browser, f"{url}/found", dark=dark)
+    plots = page.locator("figure.plot")
+    expect(plots).to_have_count(2)
+    loaded = "[...document.querySelectorAll('.plot img')].map(i => i.complete && i.naturalWidth > 0)"
+    assert page.evaluate(loaded) == [True, True]
+    share = round(100 * facts(ws, asked["done"])["estimate"]["share"])
+    expect(plots.first.locator(".end")).to_have_text(f"{share} %")
+    expect(page.get_by_text("it is a model, no promise")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.locator("figure.plot span.aim")).to_have_text("target 85 %")
+    page.get_by_label("Target in percent").fill("97.5")
+    page.get_by_role("button", name="Set", exact=True).click()
+    expect(page.locator("figure.plot span.aim")).to_have_text("target 97.5 %")
+    assert loop.get_session(ws, asked["done"].id).target_share == 0.975
+    shoot(page, f"page-{'dark' if dark else 'light'}", tmp_path)
+    page.get_by_role("button", name="No target").click()
+    expect(page.locator("figure.plot span.aim")).to_have_count(0)
+    assert loop.get_session(ws, asked["done"].id).target_share is None
+    loop.set_target(ws, asked["done"], 0.85)
+    page.context.close()
+
+
+# without a browser --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    ws = make_pool(tmp_path, 300)
+    monkeypatch.setenv(workspace.ENV, str(ws.folder))
+    workspace._opened.cache_clear()
+    yield ws
+    ws.close()
+
+
+def test_before_anything_is_known_the_page_says_so(ws: Workspace) -> None:
+    loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    test = visit("found")
+    said = [c.value for c in test.caption]
+    assert any("Not enough is known yet" in c for c in said)
+    assert any("begins after two rounds" in c for c in said)
+    assert any("No card that was drawn at random" in c for c in said)
+    assert [m.value for m in test.metric] == ["0", "not yet", "0"]
+    assert not test.get("html")[1:]  # the style of all pages, and no picture
+
+
+def test_with_the_goal_classify_nothing_is_estimated(ws: Workspace) -> None:
+    session = loop.new_session(ws, "Which?", ["yes", "no"], "classify", seed=1)
+    play(ws, session, 60)
+    test = visit("found")
+    assert any("only estimated while the goal is to find" in c.value for c in test.caption)
+    assert any("| 0.5 or more |" in m.value for m in test.markdown)
+
+
+def test_the_page_sets_and_clears_the_target_and_tells_the_price_of_a_certificate(ws: Workspace) -> None:
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    play(ws, session, 80)
+    test = visit("found")
+    assert loop.get_session(ws, session.id).target_share is None
+    test.number_input[0].set_value(90.0)
+    press(test, "Set")
+    assert loop.get_session(ws, session.id).target_share == 0.9
+    assert any("Target: **90 %" in m.value for m in test.markdown)
+    known = facts(ws, session)
+    left = 300 - 80
+    remaining = known["estimate"]["total"] - known["found"]
+    price = certificate_price(left, found=known["found"], share=0.9, remaining=remaining)
+    assert any(f"at least 90 %, about {wording.tidy(price):,} more cards" in c.value for c in test.caption)
+    press(test, "No target")
+    assert loop.get_session(ws, session.id).target_share is None
+
+
+def test_predictions_are_vouched_for_by_random_cards_alone(ws: Workspace) -> None:
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    ws.config = replace(ws.config, audit_share=0.5)
+    play(ws, session, 100)
+    quality = ws.store.quality(session.id)
+    judged = [p for p in quality.labels[0] if p.cards]
+    assert judged
+    said = ui.caveat(ws, session)
+    assert f"{judged[-1].right} of {judged[-1].cards} right" in said
+    assert "checked against" not in said
+
+
+# the picture ---------------------------------------------------------------------------------
+
+
+def rounds(n: int, *, known_from: int = 2) -> list[Round]:
+    """Return n rounds of 20 cards each whose estimate narrows."""
+    made = []
+    for i in range(1, n + 1):
+        e = Estimate(0.9, 0.9 - 0.5 / i, 0.95, 100.0, 95.0, 100 + 900 / i, 2.0) if i >= known_from else None
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        made.append(Round(1, i, 300, True, 0, 0, 7, 5 * i, 20 * (i - 1), at, estimate=e))
+    return made
+
+
+def points(drawn: str, kind: str) -> list[list[tuple[float, float]]]:
+    """Return the points of each line of a kind, in percent from the left and from above."""
+    drawings = [ElementTree.fromstring(b64decode(d)) for d in re.findall(r"base64,([A-Za-z0-9+/=]+)", drawn)]
+    lines = [line.get("points", "") for svg in drawings for line in svg.iter() if line.get("class") == kind]
+    return [[tuple(map(float, p.split(","))) for p in line.split()] for line in lines]
+
+
+def test_lines_are_where_the_numbers_are() -> None:
+    made = rounds(11)
+    drawn = chart.narrowing(made, 0.95)
+    share, found = points(drawn, "middle")
+    assert share[0] == (10, 10)  # 20 of 200 cards, 90 % from below
+    assert share[-1] == (100, 10)
+    (aim,) = points(drawn, "aim")
+    assert aim == [(0, 5), (100, 5)]
+    band, totals = points(drawn, "band")
+    assert len(band) == 20
+    assert band[0] == (10, 5)
+    assert band[-1] == (10, pytest.approx(100 * (1 - (0.9 - 0.25)), abs=0.01))
+    assert found[0] == (0, pytest.approx(100 - 100 * 5 / (1.08 * (100 + 900 / 11)), abs=0.01))
+    assert max(x for x, _ in totals) == 100
+    assert ">90 %</b>" in drawn
+    assert ">55</b>" in drawn
+
+
+def test_a_long_history_is_thinned_and_a_short_one_is_no_picture() -> None:
+    assert chart.narrowing([], None) is None
+    assert chart.narrowing(rounds(2), None) is None  # one of them knows something
+    assert chart.narrowing(rounds(9, known_from=10), None) is None
+    same = [replace(r, shown=40) for r in rounds(6)]
+    assert chart.narrowing(same, None) is None
+    (line, _) = points(chart.narrowing(rounds(3000), None), "middle")
+    assert len(line) == 120
+    assert (line[0][0], line[-1][0]) == (pytest.approx(20 / 59980 * 100, abs=0.01), 100)
+
+
+@pytest.mark.parametrize("top", [1, 3, 7, 40, 199, 200, 12345, 9_999_999])
+def test_ticks_are_few_and_round(top: float) -> None:
+    ticks = chart._steps(top)
+    assert 2 <= len(ticks) <= 6
+    assert ticks[0] == 0
+    assert ticks[-1] <= top

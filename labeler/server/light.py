@@ -51,7 +51,7 @@ def _assets() -> dict[str, tuple[bytes, str]]:
 def _lean(data: bytes, kind: str) -> bytes:
     """Return a script or style without comment lines, indentation and spare spaces: a quarter less to send.
 
-    Text in a line of a script keeps its spaces, and so does the whole line where it is not clear what is text.
+    Text in a line of a script keeps its spaces, and so does a whole line where it is not clear what is text.
     """
     lines = (line.strip() for line in data.decode().splitlines())
     comments = ("//", "/*", "* ", "*/")
@@ -62,7 +62,7 @@ def _lean(data: bytes, kind: str) -> bytes:
 
 
 def _close_line(line: str) -> str:
-    """Return a line of a script without spare spaces; as it is where a pattern or a nested text may be in it."""
+    """Return a line of a script without spare spaces; as it is where patterns or nested texts may be."""
     parts = TEXT.split(line)  # code and text in turn
     nested = any(part.count("${") != part.count("}") for part in parts[1::2] if part[0] == "`")
     if nested or "\\" in line or any(UNCLEAR.search(code) for code in parts[::2]):
