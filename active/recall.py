@@ -24,6 +24,8 @@ HIDDEN, HIDDEN_MOST = 0.1, 0.2
 """The chance that a part of the target lies where no find points to, and the largest share of it there."""
 SURE = 0.9
 """How probable a target must be before it is called reached."""
+REPEATS = 30
+"""Cards asked again, all answers agreeing, before they tell how seldom one is wrong."""
 CONFIDENCE, POWER = 0.95, 0.8
 """How often a certificate is right at the least, and the chance with which its price is enough."""
 
@@ -83,6 +85,22 @@ class Advice:
     reached: bool
     chance: float
     next_finds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What going on would take, in cards; None: it can't be said.
+
+    next_find  expected cards until the next find.
+    to_target  until the target is found if the pool holds no more than the middle of the estimate: too few as
+               a rule, because the likeliest come first.
+    to_sure    the same if it holds as many as in all but 1 - SURE of the cases: about when it can be called
+               reached. docs/decisions/0009 tells how rough it is.
+    """
+
+    next_find: float | None
+    to_target: float | None
+    to_sure: float | None
 
 
 def estimate(asked: Asked, left: Scores, *, repeats: tuple[int, int] = (0, 0)) -> Estimate | None:
@@ -159,14 +177,45 @@ def advise(now: Estimate, target: float) -> Advice:
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
 
-def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return how often an answer may be wrong, and the probability of each rate; 0 alone without repeats.
+def cost(now: Estimate, target: float, *, left: int) -> Cost:
+    """Return how many more cards a target would take.
 
-    repeats  cards asked again, and how many got another answer. Two answers of which each is wrong with
+    left  how many items were still to be asked when `now` was estimated.
+    The rate of finds is taken to fall as what remains does: a card finds each image that remains with the
+    chance that it has now. More cards than there are left can't be said, nor how many until reached where
+    the estimate says so and only the finds of the moment deny it.
+    """
+    rate = now.next_finds / min(AHEAD, left) if left else 0.0
+
+    def until(share: float) -> float | None:
+        if share >= target:
+            return 0.0
+        remaining = now.found / share - now.found
+        wanted = now.found / share * target - now.found
+        return within(-remaining / rate * math.log1p(-wanted / remaining) if rate else math.inf)
+
+    def within(cards: float) -> float | None:
+        return cards if cards <= left else None
+
+    said = advise(now, target)
+    denied = said.chance >= SURE and not said.reached
+    return Cost(
+        next_find=within(1 / rate) if rate else None,
+        to_target=until(now.share),
+        to_sure=None if denied else until(_quantile(now.shares, now.weights, 1 - SURE)),
+    )
+
+
+def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return how often an answer may be wrong, and the chance of each rate; 0 alone while little is known.
+
+    repeats  cards asked again, and how many got another answer. Fewer than REPEATS that all agree tell too
+             little: the wrong answers that they don't exclude would, among many "no", be more images than
+             a rare target has. Two answers of which each is wrong with
              probability e differ with d = 2 e (1 - e); d has Jeffreys' prior; e is below 1/4.
     """
     again, other = repeats
-    if again == 0:
+    if again < REPEATS and other == 0:
         return [(0.0, 1.0)]
     d = (np.arange(96) + 0.5) / 256
     log = (other - 0.5) * np.log(d) + (again - other - 0.5) * np.log1p(-d)

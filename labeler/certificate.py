@@ -8,6 +8,7 @@ import numpy as np
 
 from active.arrays import Ids
 from labeler import draws
+from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Pick, Round, Session
 from labeler.draws import Begun
 from labeler.errors import BadInput, Conflict, NotReady
@@ -154,7 +155,11 @@ def _store(ws: Workspace, session: Session, share: float, cards: int) -> None:
         0, session.id, number, pool, share, len(open_items), found, cards, answers.items, absent,
         made.created_at,
     )  # fmt: skip
-    ws.store.add_round(made, _picks(begun, made.seed))
+    if rounds:  # what the last round knew of itself stands meanwhile
+        known = load_arrays(ws.round_file(session.id, rounds[-1].number)) or {}
+        known = {name: values for name, values in known.items() if name.startswith("estimate_")}
+        save_arrays(ws.round_file(session.id, number), **known)
+    ws.store.add_round(made, _picks(begun, made.seed), ws.store.quality(session.id))
     draws.add(ws.store.conn, begun)
 
 

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows, Scores
-from labeler import certificate, samples, space
+from labeler import certificate, judging, samples, space
 from labeler.arrays import load_arrays, save_arrays
-from labeler.domain import Estimate, Goal, Pick, Round, Session
+from labeler.domain import Goal, Pick, Quality, Round, Session
 from labeler.errors import NotReady
 from labeler.journal import Answers
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
+    from active import recall
     from active.learner import Head
     from active.representative import Pca
 
@@ -130,21 +131,59 @@ def learn(
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
     picks = _with_repeats(picks, material, made.seed)
-    head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
-    if fitted is not None and session.goal == "find" and strategy == RECIPE:
-        made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
-    save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
-    if not store.add_round(made, picks):
+    stored = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
+    quality = None
+    asked = None if fitted is None else _asked(ws, session, answers, fitted)
+    if fitted is not None and asked is not None:
+        quality = _quality(session, fitted, asked)
+        if session.goal == "find" and strategy == RECIPE:
+            said = _estimate(ws, session, fitted, asked, closed=closed)
+            if said is not None:
+                made = replace(made, estimate=judging.short(said[0]))
+                stored |= judging.arrays(*said)
+    save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **stored)
+    if not store.add_round(made, picks, quality):
         return store.rounds(session.id, last=1)[-1]  # of another process
     return made
 
 
-def _estimate(
-    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted", *, closed: Ids
-) -> Estimate | None:
-    """Return how much of the target had been found by this round; None while that can't be said.
+def _asked(
+    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted"
+) -> tuple[Ids, NDArray[np.str_]] | None:
+    """Return places among the head's examples and why each was asked, in the order of asking.
 
-    closed  items that will not be asked any more.
+    None when an answer has been taken back since.
+    """
+    items = answers.items[(answers.labels >= 0) & (answers.items < len(fitted.rows))]
+    said, why = ws.journal.reasons(session.id)
+    known = np.isin(said, items)
+    if known.sum() < len(items):
+        return None
+    return np.searchsorted(items, said[known]), why[known]
+
+
+def _quality(session: Session, fitted: "_Fitted", asked: tuple[Ids, NDArray[np.str_]]) -> Quality | None:
+    """Return how right the head is by the audit cards; None while it knows one label alone."""
+    from active.learner import predict_left_out
+
+    head, (order, why) = fitted.head, asked
+    if head.unseen is None:
+        return None
+    probs = spread_labels(head, predict_left_out(head), len(session.labels))
+    return judging.quality(probs[order], fitted.y[order], why == "audit")
+
+
+def _estimate(
+    ws: Workspace,
+    session: Session,
+    fitted: "_Fitted",
+    asked: tuple[Ids, NDArray[np.str_]],
+    *,
+    closed: Ids,
+) -> "tuple[recall.Estimate, int] | None":
+    """Return how much of the target had been found by this round, and how many items are left to ask.
+
+    None while that can't be said. closed  items that will not be asked any more.
     """
     from active.learner import decision, left_out
     from active.recall import Asked, estimate
@@ -152,25 +191,15 @@ def _estimate(
     head, rows, y = fitted.head, fitted.rows, fitted.y
     if not {0} < set(y.tolist()) or -1 in head.labels:
         return None
-    items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))]
-    said, why = ws.journal.reasons(session.id)  # in the order of asking
-    known = np.isin(said, items)
-    if known.sum() < len(items):
-        return None  # an answer has been taken back since
-    order = np.searchsorted(items, said[known])
+    order, why = asked
     score = left_out(head, 0)[order]
     unasked = len(rows) - np.arange(len(order))
-    asked = Asked(yes=y[order] == 0, why=why[known], unasked=unasked, score=score)
+    known = Asked(yes=y[order] == 0, why=why, unasked=unasked, score=score)
     is_left = np.ones(len(rows), bool)
     is_left[closed[closed < len(rows)]] = False
     all_of = decision(head, rows, 0) if fitted.decision is None else fitted.decision
-    now = estimate(asked, all_of[is_left], repeats=ws.journal.repeats(session.id))
-    if now is None:
-        return None
-    return Estimate(
-        share=now.share, low=now.low, high=now.high, total=now.total, total_low=now.total_low,
-        total_high=now.total_high, next_finds=now.next_finds,
-    )  # fmt: skip
+    now = estimate(known, all_of[is_left], repeats=ws.journal.repeats(session.id))
+    return None if now is None else (now, int(is_left.sum()))
 
 
 def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
@@ -322,8 +351,13 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
     A label that nobody has given yet gets 0. What provisional negatives took goes to the
     labels that are not the target, in equal parts.
     """
-    out = np.zeros((len(rows), n_labels), np.float32)
-    for column, label in zip(head.predict(rows).T, head.labels.tolist(), strict=True):
+    return spread_labels(head, head.predict(rows), n_labels)
+
+
+def spread_labels(head: "Head", probs: Probs, n_labels: int) -> Probs:
+    """Return a head's probabilities (n, c) as those of every label of the session; as `all_labels`."""
+    out = np.zeros((len(probs), n_labels), np.float32)
+    for column, label in zip(probs.T, head.labels.tolist(), strict=True):
         if label < 0:
             out[:, 1:] += column[:, None] / (n_labels - 1)
         else:

@@ -215,9 +215,23 @@ def v3(db: "sqlite_utils.Database") -> None:
     db.conn.execute("ALTER TABLE rounds ADD COLUMN estimate TEXT")
 
 
+V4 = """
+CREATE TABLE targets (
+  seq INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  share REAL,
+  at TEXT NOT NULL
+) STRICT;
+CREATE INDEX targets_session ON targets(session, seq);
+
+ALTER TABLE rounds ADD COLUMN quality TEXT;
+"""
+
+
 def v4(db: "sqlite_utils.Database") -> None:
-    """Remember the share that a person wants to find of the target (NULL: none was set)."""
-    db.conn.execute("ALTER TABLE sessions ADD COLUMN target_share REAL")
+    """Keep what share people want found and since when (NULL: none), and how right each head is (JSON)."""
+    for statement in _statements(V4):
+        db.conn.execute(statement)
 
 
 def v5(db: "sqlite_utils.Database") -> None:

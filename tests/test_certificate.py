@@ -104,8 +104,13 @@ def test_what_the_estimate_expects_makes_it_dearer_and_stays_known_while_it_runs
     last = ws.store.rounds(session.id)[-1].estimate
     assert offer.missed == round(last.total) - offer.found > 0
     assert offer.if_missed > offer.draws
+    session = loop.set_target(ws, session, 0.95)
+    before = loop.status(ws, session)["session"]
+    assert None not in (before["advice"], before["quality"])
     begin(ws)
     assert ws.store.rounds(session.id)[-1].estimate == last
+    while_running = loop.status(ws, session)["session"]
+    assert [while_running[k] for k in ("advice", "quality")] == [before[k] for k in ("advice", "quality")]
     ws.close()
 
 

@@ -237,3 +237,22 @@ def test_after_a_stop_in_order_the_database_file_alone_holds_everything(tmp_path
     with closing(sqlite3.connect(tmp_path / "alone.db")) as conn:
         assert conn.execute("SELECT count(*) FROM events").fetchone() == (1,)
     ws.close()
+
+
+def test_a_workspace_of_the_first_version_knows_no_target_and_takes_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(schema, "STEPS", schema.STEPS[:3])
+        with closing(schema.open_db(tmp_path / "labeler.db")) as conn:
+            conn.execute(
+                """INSERT INTO sessions VALUES (1, 'Is it?', 'find', 7, 20, '{}', '2026-01-01', 1)"""
+            )
+            conn.executemany(
+                "INSERT INTO label_names(session, label, name, at) VALUES (1, ?, ?, '2026-01-01T00:00:00Z')",
+                [(0, "yes"), (1, "no")],
+            )
+    ws = Workspace.open(tmp_path)
+    session = ws.store.session()
+    assert (session.question, session.target_share, ws.store.targets(1)) == ("Is it?", None, [])
+    assert ws.store.quality(1) is None
+    assert ws.store.set_target(session, 0.9).target_share == 0.9
+    ws.close()
