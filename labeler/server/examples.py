@@ -7,12 +7,10 @@ from typing import Any
 
 MAY_BE_NULL = frozenset(
     {
-        "advice",
         "card",
         "cards_to_next",
         "cards_to_sure",
         "cards_to_target",
-        "estimate",
         "label",
         "left_s",
         "ms",
@@ -27,6 +25,7 @@ MAY_BE_NULL = frozenset(
         "total",
     }
 )
+OBJECTS_OR_NULL = frozenset({"advice", "estimate"})
 FOR_OWNERS = frozenset({"reason", "p_chosen", "score"})  # left out for people who swipe
 BY_LABEL = frozenset({"counts"})  # its keys are the labels of the session
 
@@ -88,11 +87,12 @@ def schema(value: object, name: str = "", within: str = "") -> dict[str, Any]:  
     if isinstance(value, dict):
         if name in BY_LABEL:
             return {"type": "object", "additionalProperties": {"type": "integer"}}
-        return {
+        known = {
             "type": "object",
             "properties": {key: schema(part, key, name) for key, part in value.items()},
             "required": [key for key in value if key not in FOR_OWNERS],
         }
+        return _may_be_null(known, name in OBJECTS_OR_NULL)
     if isinstance(value, list):
         return {"type": "array", "items": _may_be_null(schema(value[0], name), None in value)}
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
