@@ -8,6 +8,7 @@ asks a part of the cards again where no answer is wrong: what it costs to make s
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -36,7 +37,10 @@ PREFIX = "estimate-"
 
 @dataclass(frozen=True)
 class Moment:
-    """What was true and what was said after a batch. low, high, chance: None while nothing is said."""
+    """What was true and what was said after a batch. said, low, high: None while nothing is said.
+
+    to_sure  how many more cards it said until "reached"; None: that can't be said.
+    """
 
     cards: int
     share: float
@@ -44,6 +48,7 @@ class Moment:
     low: float | None
     high: float | None
     reached: bool
+    to_sure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def moments(
             yield Moment(len(ids), share, None, None, None, False)
         else:
             reached = recall.advise(now, target).reached
-            yield Moment(len(ids), share, now.share, now.low, now.high, reached)
+            more = recall.cost(now, target, left=len(left)).to_sure
+            yield Moment(len(ids), share, now.share, now.low, now.high, reached, more)
 
 
 def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: JSON
@@ -130,6 +136,7 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
             "half_width": float(np.median(half)) if half else None,
             "half_width_p90": float(np.quantile(half, 0.9)) if half else None,
         }
+    out["more"] = {f"{a}-{b}": _more(plays, a, b) for a, b in itertools.pairwise((0.5, 0.8, 0.9, 1.0))}
     stops = [(p, m) for p in plays if (m := next((m for m in p.moments if m.reached), None)) is not None]
     best = [(m.cards, first.cards) for p, m in stops if (first := _first(p, target)) is not None]
     cost = [cards / hindsight for cards, hindsight in best]
@@ -144,6 +151,19 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
         "cannot": _mean([_first(p, target) is None for p in plays]),
     }
     return out
+
+
+def _more(plays: Sequence[Play], least: float, most: float) -> dict[str, Any]:  # Any: JSON
+    """Return how many more cards it said until "reached", by how many it took, while so much was found."""
+    stops = [(p, next((m.cards for m in p.moments if m.reached), 0)) for p in plays]
+    said = [
+        (m.to_sure + BATCH / 2) / (stop - m.cards + BATCH / 2)
+        for play, stop in stops
+        for m in play.moments
+        if least <= m.share < most and m.cards < stop and m.to_sure is not None
+    ]
+    ends = np.quantile(said, [0.1, 0.5, 0.9]).tolist() if said else None
+    return {"moments": len(said), "low_middle_high": ends}
 
 
 def _first(play: Play, level: float) -> Moment | None:

@@ -22,8 +22,10 @@ from labeler import chart, loop, ui, wording, workspace
 from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
+from tests.test_access import axe, enlarge, look_at
 from tests.test_pages import ROOT, SERVE, press, visit
 
+__all__ = ["axe"]  # a fixture
 PHONE = {"width": 390, "height": 844}
 
 
@@ -208,6 +210,24 @@ def test_the_page_explains_it_on_a_phone_and_takes_a_target(
     assert loop.get_session(ws, asked["done"].id).target_share is None
     loop.set_target(ws, asked["done"], 0.85)
     page.context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", ["found", "swipe"])
+def test_everybody_can_read_it(
+    browser: Browser, site: tuple[str, Workspace, dict[str, Session]], axe: str, path: str
+) -> None:
+    """By day and night, on a phone and a desk, with large text; the deck says that a target is reached."""
+    url, ws, asked = site
+    loop.use_session(ws, asked["done"])
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True)
+    context.add_init_script("localStorage.setItem('labeler.hint', 'seen')")
+    page = context.new_page()
+    page.goto(f"{url}/{path}")
+    expect(page.locator("figure.plot, .reached:not([hidden])").first).to_be_visible()
+    look_at(page, axe)
+    enlarge(page)
+    context.close()
 
 
 # without a browser --------------------------------------------------------------------------

@@ -7,16 +7,13 @@ from typing import Any
 
 MAY_BE_NULL = frozenset(
     {
-        "advice",
         "at_least",
         "at_most",
+        "card",
         "cards_to_next",
         "cards_to_sure",
         "cards_to_target",
-        "certificate",
-        "estimate",
         "label",
-        "labels.card",
         "left_s",
         "ms",
         "p_chosen",
@@ -30,6 +27,7 @@ MAY_BE_NULL = frozenset(
         "total",
     }
 )
+OBJECTS_OR_NULL = frozenset({"advice", "certificate", "estimate"})
 FOR_OWNERS = frozenset({"reason", "p_chosen", "score"})  # left out for people who swipe
 BY_LABEL = frozenset({"counts"})  # its keys are the labels of the session
 
@@ -95,12 +93,12 @@ def schema(value: object, name: str = "", within: str = "") -> dict[str, Any]:  
     if isinstance(value, dict):
         if name in BY_LABEL:
             return {"type": "object", "additionalProperties": {"type": "integer"}}
-        whole = {
+        known = {
             "type": "object",
             "properties": {key: schema(part, key, name) for key, part in value.items()},
             "required": [key for key in value if key not in FOR_OWNERS],
         }
-        return _may_be_null(whole, name in MAY_BE_NULL)
+        return _may_be_null(known, name in OBJECTS_OR_NULL)
     if isinstance(value, list):
         return {"type": "array", "items": _may_be_null(schema(value[0], name), None in value)}
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
