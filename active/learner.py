@@ -47,7 +47,11 @@ class Head:
 
     def predict(self, rows: Rows) -> Probs:
         """Return the calibrated probabilities (n, c), in the order of `labels`."""
-        p = _sigmoid(self.decision(rows) * self.platt[:, 0] + self.platt[:, 1])
+        return self.probabilities(self.decision(rows))
+
+    def probabilities(self, decisions: NDArray[np.float32]) -> Probs:
+        """Return the calibrated probabilities (n, c) of what `decision` gave."""
+        p = _sigmoid(decisions * self.platt[:, 0] + self.platt[:, 1])
         if len(self.labels) <= 2:
             return np.hstack([1 - p, p])[:, -len(self.labels) :]
         return np.asarray(p / p.sum(1, keepdims=True), np.float32)
@@ -147,6 +151,15 @@ def left_out(head: Head, label: int) -> Scores:
     assert head.unseen is not None
     at, sign = _column(head, label)
     return sign * head.unseen[:, at]
+
+
+def predict_left_out(head: Head) -> Probs:
+    """Return what `predict` would be for each example had the head not learned from it, (n, c).
+
+    As `left_out`; slope and offset of the calibration, two numbers, have seen all examples.
+    """
+    assert head.unseen is not None
+    return head.probabilities(head.unseen)
 
 
 def _column(head: Head, label: int) -> tuple[int, np.float32]:

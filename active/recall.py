@@ -24,6 +24,10 @@ HIDDEN, HIDDEN_MOST = 0.1, 0.2
 """The chance that a part of the target lies where no find points to, and the largest share of it there."""
 SURE = 0.9
 """How probable a target must be before it is called reached."""
+REPEATS = 30
+"""Cards asked again, all answers agreeing, before they tell how seldom one is wrong."""
+CONFIDENCE, POWER = 0.95, 0.8
+"""How often a certificate is right at the least, and the chance with which its price is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,22 @@ class Advice:
     reached: bool
     chance: float
     next_finds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What going on would take, in cards; None: it can't be said.
+
+    next_find  expected cards until the next find.
+    to_target  until the target is found if the pool holds no more than the middle of the estimate: too few as
+               a rule, because the likeliest come first.
+    to_sure    the same if it holds as many as in all but 1 - SURE of the cases: about when it can be called
+               reached. docs/decisions/0009 tells how rough it is.
+    """
+
+    next_find: float | None
+    to_target: float | None
+    to_sure: float | None
 
 
 def estimate(
@@ -168,14 +188,45 @@ def advise(now: Estimate, target: float) -> Advice:
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
 
-def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return how often an answer may be wrong, and the probability of each rate; 0 alone without repeats.
+def cost(now: Estimate, target: float, *, left: int) -> Cost:
+    """Return how many more cards a target would take.
 
-    repeats  cards asked again, and how many got another answer. Two answers of which each is wrong with
+    left  how many items were still to be asked when `now` was estimated.
+    The rate of finds is taken to fall as what remains does: a card finds each image that remains with the
+    chance that it has now. More cards than there are left can't be said, nor how many until reached where
+    the estimate says so and only the finds of the moment deny it.
+    """
+    rate = now.next_finds / min(AHEAD, left) if left else 0.0
+
+    def until(share: float) -> float | None:
+        if share >= target:
+            return 0.0
+        remaining = now.found / share - now.found
+        wanted = now.found / share * target - now.found
+        return within(-remaining / rate * math.log1p(-wanted / remaining) if rate else math.inf)
+
+    def within(cards: float) -> float | None:
+        return cards if cards <= left else None
+
+    said = advise(now, target)
+    denied = said.chance >= SURE and not said.reached
+    return Cost(
+        next_find=within(1 / rate) if rate else None,
+        to_target=until(now.share),
+        to_sure=None if denied else until(_quantile(now.shares, now.weights, 1 - SURE)),
+    )
+
+
+def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return how often an answer may be wrong, and the chance of each rate; 0 alone while little is known.
+
+    repeats  cards asked again, and how many got another answer. Fewer than REPEATS that all agree tell too
+             little: the wrong answers that they don't exclude would, among many "no", be more images than
+             a rare target has. Two answers of which each is wrong with
              probability e differ with d = 2 e (1 - e); d has Jeffreys' prior; e is below 1/4.
     """
     again, other = repeats
-    if again == 0:
+    if again < REPEATS and other == 0:
         return [(0.0, 1.0)]
     d = (np.arange(96) + 0.5) / 256
     log = (other - 0.5) * np.log(d) + (again - other - 0.5) * np.log1p(-d)
@@ -231,52 +282,83 @@ def _rate(asked: Asked, why: NDArray[np.str_]) -> float:
 # the certificate ---------------------------------------------------------------------------
 
 
-def certificate(left: int, *, found: int, draws: int, finds: int, confidence: float = 0.95) -> float:
+def certificate(left: int, *, found: int, draws: int, finds: int, unsure: tuple[int, int] = (0, 0)) -> float:
     """Return the share that has been found at the least, from cards drawn evenly alone.
 
-    left   items that were unasked before the draws. found  images of the target found before them.
-    draws  cards drawn evenly without replacement from `left`. finds  those that were the target.
-    It is right in at least `confidence` of all cases, whatever the head, the images or the order of asking:
-    the exact hypergeometric bound. It counts the answers as true, and holds for one look at a number of
-    draws fixed beforehand. Raises ValueError for counts that cannot be.
-    Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for draws without replacement.
+    left    items that were unasked before the draws. found  images of the target found before them.
+    draws   cards drawn evenly without replacement from `left`. finds  those that were the target.
+    unsure  images that people could not tell, before the draws and among them: all count as target missed.
+    It is right in at least CONFIDENCE of all cases, whatever the head, the images or the order of asking, and
+    whatever the unsure ones show. It counts the other answers as true, and holds for a number of draws
+    fixed beforehand. Raises ValueError for counts that cannot be.
     """
-    if not (0 <= finds <= draws <= left and found >= 0 and 0 < confidence < 1):
-        raise ValueError(f"{finds} finds in {draws} draws of {left} with {found} found cannot be.")
-    low, high = finds, left - (draws - finds)  # the largest number that is not excluded lies in here
+    most = found + unsure[0] + at_most(left, draws=draws, hits=finds + unsure[1])
+    return (found + finds) / most if most else 1.0
+
+
+def at_most(left: int, *, draws: int, hits: int) -> int:
+    """Return how many of `left` items can be of a kind, if `hits` of `draws` drawn evenly are.
+
+    The largest number under which so few hits have a chance of more than 1 - CONFIDENCE: the exact
+    hypergeometric bound. Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for draws without
+    replacement. Raises ValueError for counts that cannot be.
+    """
+    if not 0 <= hits <= draws <= left:
+        raise ValueError(f"{hits} hits in {draws} draws of {left} cannot be.")
+    low, high = hits, left - (draws - hits)  # the number lies in here
     while low < high:
         middle = (low + high + 1) // 2
-        if _at_most(finds, left, middle, draws) > 1 - confidence:
+        if _at_most(hits, left, middle, draws) > 1 - CONFIDENCE:
             low = middle
         else:
             high = middle - 1
-    return (found + finds) / (found + low) if found + low else 1.0
+    return low
 
 
 def certificate_price(
-    left: int, *, found: int, share: float, remaining: float = 0, confidence: float = 0.95
+    left: int, *, found: int, share: float, remaining: float = 0, unsure: int = 0
 ) -> int | None:
-    """Return the fewest draws after which `certificate` would say at least `share`; None: not even all would.
+    """Return how many draws it takes until `certificate` says at least `share`; None: not even all would do.
 
-    remaining  images of the target expected among `left`: as many of the draws as chance has it are finds,
-               rounded up. 0 gives the price if nothing was missed.
+    remaining  images of the target that are taken to be among `left`, rounded up: the draws are enough with
+               a chance of POWER. 0 gives the price if nothing was missed, the least there is.
+    unsure     images that people could not tell so far.
+    Any number of draws may be chosen beforehand without harm to the certificate, this one too.
     """
     wanted = min(math.ceil(remaining), left)
 
-    def enough(draws: int) -> bool:
-        finds = min(math.ceil(draws * wanted / left), draws) if left else 0
-        said = certificate(left, found=found, draws=draws, finds=finds, confidence=confidence)
-        return said >= share
+    def draws_for(finds: int) -> int | None:
+        draws = _draws_for(left, finds, found=found, share=share, unsure=unsure)
+        is_likely = draws is not None and _at_most(finds, left, wanted, draws) >= POWER
+        return draws if is_likely else None
 
-    if not enough(left):
+    low, high = 0, wanted  # how many finds among the draws may be borne
+    if draws_for(high) is None:
         return None
-    low, high = 0, left
     while low < high:
         middle = (low + high) // 2
-        if enough(middle):
-            high = middle
-        else:
+        if draws_for(middle) is None:
             low = middle + 1
+        else:
+            high = middle
+    return draws_for(low)
+
+
+def _draws_for(left: int, finds: int, *, found: int, share: float, unsure: int) -> int | None:
+    """Return the fewest draws that say at least `share` with so many finds among them, None: not even all."""
+    most = math.floor((found + finds) / share) - found - unsure + 1  # of `left`: what may be there at most
+    while most >= 0 and found + finds < share * (found + unsure + most):
+        most -= 1
+    if most < finds:
+        return None
+    low, high = finds, left
+    while low < high:
+        draws = (low + high) // 2
+        left_over = left - (draws - finds)
+        if most >= left_over or _at_most(finds, left, most + 1, draws) <= 1 - CONFIDENCE:
+            high = draws
+        else:
+            low = draws + 1
     return low
 
 

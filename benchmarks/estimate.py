@@ -3,10 +3,12 @@
 Every class of three collections is the target of a play with each of three references; after each batch the
 estimate is made from what a session knows then, and compared with the truth. Its constants are the same
 everywhere, but were set while looking at these collections (docs/decisions/0009). With wrong answers, one
-card in twenty is asked again, and the truth is the share of the class's images that were answered so.
+card in twenty is asked again, and the truth is the share of the class's images that were answered so. --again
+asks a part of the cards again where no answer is wrong: what it costs to make sure of that.
 """
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -35,7 +37,10 @@ PREFIX = "estimate-"
 
 @dataclass(frozen=True)
 class Moment:
-    """What was true and what was said after a batch. low, high, chance: None while nothing is said."""
+    """What was true and what was said after a batch. said, low, high: None while nothing is said.
+
+    to_sure  how many more cards it said until "reached"; None: that can't be said.
+    """
 
     cards: int
     share: float
@@ -43,6 +48,7 @@ class Moment:
     low: float | None
     high: float | None
     reached: bool
+    to_sure: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,13 @@ def moments(
     target: float,
     times: float,
     noise: float,
+    again_share: float,
     seed: Sequence[int],
 ) -> Iterator[Moment]:
-    """Yield a moment per batch of a play with the recipe, up to `times` cards per image of the class."""
+    """Yield a moment per batch of a play with the recipe, up to `times` cards per image of the class.
+
+    noise, again_share  parts of the answers that are wrong, and of the cards that are asked again.
+    """
     from active import learner, recall
     from active.selection import Pool, choose
 
@@ -84,7 +94,7 @@ def moments(
         )
         truth = is_target[picks.ids]
         said = truth ^ (rng.random(len(truth)) < noise)
-        twice = rng.random(len(truth)) < (AGAIN if noise else 0)
+        twice = rng.random(len(truth)) < again_share
         other += int((twice & (said != (truth ^ (rng.random(len(truth)) < noise)))).sum())
         again += int(twice.sum())
         ids += picks.ids.tolist()
@@ -105,7 +115,8 @@ def moments(
             yield Moment(len(ids), share, None, None, None, False)
         else:
             reached = recall.advise(now, target).reached
-            yield Moment(len(ids), share, now.share, now.low, now.high, reached)
+            more = recall.cost(now, target, left=len(left)).to_sure
+            yield Moment(len(ids), share, now.share, now.low, now.high, reached, more)
 
 
 def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: JSON
@@ -125,6 +136,7 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
             "half_width": float(np.median(half)) if half else None,
             "half_width_p90": float(np.quantile(half, 0.9)) if half else None,
         }
+    out["more"] = {f"{a}-{b}": _more(plays, a, b) for a, b in itertools.pairwise((0.5, 0.8, 0.9, 1.0))}
     stops = [(p, m) for p in plays if (m := next((m for m in p.moments if m.reached), None)) is not None]
     best = [(m.cards, first.cards) for p, m in stops if (first := _first(p, target)) is not None]
     cost = [cards / hindsight for cards, hindsight in best]
@@ -139,6 +151,19 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
         "cannot": _mean([_first(p, target) is None for p in plays]),
     }
     return out
+
+
+def _more(plays: Sequence[Play], least: float, most: float) -> dict[str, Any]:  # Any: JSON
+    """Return how many more cards it said until "reached", by how many it took, while so much was found."""
+    stops = [(p, next((m.cards for m in p.moments if m.reached), 0)) for p in plays]
+    said = [
+        (m.to_sure + BATCH / 2) / (stop - m.cards + BATCH / 2)
+        for play, stop in stops
+        for m in play.moments
+        if least <= m.share < most and m.cards < stop and m.to_sure is not None
+    ]
+    ends = np.quantile(said, [0.1, 0.5, 0.9]).tolist() if said else None
+    return {"moments": len(said), "low_middle_high": ends}
 
 
 def _first(play: Play, level: float) -> Moment | None:
@@ -203,11 +228,11 @@ def collection(name: str, args: argparse.Namespace) -> tuple[Rows, NDArray[np.st
     return seen.rows, np.array([names.get(item, "") for item in range(len(seen.rows))])
 
 
-def _play(task: tuple[Path, str, NDArray[np.bool_], int, float, float]) -> Play:
-    file, target, is_target, reference, noise, share = task
+def _play(task: tuple[Path, str, NDArray[np.bool_], int, tuple[float, float], float]) -> Play:
+    file, target, is_target, reference, (noise, again), share = task
     rows = np.load(file)
     seed = [reference, *target.encode()]
-    seen = list(moments(rows, is_target, target=share, times=3, noise=noise, seed=seed))
+    seen = list(moments(rows, is_target, target=share, times=3, noise=noise, again_share=again, seed=seed))
     return Play(file.stem.removeprefix(PREFIX), target, reference, int(is_target.sum()), seen)
 
 
@@ -224,14 +249,17 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
         np.save(file, rows)
         tasks = [
             (file, target, classes == target, reference, noise, args.target)
-            for noise, references in ((0.0, args.references), (0.05, args.noisy_references))
+            for noise, references in (
+                ((0.0, args.again), args.references),
+                ((0.05, AGAIN), args.noisy_references),
+            )
             for target in wanted
             for reference in range(references)
         ]
         tasks.sort(key=lambda task: -int(task[2].sum()))  # the long ones first
         with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
             for task, play in zip(tasks, pool.map(_play, tasks), strict=True):
-                (noisy if task[4] else clean).append(play)
+                (noisy if task[4][0] else clean).append(play)
         print(json.dumps({"collection": name, "plays": len(tasks)}), file=sys.stderr, flush=True)
     return summary(clean, noisy, target=args.target)
 
@@ -246,6 +274,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=HOME, help="where links and vectors are kept")
     parser.add_argument("--references", type=int, default=3, help="plays of each class")
     parser.add_argument("--noisy-references", type=int, default=1, help="the same with 5 %% wrong answers")
+    parser.add_argument(
+        "--again", type=float, default=0.0, help="part of the cards asked again in the others"
+    )
     parser.add_argument("--target", type=float, default=0.95, help="the share to stop at")
     parser.add_argument("--json", action="store_true", help="the last line printed is one JSON object")
     args = parser.parse_args()

@@ -1,5 +1,6 @@
 """What is known about files, items and encoders (SQL). Sessions are in store.py, answers in journal.py."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -267,6 +268,15 @@ class Catalog:
     def absent(self) -> list[int]:
         """Return the items whose files are gone, in order."""
         return [i for (i,) in self.conn.execute("SELECT id FROM items WHERE present = 0 ORDER BY id")]
+
+    def count_absent(self, items: Sequence[int]) -> int:
+        """Return how many of these items have no file any more."""
+        row = self.conn.execute(
+            """SELECT count(*) FROM items
+               WHERE id IN (SELECT value FROM json_each(?)) AND present = 0""",
+            (json.dumps(list(items)),),
+        ).fetchone()
+        return int(row[0])
 
     def mark_absent(self, items: Sequence[int]) -> None:
         """Let items leave the pool, because their files can't be read any more."""

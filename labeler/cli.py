@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labeler import __version__, opening, say
+from labeler.certify import certificate
 from labeler.errors import LabelerError
 from labeler.trying import simulate
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, leave, prepare
@@ -90,6 +91,11 @@ def cli() -> None:
     type=click.Choice(["find", "classify"]),
     help="Find them all, or learn to tell apart.  [default: find]",
 )
+@click.option(
+    "--until",
+    metavar="SHARE|off",
+    help="Say when this share of what you look for is probably found, such as 95.",
+)
 @encoder_option
 @views_option
 @click.option(
@@ -109,6 +115,7 @@ def start(
     labels: str | None,
     like: tuple[Path, ...],
     goal: "Goal | None",
+    until: str | None,
     encoder: str | None,
     views: int | None,
     batch_size: int | None,
@@ -120,13 +127,16 @@ def start(
 
     Without --images, a demonstration set is drawn. Started again, it goes on where it stopped.
     """
-    from labeler import places
+    from labeler import loop, places
 
+    share = opening.read_until(until)
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
     ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, batch_size=batch_size)
     with ws.lock("server"):
         session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
+        if until is not None:
+            session = loop.set_target(ws, session, share)
         say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
@@ -270,6 +280,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+cli.add_command(certificate)
 cli.add_command(simulate)
 
 

@@ -14,6 +14,7 @@ TYPES: dict[str, Any] = {  # Any: a type, or several
     "views": int,
     "batch_size": int,
     "audit_share": int | float,
+    "repeat_share": int | float,
     "lease_s": int,
     "near_duplicate_cos": int | float,
     "max_megapixels": int,
@@ -32,6 +33,7 @@ class Config:
     views: int = 1  # turned views of each image; 4 or 8 for images that have no up
     batch_size: int = 20  # answers between two rounds of learning
     audit_share: float = 0.05  # part of each batch drawn at random, for honest figures
+    repeat_share: float = 0.03  # part of the cards asked a second time, where a share to find is set
     lease_s: int = 300  # how long a card belongs to one person
     near_duplicate_cos: float = 0.98  # items this alike don't follow each other
     max_megapixels: int = 200  # larger images are set aside, not decoded
@@ -45,6 +47,8 @@ class Config:
                 raise BadInput(f"{name} is {value!r}, which it can't be.", f"Give {WORDS[kind]}.")
         if not 0 <= self.audit_share <= 1:
             raise BadInput(f"audit_share is {self.audit_share}.", "Give a share from 0 to 1.")
+        if not 0 <= self.repeat_share <= 0.5:
+            raise BadInput(f"repeat_share is {self.repeat_share}.", "Give a share from 0 to 0.5.")
         if not 1 <= self.batch_size <= 1000:
             raise BadInput(f"The batch size is {self.batch_size}.", "Give a number from 1 to 1000.")
         if self.views not in (1, 4, 8):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from labeler.errors import BadInput
 
-Reason = Literal["find", "uncertain", "spread", "audit", "asked"]
+Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat"]
 """Why a card was chosen; docs/http.md says what each means."""
 Goal = Literal["find", "classify"]
 
@@ -14,6 +14,7 @@ UNSURE = "unsure"
 SKIP = "skip"
 RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
 MAX_LABELS = 9
+LEAST_TARGET, MOST_TARGET = 0.5, 0.999  # below, the estimate says too much; all of it is never sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A question put to a pool, with its labels. `labels[0]` is the target of every estimate."""
+    """A question put to a pool, with its labels. `labels[0]` is the target of every estimate.
+
+    target_share  how much of the target a person wants found, for advice when to stop; None: nobody said.
+    """
 
     id: int
     question: str
@@ -39,6 +43,7 @@ class Session:
     seed: int
     batch_size: int
     created_at: datetime
+    target_share: float | None = None
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -64,6 +69,11 @@ class Session:
             raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")
         if self.goal not in ("find", "classify"):
             raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
+        if self.target_share is not None and not LEAST_TARGET <= self.target_share <= MOST_TARGET:
+            raise BadInput(
+                f"The share {self.target_share:g} can't be a target.",
+                "Give one from 0.5 to 0.999, such as 0.95.",
+            )
 
     @property
     def target(self) -> str:
@@ -147,6 +157,49 @@ class Estimate:
     total_low: float
     total_high: float
     next_finds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Whether the share that a person wants found is reached, and what going on would bring and cost.
+
+    target           that share. reached: it is called so when it is very likely; no promise.
+    chance           the probability that so much has been found.
+    next_finds       expected finds in the next 50 cards.
+    cards_to_next    expected cards until the next find; None, here and below: it can't be said.
+    cards_to_target  until the target, if the estimate's middle is right. cards_to_sure: in a bad case.
+    """
+
+    target: float
+    reached: bool
+    chance: float
+    next_finds: float
+    cards_to_next: float | None
+    cards_to_target: float | None
+    cards_to_sure: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Of cards drawn evenly at random, those to which the head gave a label with at least `threshold`.
+
+    precision  right / cards, with its exact 95 % interval from low to high; None while there is no card.
+    """
+
+    threshold: float
+    cards: int
+    right: int
+    precision: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How right the head of a round is. audit: the evenly drawn cards it is judged by; labels: by number."""
+
+    audit: int
+    labels: tuple[tuple[Precision, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

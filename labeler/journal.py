@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
+from labeler import draws
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
 from labeler.errors import Conflict
 from labeler.line import (
@@ -21,6 +22,8 @@ from labeler.line import (
     HELD,
     HELD_ITEMS,
     OTHERS,
+    REPEATED,
+    SETTLED,
     STALE_S,
     WAITED_FOR,
     WAITING,
@@ -29,6 +32,7 @@ from labeler.line import (
     Row,
     pause_began,
     paused,
+    put_off,
 )
 from labeler.schema import read_time, timestamp, transaction
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
@@ -96,7 +100,8 @@ class Journal:
               extended, also when it ran out and nobody else has the item; none is sent again.
               None: the deck is new (a reload), so the person's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
-        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over.
+        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
+        when nothing else of a certificate's draws is left, those that were skipped come at once.
         """
         args: Args = {
             "session": session, "person": person, "now": now, "until": now + lease_s,
@@ -112,7 +117,7 @@ class Journal:
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
                          AND +person = :person AND {WAITED_FOR.format(c="cards")}
-                         AND NOT {ANSWERED.format(item="cards.item")}
+                         AND NOT {SETTLED.format(c="cards")}
                          AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
                 )
@@ -147,7 +152,7 @@ class Journal:
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
-                  OR {ANSWERED.format(item="c.item")}
+                  OR {SETTLED.format(c="c")}
                   OR {OTHERS.format(session=":session", item="c.item")})
                 ORDER BY c.id""",
             {"session": session, "person": person, "now": now},
@@ -164,7 +169,7 @@ class Journal:
                 WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {ANSWERED.format(item="c.item")}
+                  AND NOT {SETTLED.format(c="c")}
                 ORDER BY c.id LIMIT :n""",
             args | {"n": n},
         )
@@ -185,7 +190,10 @@ class Journal:
             args | {"first": self._first_asked(conn, args)},
         ).fetchall()
         line = self._lines.setdefault(args["session"], Line())
-        return [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+        rows = [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+        if len(rows) < n and draws.running(conn, args["session"]) == newest:
+            rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
+        return rows
 
     def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
         """Return the place in `asked` before which everything is answered, so that it is passed over once."""
@@ -408,7 +416,10 @@ class Journal:
 
     def _changes(self, session: int, after: int, until: int | None) -> Iterator[Change]:
         rows = self.conn.execute(
-            """SELECT seq, item, person, kind, label, undoes, card FROM events
+            """SELECT seq, item, person,
+                 CASE WHEN kind = 'skip' AND EXISTS
+                   (SELECT 1 FROM cards c WHERE c.id = events.card AND c.reason = 'repeat')
+                 THEN 'pass' ELSE kind END, label, undoes, card FROM events
                WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
             {"after": after, "until": until, "session": session},
         )
@@ -459,28 +470,60 @@ class Journal:
             return len(stands.shown)
 
     def count_reason(self, session: int, reason: Reason) -> int:
-        """Return how many cards of this reason stand answered with a label."""
-        row = self.conn.execute(
-            """SELECT count(DISTINCT c.item) FROM answers a JOIN cards c ON c.id = a.card
-               WHERE a.session = ? AND a.kind = 'label' AND c.reason = ?""",
-            (session, reason),
-        ).fetchone()
-        return int(row[0])
+        """Return how many items that were asked for this reason stand answered with a label."""
+        return int((self.reasons(session)[1] == reason).sum())
 
     def reasons(self, session: int) -> tuple[Ids, NDArray[np.str_]]:
         """Return the items that stand answered with a label, oldest answer first, and why each was asked.
 
-        An item that several people answered is there once; "asked" stands for one answered without a card.
+        Each is there once, by the first label it was given that was not taken back: who answers it again,
+        or mends it, changes neither its place nor why it came up. "asked": answered without a card.
         """
         rows = self.conn.execute(
-            """SELECT a.item, coalesce(c.reason, 'asked') FROM answers a LEFT JOIN cards c ON c.id = a.card
-               WHERE a.session = ? AND a.kind = 'label' ORDER BY a.seq""",
-            (session,),
+            """SELECT e.item, coalesce(c.reason, 'asked') FROM events e LEFT JOIN cards c ON c.id = e.card
+               WHERE e.session = :session AND e.kind = 'label'
+                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
+                 AND e.item IN (SELECT a.item FROM answers a WHERE a.session = :session AND a.kind = 'label')
+               ORDER BY e.seq""",
+            {"session": session},
         )
         found = np.fromiter(rows, np.dtype([("item", np.int64), ("why", "U12")]))
         _, first = np.unique(found["item"], return_index=True)
         first.sort()
         return found["item"][first], found["why"][first]
+
+    def repeatable(self, session: int, until: int) -> Ids:
+        """Return the items of which nothing was said for 50 cards as of event `until`, in order.
+
+        Those that were asked again before are left out: once is enough.
+        """
+        since = pause_began(self.conn, session, until)
+        rows = self.conn.execute(
+            f"""SELECT e.item FROM events e WHERE e.session = :session
+                GROUP BY e.item HAVING max(e.seq) < :since AND NOT {REPEATED.format(item="e.item")}""",
+            {"session": session, "since": since},
+        )
+        return np.sort(np.fromiter((item for (item,) in rows), np.int64))
+
+    def repeats(self, session: int) -> tuple[int, int]:
+        """Return how many items got a label when they were asked again, and how many another one than before.
+
+        Only whether it was the target is compared, with what was said last before; "unsure" is no label.
+        """
+        stands = "{e}.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = {e}.seq)"
+        rows = self.conn.execute(
+            f"""SELECT e.label, (SELECT b.label FROM events b
+                  WHERE b.session = e.session AND b.item = e.item AND b.seq < e.seq
+                    AND b.kind IN ('label', 'unsure') AND b.card IS NOT e.card AND {stands.format(e="b")}
+                  ORDER BY b.seq DESC LIMIT 1)
+                FROM cards c JOIN events e ON e.card = c.id
+                WHERE c.session = ? AND c.reason = 'repeat' AND e.kind = 'label' AND {stands.format(e="e")}
+                  AND NOT EXISTS (SELECT 1 FROM events l
+                    WHERE l.card = e.card AND l.seq > e.seq AND {stands.format(e="l")})""",
+            (session,),
+        )
+        pairs = [(now, before) for now, before in rows if before is not None]
+        return len(pairs), sum((now == 0) != (before == 0) for now, before in pairs)
 
     def count_since(self, session: int, seconds: float) -> int:
         """Return how many of the last 2,000 answers came within the last `seconds`."""

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows
-from labeler import looking, neighbourhood, samples, space
+from labeler import certificate, judging, looking, neighbourhood, samples, space
 from labeler.arrays import load_arrays, save_arrays
-from labeler.domain import Estimate, Goal, Pick, Round, Session
+from labeler.domain import Goal, Pick, Quality, Round, Session
 from labeler.errors import NotReady
 from labeler.journal import Answers
-from labeler.looking import Eye, Labeled, Seen, all_labels
+from labeler.looking import Eye, Labeled, Seen, all_labels, spread_labels
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
+    from active import recall
     from active.kriging import Told
     from active.learner import Head
     from active.representative import Pca
@@ -48,6 +49,7 @@ class _Material:
     before       the items dealt last, which the first picks shall not resemble.
     sample_step  how many items the sample stood for; see `samples.sample`.
     index_step   how many items are in the index through which the pool was seen; 0: every item was looked at.
+    again        answered items that may be asked a second time; repeat_share: the part of cards that are.
     strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
 
@@ -62,6 +64,8 @@ class _Material:
     n_labels: int
     sample_size: int
     sample_step: int
+    again: Ids
+    repeat_share: float
     strategy: str = RECIPE
     index_step: int = 0
 
@@ -81,6 +85,8 @@ class _Material:
                 audit_share=float(f["audit_share"]), near_cos=float(f["near_cos"]),
                 before=f["before"], n_labels=int(f["n_labels"]), sample_size=int(f["sample_size"]),
                 sample_step=int(f.get("sample_step", 0)),
+                again=f["again"] if "again" in f else np.empty(0, np.int64),
+                repeat_share=float(f["repeat_share"]) if "repeat_share" in f else 0.0,
                 strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
                 index_step=int(f.get("index_step", 0)),
             )  # fmt: skip
@@ -91,10 +97,13 @@ def learn(
 ) -> Round | None:
     """Retrain on all current labels, rank the whole pool, record the round; None while there are no items.
 
+    While a certificate runs, its round is the newest, and no other one is made.
     now       unix time: what people hold now is left out.
     hide      items that are never asked. strategy: a name of `active.strategies`.
     """
     store, journal, catalog = ws.store, ws.journal, ws.catalog
+    if certificate.settle(ws, session):
+        return store.rounds(session.id, last=1)[-1]
     answers = journal.answers(session.id)
     session = store.session(session.id)  # a label may have been added since
     sp = space.current(ws)
@@ -124,29 +133,69 @@ def learn(
         np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
         samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
-        strategy,
+        _again(ws, session, answers, pool), ws.config.repeat_share, strategy,
         neighbourhood.ready(ws, sp.key, pool) if sp and strategy == RECIPE else 0,
     )  # fmt: skip
     picks, fitted = _draw(ws, session, made, material, answers)
-    head = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
-    if fitted is not None and fitted.told is not None:
-        head["expected"] = fitted.told.expected
+    picks = _with_repeats(picks, material, made.seed)
+    stored = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}
     if fitted is not None:
         among = fitted.seen.among
-        head["looked_at"] = np.asarray(pool if among is None else len(among))
-    if fitted is not None and session.goal == "find" and strategy == RECIPE:
-        made = replace(made, estimate=_estimate(ws, session, answers, fitted, closed=closed))
-    save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **head)
-    store.add_round(made, picks)
+        stored["looked_at"] = np.asarray(pool if among is None else len(among))
+        if fitted.told is not None:
+            stored["expected"] = fitted.told.expected
+    quality = None
+    asked = None if fitted is None else _asked(ws, session, answers, fitted)
+    if fitted is not None and asked is not None:
+        quality = _quality(session, fitted, asked)
+        if session.goal == "find" and strategy == RECIPE:
+            said = _estimate(ws, session, fitted, asked, closed=closed)
+            if said is not None:
+                made = replace(made, estimate=judging.short(said[0]))
+                stored |= judging.arrays(*said)
+    save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **stored)
+    if not store.add_round(made, picks, quality):
+        return store.rounds(session.id, last=1)[-1]  # of another process
     return made
 
 
-def _estimate(
-    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted", *, closed: Ids
-) -> Estimate | None:
-    """Return how much of the target had been found by this round; None while that can't be said.
+def _asked(
+    ws: Workspace, session: Session, answers: Answers, fitted: "_Fitted"
+) -> tuple[Ids, NDArray[np.str_]] | None:
+    """Return places among the head's examples and why each was asked, in the order of asking.
 
-    closed  items that will not be asked any more.
+    None when an answer has been taken back since.
+    """
+    items = answers.items[(answers.labels >= 0) & (answers.items < len(fitted.rows))]
+    said, why = ws.journal.reasons(session.id)
+    known = np.isin(said, items)
+    if known.sum() < len(items):
+        return None
+    return np.searchsorted(items, said[known]), why[known]
+
+
+def _quality(session: Session, fitted: "_Fitted", asked: tuple[Ids, NDArray[np.str_]]) -> Quality | None:
+    """Return how right the head is by the audit cards; None while it knows one label alone."""
+    from active.learner import predict_left_out
+
+    head, (order, why) = fitted.head, asked
+    if head.unseen is None:
+        return None
+    probs = spread_labels(head, predict_left_out(head), len(session.labels))
+    return judging.quality(probs[order], fitted.y[order], why == "audit")
+
+
+def _estimate(
+    ws: Workspace,
+    session: Session,
+    fitted: "_Fitted",
+    asked: tuple[Ids, NDArray[np.str_]],
+    *,
+    closed: Ids,
+) -> "tuple[recall.Estimate, int] | None":
+    """Return how much of the target had been found by this round, and how many items are left to ask.
+
+    None while that can't be said. closed  items that will not be asked any more.
     """
     from active.learner import decision, left_out
     from active.recall import Asked, estimate
@@ -154,28 +203,48 @@ def _estimate(
     head, rows, y, among = fitted.head, fitted.rows, fitted.y, fitted.seen.among
     if not {0} < set(y.tolist()) or -1 in head.labels:
         return None
-    items = answers.items[(answers.labels >= 0) & (answers.items < len(rows))]
-    said, why = ws.journal.reasons(session.id)  # in the order of asking
-    known = np.isin(said, items)
-    if known.sum() < len(items):
-        return None  # an answer has been taken back since
-    order = np.searchsorted(items, said[known])
+    order, why = asked
     score = left_out(head, 0)[order]
     unasked = len(rows) - np.arange(len(order))
-    asked = Asked(yes=y[order] == 0, why=why[known], unasked=unasked, score=score)
+    known = Asked(yes=y[order] == 0, why=why, unasked=unasked, score=score)
     is_left = np.ones(len(rows), bool)
     is_left[closed[closed < len(rows)]] = False
     lines = fitted.seen.decision
     if lines is None:
         lines = decision(head, rows if among is None else rows[among], 0)
     left = lines[is_left if among is None else is_left[among]]
-    now = estimate(asked, left, others=int(is_left.sum()) - len(left))
-    if now is None:
-        return None
-    return Estimate(
-        share=now.share, low=now.low, high=now.high, total=now.total, total_low=now.total_low,
-        total_high=now.total_high, next_finds=now.next_finds,
-    )  # fmt: skip
+    now = estimate(known, left, repeats=ws.journal.repeats(session.id), others=int(is_left.sum()) - len(left))
+    return None if now is None else (now, int(is_left.sum()))
+
+
+def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
+    """Return the answered items that may be asked again; none unless a person has set a share to find.
+
+    Only then does it pay to know how often answers are wrong.
+    """
+    if session.target_share is None or session.goal != "find" or ws.config.repeat_share == 0:
+        return np.empty(0, np.int64)
+    items = answers.items[(answers.labels >= 0) & (answers.items < pool)]
+    items = np.intersect1d(items, ws.journal.repeatable(session.id, answers.last_event))
+    return np.setdiff1d(items, np.array(ws.catalog.absent(), np.int64))
+
+
+def _with_repeats(picks: list[Pick], material: _Material, seed: int) -> list[Pick]:
+    """Return the picks with others put in between that were answered before, drawn evenly from these.
+
+    Chance of its own, so that the picks are the same with and without.
+    """
+    share = material.repeat_share
+    if len(material.again) == 0 or share == 0:
+        return picks
+    rng = np.random.default_rng([seed, 1])
+    before = rng.random(len(picks)) < share / (1 - share)
+    items = iter(rng.permutation(material.again)[: before.sum()].tolist())
+    out: list[Pick] = []
+    for pick, is_after in zip(picks, before.tolist(), strict=True):
+        item = next(items, None) if is_after else None
+        out += [pick] if item is None else [Pick(item, "repeat", None, None), pick]
+    return out
 
 
 def _how_many(ws: Workspace, session: Session, held: int) -> int:
@@ -189,8 +258,12 @@ def _how_many(ws: Workspace, session: Session, held: int) -> int:
 
 def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     """Return the picks of a recorded round, computed anew from what it recorded."""
+    drawn = certificate.draw_again(ws, session, made)
+    if drawn is not None:
+        return drawn
     material = _Material.load(ws.round_file(session.id, made.number))
-    return _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
+    picks = _draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
+    return _with_repeats(picks, material, made.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +382,9 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     if not rounds:
         return embedded > 0 or ws.catalog.count_items() > 0
     last = rounds[-1]
+    drawing = certificate.of_round(ws, session, last.number)
+    if drawing is not None:
+        return drawing.state != "running"
     if not last.embedded and embedded > 0:
         return True
     if used and last.embedded and last.encoder != used[0] and embedded * 2 >= last.pool:

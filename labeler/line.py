@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 SKIP_PAUSE = 50  # cards answered before a skipped one may come back
+NEVER = 2**62  # a place in the log that no event has
 READ = 100  # picks read at a time
 STALE_S = 5.0  # how late a card may be whose answer was taken back by another process
 
@@ -26,8 +27,19 @@ _SKIPPED = """EXISTS (SELECT 1 FROM answers s
 _REST = f"""NOT {ANSWERED} AND NOT {_SKIPPED}
   AND EXISTS (SELECT 1 FROM items i WHERE i.id = {{item}} AND i.present = 1)"""
 
+# A card that was dealt to ask its item again, and answered, also with skip: once is enough.
+REPEATED = f"""EXISTS (SELECT 1 FROM cards r WHERE r.session = :session AND r.item = {{item}}
+  AND r.reason = 'repeat' AND NOT {WAITED_FOR.format(c="r")})"""
+_AGAIN = f"""NOT {REPEATED} AND {ANSWERED}
+  AND EXISTS (SELECT 1 FROM items i WHERE i.id = {{item}} AND i.present = 1)"""
+
+# A card {c} whose answer is not waited for any more: it has one, or its item has.
+SETTLED = f"""(CASE WHEN {{c}}.reason = 'repeat' THEN NOT {WAITED_FOR}
+  ELSE {ANSWERED.format(item="{c}.item")} END)"""
+
 # What may be dealt now: not answered, held by nobody, not put off a moment ago, and still there.
 DEALABLE = f"NOT {_LEASED} AND {_REST}"
+DEALABLE_AGAIN = f"NOT {_LEASED} AND {_AGAIN}"
 
 # Whether somebody else than :person holds an item.
 OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
@@ -40,7 +52,9 @@ HELD_ITEMS = f"""SELECT c.item FROM cards c INDEXED BY cards_held
 
 # What may be dealt now of a whole round: who holds what is read once, not for every pick.
 WAITING = f"""picks x WHERE x.session = :session AND x.round = :round
-  AND x.item NOT IN ({HELD_ITEMS}) AND {_REST.format(item="x.item")}"""
+  AND x.item NOT IN ({HELD_ITEMS})
+  AND CASE WHEN x.reason = 'repeat' THEN {_AGAIN.format(item="x.item")}
+      ELSE {_REST.format(item="x.item")} END"""
 
 Row = tuple[int, int, str, float | None, float | None]  # item, round, reason, p_chosen, score
 # Of the statements: session, now, round, and `since` as pause_began says. Any: numbers of either kind.
@@ -73,6 +87,17 @@ def paused(conn: sqlite3.Connection, session: int, until: int | None = None) -> 
     return [item for (item,) in rows]
 
 
+def put_off(conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
+    """Return up to n picks of a round that were skipped and may be dealt else, the longest ago first."""
+    rows = conn.execute(
+        f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM {WAITING}
+            ORDER BY (SELECT max(s.seq) FROM answers s
+                      WHERE s.session = :session AND s.item = x.item), x.place""",
+        args | {"since": NEVER},
+    ).fetchall()
+    return [row for row in rows if row[0] not in but][:n]
+
+
 class Line:
     """The picks of one session's newest round that are still to be dealt, in order.
 
@@ -96,7 +121,9 @@ class Line:
         taken: list[Row] = []
         while len(taken) < n and (self._rows or self._read(conn, args)):
             some = [self._rows.popleft() for _ in range(min(n - len(taken), len(self._rows)))]
-            free = self._free(conn, args, [row[0] for row in some]) - but
+            free = self._free(conn, args, [row[0] for row in some if row[2] != "repeat"], DEALABLE)
+            free |= self._free(conn, args, [row[0] for row in some if row[2] == "repeat"], DEALABLE_AGAIN)
+            free -= but
             taken += [row for row in some if row[0] in free]
         return taken
 
@@ -122,9 +149,11 @@ class Line:
         return bool(rows)
 
     @staticmethod
-    def _free(conn: sqlite3.Connection, args: Args, items: list[int]) -> set[int]:
+    def _free(conn: sqlite3.Connection, args: Args, items: list[int], rule: str) -> set[int]:
+        if not items:
+            return set()
         rows = conn.execute(
-            f"SELECT x.value FROM json_each(:items) x WHERE {DEALABLE.format(item='x.value')}",
+            f"SELECT x.value FROM json_each(:items) x WHERE {rule.format(item='x.value')}",
             args | {"items": json.dumps(items)},
         )
         return {item for (item,) in rows}

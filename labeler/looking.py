@@ -137,8 +137,13 @@ def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:
     A label that nobody has given yet gets 0. What provisional negatives took goes to the
     labels that are not the target, in equal parts.
     """
-    out = np.zeros((len(rows), n_labels), np.float32)
-    for column, label in zip(head.predict(rows).T, head.labels.tolist(), strict=True):
+    return spread_labels(head, head.predict(rows), n_labels)
+
+
+def spread_labels(head: "Head", probs: Probs, n_labels: int) -> Probs:
+    """Return a head's probabilities (n, c) as those of every label of the session; as `all_labels`."""
+    out = np.zeros((len(probs), n_labels), np.float32)
+    for column, label in zip(probs.T, head.labels.tolist(), strict=True):
         if label < 0:
             out[:, 1:] += column[:, None] / (n_labels - 1)
         else:

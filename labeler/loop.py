@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from active.arrays import Rows
-from labeler import images, learning
+from labeler import certificate, images, judging, learning
 from labeler.catalog import shown_path
 from labeler.database import HEAL
 from labeler.domain import (
@@ -131,6 +131,14 @@ def set_goal(ws: Workspace, session: Session, goal: Goal) -> Session:
     if goal not in ("find", "classify"):
         raise BadInput(f"The goal {goal!r} is unknown.", "Use find or classify.")
     return ws.store.set_goal(session, goal)
+
+
+def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
+    """Change what share of the target is wanted found, None: nobody says; return the session.
+
+    Raises BadInput for a share that no estimate can call reached.
+    """
+    return ws.store.set_target(session, share)
 
 
 def is_drawn(ws: Workspace) -> bool:
@@ -446,6 +454,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
     counts = journal.counts(session)
     last = rounds[-1] if rounds else None
     fresh = journal.count_answered(session.id, after=last.last_event if last else 0)
+    advice = judging.advice(ws, session, last)
     return {
         "id": session.id,
         "question": session.question,
@@ -457,6 +466,9 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "counts": counts,
         "found": counts[session.target],
         "estimate": asdict(last.estimate) if last and last.estimate and session.goal == "find" else None,
+        "target_share": session.target_share,
+        "advice": asdict(advice) if advice else None,
+        "certificate": certificate.to_json(certificate.look(ws, session)),
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
         "per_minute": journal.count_since(session.id, 60),
@@ -485,8 +497,9 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
         with contextlib.suppress(Missing):
             session = newest_session(ws)
     problems = check(ws)
+    asked = session_status(ws, session) | {"quality": judging.quality_json(ws, session)} if session else None
     return pool_status(ws) | {
-        "session": session_status(ws, session) if session else None,
+        "session": asked,
         "problem": noted_problem(ws),
         "integrity": problems or "ok",
     }

@@ -1,6 +1,7 @@
 """What a command opens, and what it says on the way: the workspace, the images, the question."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from labeler.workspace import Workspace
 
 DEMO_QUESTION = "Is this an island?"
+OFF = "off"  # what --until takes to clear a target
 
 
 def open_for_work(
@@ -161,6 +163,26 @@ def check_early(question: str | None, labels: str | None, like: Sequence[Path]) 
     loop.check_question(question, _split(labels))
     for path in like:
         read_like(path)
+
+
+def read_until(text: str | None) -> float | None:
+    """Return the share that --until names: 95, 95% and 0.95 are one; None for off and for no text.
+
+    Raises BadInput for what is no share from 50 to 99.9 %.
+    """
+    from labeler.domain import LEAST_TARGET, MOST_TARGET
+
+    if text is None or text.strip().lower() == OFF:
+        return None
+    number = re.fullmatch(r"(\d{1,3}(?:[.,]\d{1,6})?|[.,]\d{1,6})\s*(%?)", text.strip(), re.ASCII)
+    if number is not None:
+        value = float(number[1].replace(",", "."))
+        share = value if value < 1 and not number[2] else value / 100
+        if LEAST_TARGET <= share <= MOST_TARGET:
+            return share
+    raise BadInput(
+        f"{text!r} can't be what --until asks for.", "Give a share from 50 to 99.9, such as 95, or off."
+    )
 
 
 def _split(labels: str | None) -> list[str] | None:

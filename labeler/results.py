@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import learning
+from labeler import judging, learning
 from labeler.catalog import shown_path
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
@@ -144,7 +144,8 @@ def export(
     """
     with snapshot(ws.journal.conn):
         session = ws.store.session(session.id)  # a label may have been added since
-        about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from)
+        told = judging.told(ws, session)
+        about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from, told)
         paths = ws.catalog.paths()
         answers, votes = ws.journal.answers(session.id), ws.journal.votes(session.id)
         none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)

@@ -1,11 +1,14 @@
 """How the commands say things: in lines for people, or as one JSON object."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from labeler import wording
 
 if TYPE_CHECKING:
     from labeler.domain import Session
@@ -50,6 +53,12 @@ def images_line(status: dict[str, Any]) -> str:  # Any: JSON
 def question(ws: "Workspace", session: "Session", batch_size: int | None) -> None:
     """Say what is asked."""
     click.echo(f"Question:  {session.question} ({', '.join(session.labels)}; goal: {session.goal})")
+    if session.target_share is not None:
+        click.echo(
+            f"Target:    {wording.percent(session.target_share)} found; labeler says when it probably is"
+        )
+        if session.goal != "find":
+            click.echo("That can only be said with the goal find.")
     if batch_size is not None and batch_size != session.batch_size:
         click.echo(f"This question goes on in batches of {session.batch_size}, as it was begun.")
 
@@ -61,16 +70,43 @@ def answers(session: dict[str, Any]) -> None:  # Any: JSON
     click.echo(f"Answers     {counts}")
     click.echo(f"Cards       {session['cards_shown']:,} shown, {session['round']:,} rounds of learning")
     if session["goal"] == "find":
-        click.echo(f"Found       {_found(session['found'], session['estimate'])}")
+        click.echo(f"Found       {wording.found(session['found'], session['estimate'])}")
+        if session["target_share"] is not None:
+            click.echo(f"Target      {wording.target(session['target_share'], session['advice'])}")
+    if session["certificate"] is not None:
+        click.echo(f"Certificate {certificate(session['certificate'], session['labels'][0])}")
+    label, quality = session["labels"][0], session["quality"]
+    if lines := wording.precision(quality, label):
+        click.echo(f"Precision   of {label}, by {quality['audit']:,} cards drawn evenly at random:")
+        for threshold, text in lines:
+            click.echo(f"            called so with {threshold} or more: {text}")
 
 
-def _found(n: int, estimate: dict[str, float] | None) -> str:
-    """Return how many were found, and what share that is as far as it is known."""
-    if estimate is None:
-        return f"{n:,}; not enough is known yet to say of how many"
-    share, low, high = (round(100 * estimate[name]) for name in ("share", "low", "high"))
-    total, most = round(estimate["total"]), round(estimate["total_high"])
-    return f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
+    """Return how a certificate stands. Shares are rounded down: it says "at least"."""
+    n, of = found["draws"], found["left"]
+    if found["state"] == "cancelled":
+        return f"over {n:,} cards was given up, so it says nothing"
+    if found["state"] == "running":
+        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
+        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
+    said = f"at least {percent(found['at_least'])} % found (95 % sure), from {n:,} cards drawn evenly"
+    said += f" out of {of:,}"
+    missing = n - found["answered"]
+    more = [
+        f"{found['finds']:,} of them {target}",
+        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
+        f"{missing:,} have no answer and count as missed" if missing else "",
+        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
+        f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
+    ]
+    return "; ".join([said, *(part for part in more if part)])
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, rounded down; with a decimal from 99 on."""
+    at = math.floor(share * 1000 + 1e-9) / 10
+    return f"{at:g}" if at >= 99 else f"{math.floor(at)}"
 
 
 def set_aside(aside: list[dict[str, str]]) -> None:

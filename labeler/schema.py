@@ -215,8 +215,82 @@ def v3(db: "sqlite_utils.Database") -> None:
     db.conn.execute("ALTER TABLE rounds ADD COLUMN estimate TEXT")
 
 
+V4 = """
+CREATE TABLE targets (
+  seq INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  share REAL,
+  at TEXT NOT NULL
+) STRICT;
+CREATE INDEX targets_session ON targets(session, seq);
+
+ALTER TABLE rounds ADD COLUMN quality TEXT;
+"""
+
+
+def v4(db: "sqlite_utils.Database") -> None:
+    """Keep what share people want found and since when (NULL: none), and how right each head is (JSON)."""
+    for statement in _statements(V4):
+        db.conn.execute(statement)
+
+
+def v5(db: "sqlite_utils.Database") -> None:
+    """Make room for certificates: draws that are fixed before anything is known of them.
+
+    session, round    the round whose picks are the draws. draws of left items; found: before them.
+    answered, absent  items of the pool, int64 little-endian: what had an answer, and what had no file.
+    """
+    db.conn.execute(
+        """CREATE TABLE certificates (
+             id INTEGER PRIMARY KEY,
+             session INTEGER NOT NULL REFERENCES sessions(id),
+             round INTEGER NOT NULL,
+             pool INTEGER NOT NULL,
+             share REAL NOT NULL,
+             "left" INTEGER NOT NULL,
+             found INTEGER NOT NULL,
+             draws INTEGER NOT NULL,
+             answered BLOB NOT NULL,
+             absent BLOB NOT NULL,
+             begun_at TEXT NOT NULL,
+             finished_at TEXT,
+             cancelled_at TEXT,
+             FOREIGN KEY (session, round) REFERENCES rounds(session, number)
+           ) STRICT"""
+    )
+    db.conn.execute(
+        """CREATE UNIQUE INDEX certificates_running ON certificates(session)
+           WHERE finished_at IS NULL AND cancelled_at IS NULL"""
+    )
+
+
+V6 = """
+DROP VIEW answers;
+
+CREATE VIEW answers AS
+  SELECT e.* FROM events e
+  WHERE e.kind <> 'undo'
+    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
+    AND NOT (e.kind = 'skip' AND EXISTS (SELECT 1 FROM cards c WHERE c.id = e.card AND c.reason = 'repeat'))
+    AND NOT EXISTS (
+      SELECT 1 FROM events l
+      WHERE l.session = e.session AND l.item = e.item AND l.person = e.person AND l.seq > e.seq
+        AND l.kind <> 'undo' AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = l.seq)
+        AND NOT (l.kind = 'skip'
+          AND EXISTS (SELECT 1 FROM cards c WHERE c.id = l.card AND c.reason = 'repeat')));
+
+CREATE INDEX cards_repeat ON cards(session, item) WHERE reason = 'repeat';
+"""
+
+
+def v6(db: "sqlite_utils.Database") -> None:
+    """Let a card be asked again: skipping it takes nothing back that was said before."""
+    for statement in _statements(V6):
+        db.conn.execute(statement)
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6)
 
 
 def migrations() -> "Migrations":

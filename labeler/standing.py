@@ -13,7 +13,10 @@ UNSURE_NUMBER, SKIP_NUMBER = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What of a stored event matters here. kind "undo" takes `undoes` back; it may name nothing."""
+    """What of a stored event matters here. kind "undo" takes `undoes` back; it may name nothing.
+
+    kind "pass": a card that was asked again was skipped, which says nothing.
+    """
 
     seq: int
     item: int
@@ -46,7 +49,10 @@ class Standing:
         for c in changes:
             self.seq = c.seq
             self.events += 1
-            if c.kind != "undo":
+            if c.kind == "pass":
+                if c.card is not None:
+                    self.shown.add(c.card)
+            elif c.kind != "undo":
                 number = {UNSURE: UNSURE_NUMBER, SKIP: SKIP_NUMBER}.get(c.kind, c.label)
                 assert number is not None
                 self._said[c.item] = (*self._said.get(c.item, ()), (c.seq, c.person, number))

@@ -4,14 +4,16 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labeler import draws
 from labeler.config import Config
-from labeler.domain import Estimate, Goal, Person, Pick, Reason, Round, Session
+from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
 from labeler.schema import read_time, timestamp, transaction
 
@@ -73,7 +75,9 @@ class Store:
         row = None
         if number is None or 0 < number < 2**62:
             row = self.conn.execute(
-                f"SELECT id, question, goal, seed, batch_size, created_at FROM sessions {where}",
+                f"""SELECT id, question, goal, seed, batch_size, created_at,
+                      (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1)
+                    FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
         if row is None and number is None:
@@ -81,7 +85,7 @@ class Store:
         if row is None:
             raise Missing(f"There is no session {number}.", "labeler status lists those there are.")
         names = tuple(self._names(row[0]).values())
-        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]))
+        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), row[6])
 
     def sessions(self) -> list[Session]:
         """Return every session, the one started last first."""
@@ -101,6 +105,21 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute("UPDATE sessions SET goal = ? WHERE id = ?", (goal, session.id))
         return self.session(session.id)
+
+    def set_target(self, session: Session, share: float | None) -> Session:
+        """Note what share of the target is wanted; None: none any more. What was wanted before is kept."""
+        replace(session, target_share=share)  # checks it
+        with transaction(self.conn) as conn:
+            if self.session(session.id).target_share != share:
+                conn.execute(
+                    "INSERT INTO targets(session, share, at) VALUES (?,?,?)", (session.id, share, timestamp())
+                )
+        return self.session(session.id)
+
+    def targets(self, session: int) -> list[tuple[float | None, datetime]]:
+        """Return every share that was wanted and since when, oldest first; None: none."""
+        rows = self.conn.execute("SELECT share, at FROM targets WHERE session = ? ORDER BY seq", (session,))
+        return [(share, read_time(at)) for share, at in rows]
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -186,17 +205,24 @@ class Store:
 
     # rounds --------------------------------------------------------------------------------
 
-    def add_round(self, made: Round, picks: Sequence[Pick]) -> None:
-        """Store a round and its picks, in the order in which they are to be asked."""
+    def add_round(self, made: Round, picks: Sequence[Pick], quality: Quality | None = None) -> bool:
+        """Store a round, its picks in the order in which they are to be asked, and how right its head is.
+
+        False, and nothing is stored: meanwhile another round has this number, or a certificate was begun,
+        beside which nothing else is asked.
+        """
         with transaction(self.conn) as conn:
+            if draws.running(conn, made.session) is not None or self._has_round(made):
+                return False
             conn.execute(
                 """INSERT INTO rounds(session, number, pool, embedded, basis, last_event, seed, found, shown,
-                                      encoder, created_at, examples, estimate)
-                   VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)""",
+                                      encoder, created_at, examples, estimate, quality)
+                   VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)""",
                 (
                     made.session, made.number, made.pool, int(made.embedded), made.basis, made.last_event,
                     made.seed, made.found, made.shown, made.encoder, made.created_at.isoformat(),
                     made.examples, made.estimate and json.dumps(asdict(made.estimate)),
+                    quality and json.dumps(asdict(quality)),
                 ),
             )  # fmt: skip
             conn.executemany(
@@ -207,6 +233,13 @@ class Store:
                     for i, p in enumerate(picks)
                 ],
             )
+        return True
+
+    def _has_round(self, made: Round) -> bool:
+        row = self.conn.execute(
+            "SELECT 1 FROM rounds WHERE session = ? AND number = ?", (made.session, made.number)
+        ).fetchone()
+        return row is not None
 
     def rounds(self, session: int, last: int = 200) -> list[Round]:
         """Return the newest `last` rounds, oldest first."""
@@ -224,6 +257,16 @@ class Store:
             )
             for r in reversed(rows)
         ]  # fmt: skip
+
+    def quality(self, session: int) -> Quality | None:
+        """Return how right the newest round's head is; None: nothing is known of it."""
+        row = self.conn.execute(
+            "SELECT quality FROM rounds WHERE session = ? ORDER BY number DESC LIMIT 1", (session,)
+        ).fetchone()
+        if row is None or row[0] is None:
+            return None
+        known = json.loads(row[0])
+        return Quality(known["audit"], tuple(tuple(Precision(**p) for p in one) for one in known["labels"]))
 
     def picks(self, session: int, number: int) -> list[Pick]:
         """Return the picks of a round, in order."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit import config
 
-from labeler import learning, loop, people, places, worker, workspace
+from labeler import judging, learning, loop, people, places, wording, worker, workspace
 from labeler.domain import SKIP, UNSURE, Progress, Session
 from labeler.errors import LabelerError, NotReady
 from labeler.workspace import Workspace
@@ -237,10 +237,8 @@ def caveat(ws: Workspace, session: Session) -> str:
     made = learning.predict(ws, session)
     if made is None:
         return "Nothing is predicted yet: answer a few cards of each kind first."
-    known = "rough: too few cards drawn at random have been answered to check them" if made.rough else (
-        "checked against cards drawn at random"
-    )  # fmt: skip
-    return f"Predicted by the program; nobody has looked at these. The probabilities are {known}."
+    quality = judging.quality_json(ws, session)
+    return wording.caveat(quality, session.target, rough=made.rough)
 
 
 # pictures from outside ---------------------------------------------------------------------

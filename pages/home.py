@@ -5,7 +5,7 @@ import streamlit as st
 from labeler import loop, ui, workspace
 from labeler.errors import LabelerError
 
-PAGES = ("start", "label", "search", "review", "export")
+PAGES = ("start", "label", "search", "review", "found", "export")
 
 
 def has_session() -> bool:

@@ -25,6 +25,7 @@ OWNERS = [
     ("POST", "/api/ask", {"items": [1]}),
     ("POST", "/api/sessions", {"question": "Is it?", "labels": ["yes", "no"]}),
     ("POST", "/api/session/labels", {"add": "maybe"}),
+    ("POST", "/api/target", {"share": 0.9}),
     ("POST", "/api/examples", None),
 ]
 ROUTES = [

@@ -113,7 +113,7 @@ def open_page(browser, site):
         page.goto(f"{site[0]}/{path}")
         page.locator(f"{READY}, .tile, h1:not(.question)").first.wait_for()
         if "swipe" not in path:
-            expect(page.locator(".st-key-nav a")).to_have_count(5)
+            expect(page.locator(".st-key-nav a")).to_have_count(len(PAGES))
             expect(page.locator("[data-testid=stHeader]")).to_be_hidden()  # the style has come
             expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
         return page

@@ -325,12 +325,15 @@ def test_undo_takes_back_only_ones_own_answer(server):
     assert is_problem(two.post("/api/undo", json={"id": str(uuid.uuid4())}), 409)
 
 
+NULL_AT_FIRST = ("estimate", "advice", "certificate")
+
+
 def test_the_described_answers_look_like_the_real_ones(client):
     described = client.get("/api/openapi.json").json()["paths"]
 
     def shape(value):
         if isinstance(value, dict) and not {"yes", "no"} & set(value):
-            return {key: shape(part) for key, part in value.items() if key != "estimate"}  # null for now
+            return {key: shape(part) for key, part in value.items() if key not in NULL_AT_FIRST}
         return [shape(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
 
     def is_like(method, path, reply):
@@ -504,3 +507,32 @@ def test_answers_of_another_workspace_are_refused_and_nothing_is_stored(client):
     assert set(reply.json()) == {"error", "do"}
     assert client.get("/api/session").json()["events"] == 0
     assert client.post("/api/labels", json={"events": events, "workspace": stamp}).json()["accepted"] == 1
+
+
+def test_a_target_is_set_changed_and_cleared(ws, client, session):
+    assert client.get("/api/session").json()["target_share"] is None
+    for share in (0.95, 0.5, 0.999, None):
+        told = client.post("/api/target", json={"share": share})
+        assert told.status_code == 200
+        assert told.json()["target_share"] == share
+        assert client.get("/api/session").json()["target_share"] == share
+    assert [share for share, _ in ws.store.targets(session.id)] == [0.95, 0.5, 0.999, None]
+    other = loop.start_session(ws, "Is it another?", ("a", "b"))
+    named = client.post("/api/target", json={"share": 0.8}, params={"session": session.id}).json()
+    assert (named["id"], named["target_share"]) == (session.id, 0.8)
+    assert loop.get_session(ws, other.id).target_share is None
+    assert is_problem(client.post("/api/target", json={"share": 0.8}, params={"session": 99}), 404)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}", b'{"share": 95}', b'{"share": 1}', b'{"share": 0.49}', b'{"share": -1}', b'{"share": "0.95"}',
+        b'{"share": true}', b'{"share": [0.9]}', b'{"share": NaN}', b'{"share": 1e999}', b"[]", b"0.9", b"",
+    ],
+)  # fmt: skip
+def test_what_is_no_target_is_refused_and_changes_nothing(ws, client, session, body):
+    loop.set_target(ws, session, 0.9)
+    reply = client.post("/api/target", content=body, headers={"content-type": "application/json"})
+    assert is_problem(reply, 400)
+    assert loop.get_session(ws, session.id).target_share == 0.9

@@ -395,6 +395,77 @@ def test_start_begins_a_session_and_goes_on_with_it(here, served):
     ws.close()
 
 
+def target_of(folder):
+    ws = Workspace.open(folder)
+    session = loop.newest_session(ws)
+    kept = [share for share, _ in ws.store.targets(session.id)]
+    ws.close()
+    return session.target_share, kept
+
+
+def test_start_sets_a_target_changes_it_and_clears_it(here, served):
+    paint(here / "photos")
+    args = ["start", "--images", "photos", "--no-browser", "--port", free_port()]
+    folder = here / "data" / "photos"
+    for text, share, words in (
+        ("95", 0.95, "95 % found"), ("0.9", 0.9, "90 % found"), ("97.5%", 0.975, "97.5 % found"),
+        ("0,8", 0.8, "80 % found"), (" 99 % ", 0.99, "99 % found"),
+    ):  # fmt: skip
+        assert f"Target:    {words}; labeler says when it probably is" in run(*args, "--until", text).stdout
+        assert target_of(folder)[0] == share
+    assert "Target:    99 % found" in run(*args).stdout  # left alone
+    assert "Target:     " not in run("status").stdout
+    assert "Target      99 %; not enough is known yet" in run("status").stdout
+    assert "Target:" not in run(*args, "--until", "off").stdout
+    assert target_of(folder) == (None, [0.95, 0.9, 0.975, 0.8, 0.99, None])
+    classify = run(*args, "--until", "90", "--goal", "classify").stdout
+    assert "That can only be said with the goal find." in classify
+    other = run(*args, "--question", "Is it blue?").stdout
+    assert "Target:" not in other  # a question's target is its own
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "all", "100", "1", "1.0", "0", "-5", "49", "0.3", "950", "95%%", "9 5", "1e2", "nan", "٩٥", "99.99"],
+)
+def test_a_target_that_is_none_is_refused_before_anything_is_made(here, text):
+    paint(here / "photos")
+    lines = run("start", "--images", "photos", f"--until={text}", "--no-browser", code=1).stderr.splitlines()
+    assert lines[0] == f"Error: {text!r} can't be what --until asks for."
+    assert lines[1] == "Give a share from 50 to 99.9, such as 95, or off."
+    assert not (here / "data").exists()
+
+
+def test_status_tells_target_and_precision_in_words_and_as_json(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ws = make_pool(tmp_path, 300)
+    session = loop.set_target(ws, loop.new_session(ws, "Is it?", ["yes", "no"], seed=1), 0.95)
+    person = loop.owner(ws)
+    for _ in range(4):
+        loop.learn(ws, session)
+        cards = loop.next_cards(ws, session, person, 20, have=[])
+        answers = [event(c.item, "yes" if is_target(c.item) else "no", c.id) for c in cards]
+        loop.record(ws, session, person, answers)
+    loop.learn(ws, session)
+    facts = loop.status(ws, session)["session"]
+    audit = sum(c == "audit" for c in ws.journal.reasons(session.id)[1])
+    ws.close()
+    told = json.loads(run("status", "--workspace", ws.folder, "--json").stdout)["session"]
+    assert told["advice"].keys() == {
+        *("target", "reached", "chance", "next_finds", "cards_to_next", "cards_to_target", "cards_to_sure")
+    }
+    assert (told["target_share"], told["quality"]["audit"]) == (0.95, audit)
+    assert [row["threshold"] for row in told["quality"]["labels"]["yes"]] == [0.5, 0.8, 0.95]
+    assert told["quality"] == json.loads(json.dumps(facts["quality"]))
+    lines = run("status", "--workspace", ws.folder).stdout.splitlines()
+    (target,) = [line for line in lines if line.startswith("Target      95 %, ")]
+    assert f"chance {facts['advice']['chance']:.2f}" in target
+    at = lines.index(f"Precision   of yes, by {audit} cards drawn evenly at random:")
+    assert [line[:34] for line in lines[at + 1 : at + 4]] == [
+        f"            called so with {t} or more"[:34] for t in ("0.5", "0.8", "0.95")
+    ]
+
+
 def test_start_keeps_what_it_was_given_in_the_settings(here, served):
     paint(here / "photos")
     run("start", "--images", "photos", "--batch-size", 50, "--no-browser", "--port", free_port())

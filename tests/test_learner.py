@@ -21,6 +21,8 @@ from active.learner import (
     decision,
     doubt,
     fit_head,
+    left_out,
+    predict_left_out,
 )
 
 
@@ -288,3 +290,21 @@ def test_the_probability_of_one_of_two_labels_is_its_column(sizes):
     for column, label in enumerate(head.labels.tolist()):
         p = head.calibrated(decision(head, rows, label), label)
         np.testing.assert_allclose(p, head.predict(rows)[:, column], atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[12, 30], [10, 10, 10]])
+def test_probabilities_without_each_example_are_those_of_a_head_that_never_saw_it(sizes):
+    rows, labels = blobs(sizes, width=0.5)
+    head = fit_head(rows, labels, rng=rng())
+    p = predict_left_out(head)
+    assert p.shape == (len(rows), len(sizes))
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+    if len(sizes) == 2:
+        np.testing.assert_allclose(p[:, 0], head.calibrated(left_out(head, 0), 0), atol=1e-6)
+    gone = [0, 5, len(rows) - 1]
+    for i in gone:
+        rest = np.delete(np.arange(len(rows)), i)
+        without = fit_head(rows[rest], labels[rest], rng=rng())
+        true = head.probabilities(without.decision(rows[[i]]))[0]
+        seen = head.predict(rows[[i]])[0]
+        assert np.abs(p[i] - true).max() < max(0.02, 0.5 * np.abs(seen - true).max())

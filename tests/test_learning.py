@@ -1,3 +1,4 @@
+import json
 import threading
 import time
 from dataclasses import replace
@@ -5,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labeler import learning, loop, samples, space, trainer
-from labeler.errors import NotReady
+from active.learner import Head, fit_head
+from labeler import judging, learning, loop, samples, space, trainer
+from labeler.errors import BadInput, NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
 
@@ -468,3 +470,176 @@ def test_an_estimate_survives_the_database_and_more_labels(ws):
     made = loop.learn(ws, session)
     assert made.estimate is not None
     assert ws.store.rounds(session.id)[-1] == made
+
+
+# a target, and how right the head is --------------------------------------------------------
+
+
+def test_a_target_is_kept_with_its_past_and_belongs_to_one_question(ws):
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    other = loop.start_session(ws, "Is it another?")
+    assert session.target_share is None
+    for share in (0.9, 0.9, 0.95, None):
+        session = loop.set_target(ws, session, share)
+        assert session.target_share == share
+    assert [share for share, _ in ws.store.targets(session.id)] == [0.9, 0.95, None]
+    loop.set_target(ws, session, 0.8)
+    again = Workspace.open(ws.folder)
+    assert loop.get_session(again, session.id).target_share == 0.8
+    assert loop.get_session(again, other.id).target_share is None
+    again.close()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.49, 1.0, 95.0, -0.5, float("nan"), float("inf")])
+def test_a_target_that_no_estimate_can_reach_is_refused(ws, share):
+    session = loop.set_target(ws, loop.start_session(ws), 0.9)
+    with pytest.raises(BadInput, match="can't be a target"):
+        loop.set_target(ws, session, share)
+    assert loop.get_session(ws, session.id).target_share == 0.9
+
+
+def test_advice_comes_with_a_target_and_changes_with_it_without_a_new_round(ws):
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    person = loop.owner(ws)
+    session = loop.set_target(ws, session, 0.95)
+    assert loop.session_status(ws, session)["advice"] is None  # nothing is known yet
+    found = play(ws, session, person, until=15)
+    early = loop.session_status(ws, session)["advice"]
+    assert (early["target"], early["reached"]) == (0.95, False)
+    assert early["cards_to_next"] > 0
+    assert early["cards_to_sure"] is None or early["cards_to_sure"] >= (early["cards_to_target"] or 0)
+    low = loop.session_status(ws, loop.set_target(ws, session, 0.5))["advice"]
+    assert low["chance"] >= early["chance"]
+    assert loop.session_status(ws, loop.set_target(ws, session, None))["advice"] is None
+    session = loop.set_target(ws, session, 0.85)
+    play(ws, session, person, until=30 - found)
+    for _ in range(8):
+        answer_round(ws, session, person)
+        loop.learn(ws, session)
+        if (late := loop.session_status(ws, session)["advice"])["reached"]:
+            break
+    assert late["reached"]
+    assert late["chance"] >= 0.9
+    assert late["cards_to_target"] == 0
+    assert loop.session_status(ws, session)["estimate"]["next_finds"] == late["next_finds"]
+
+
+def test_advice_is_what_the_whole_estimate_gives(ws, monkeypatch):
+    """The distribution that is stored with the round is the one that the round had."""
+    from active import recall
+
+    seen = []
+    whole = recall.estimate
+    monkeypatch.setattr(recall, "estimate", lambda *a, **k: seen.append(whole(*a, **k)) or seen[-1])
+    session = loop.set_target(ws, loop.new_session(ws, "Is it?", ["yes", "no"], seed=1), 0.9)
+    play(ws, session, loop.owner(ws), until=20)
+    for target in (0.5, 0.8, 0.9, 0.95, 0.999):
+        said = loop.session_status(ws, loop.set_target(ws, session, target))["advice"]
+        assert said["chance"] == pytest.approx(seen[-1].chance(target), abs=1e-12)
+        assert said["reached"] == recall.advise(seen[-1], target).reached
+
+
+def test_without_the_rounds_file_nothing_is_advised(ws):
+    session = loop.set_target(ws, loop.new_session(ws, "Is it?", ["yes", "no"], seed=1), 0.9)
+    play(ws, session, loop.owner(ws), until=15)
+    newest = ws.store.rounds(session.id, last=1)[0].number
+    ws.round_file(session.id, newest).write_bytes(b"")
+    facts = loop.session_status(ws, session)
+    assert facts["estimate"] is not None
+    assert facts["advice"] is None
+
+
+def test_the_head_is_judged_by_audit_cards_alone(ws):
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    person = loop.owner(ws)
+    assert loop.status(ws, session)["session"]["quality"] is None
+    play(ws, session, person, until=30)
+    known = ws.store.quality(session.id)
+    items, why = ws.journal.reasons(session.id)
+    audit = items[why == "audit"]
+    assert known.audit == len(audit) > 0
+    assert known.audit < len(items) / 4
+    for number, judged in enumerate(known.labels):
+        for at in judged:
+            assert at.cards <= known.audit
+            assert at.right <= sum(is_target(int(i)) == (number == 0) for i in audit)
+            assert (at.precision is None) == (at.cards == 0)
+    told = loop.status(ws, session)["session"]["quality"]
+    assert list(told["labels"]) == ["yes", "no"]
+    assert told["labels"]["no"][0]["cards"] == known.labels[1][0].cards
+
+
+@pytest.mark.parametrize("goal", ["find", "classify"])
+def test_the_head_is_not_judged_by_what_it_learned_by_heart(ws, monkeypatch, goal):
+    """Each audit card's score is that of a head which learned from all the others, fitted anew here."""
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], goal, seed=1)
+    ws.config = replace(ws.config, audit_share=0.2)
+    person = loop.owner(ws)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        loop.learn(ws, session)
+        cards = loop.next_cards(ws, session, person, 20, have=[])
+        coin = rng.random(len(cards)) < 0.3  # wrong answers, which a head may learn by heart
+        events = [
+            event(c.item, "yes" if is_target(c.item) ^ bool(odd) else "no", c.id)
+            for c, odd in zip(cards, coin, strict=True)
+        ]
+        loop.record(ws, session, person, events)
+    judged = []
+    monkeypatch.setattr(judging, "quality", lambda *a: judged.append(a))
+    made = loop.learn(ws, session)
+    ((probs, labels, is_audit),) = judged
+    items, why = ws.journal.reasons(session.id)
+    assert (why == "audit").tolist() == is_audit.tolist()
+    answers = ws.journal.answers(session.id)
+    rows = space.current(ws).rows
+    y = answers.labels[np.searchsorted(answers.items, items)]
+    assert y.tolist() == labels.tolist()
+    by_heart = learning.predict(ws, session, items).probs
+    stored = np.load(ws.round_file(session.id, made.number))
+    fitted = Head.from_arrays({k[5:]: v for k, v in stored.items() if k.startswith("head_")})
+    off, off_by_heart = [], []
+    for place in np.flatnonzero(is_audit):
+        rest = np.sort(np.delete(items, place))
+        said = answers.labels[np.searchsorted(answers.items, rest)]
+        chance = np.random.default_rng(made.seed)
+        head = fit_head(rows[rest], said, pool=rows, is_rare=goal == "find", rng=chance)
+        true = fitted.probabilities(head.decision(rows[[items[place]]]))[0]
+        off.append(abs(probs[place] - true).max())
+        off_by_heart.append(abs(by_heart[place] - true).max())
+    assert len(off) >= 10
+    assert np.mean(off) < 0.3 * np.mean(off_by_heart)
+
+
+def test_three_labels_are_judged_each_by_itself_and_a_new_one_waits(ws):
+    session = loop.new_session(ws, "Which?", ["yes", "no", "maybe"], seed=1)
+    person = loop.owner(ws)
+    for _ in range(6):
+        loop.learn(ws, session)
+        cards = loop.next_cards(ws, session, person, 20, have=[])
+        say = [("yes" if is_target(c.item) else "maybe" if c.item % 3 else "no") for c in cards]
+        loop.record(
+            ws, session, person, [event(c.item, label, c.id) for c, label in zip(cards, say, strict=True)]
+        )
+    loop.learn(ws, session)
+    assert len(ws.store.quality(session.id).labels) == 3
+    session = loop.add_label(ws, session, "never")
+    assert list(loop.status(ws, session)["session"]["quality"]["labels"]) == ["yes", "no", "maybe"]
+
+
+def test_an_export_says_what_was_known(ws, tmp_path):
+    session = loop.set_target(ws, loop.new_session(ws, "Is it?", ["yes", "no"], seed=1), 0.9)
+    play(ws, session, loop.owner(ws), until=20)
+    loop.export(ws, session, format="jsonl", out=tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "export.json").read_text("utf-8"))
+    facts = loop.status(ws, session)["session"]
+    for name in ("estimate", "advice", "quality", "target_share", "round", "goal"):
+        assert about[name] == json.loads(json.dumps(facts[name])), name
+    assert [t["share"] for t in about["targets"]] == [0.9]
+    assert about["round_at"].startswith("20")
+    assert {"made_at", "files"} <= set(about)
+    new = loop.new_session(ws, "Is it new?", ["yes", "no"])
+    loop.export(ws, new, format="csv", out=tmp_path / "new")
+    about = json.loads((tmp_path / "new" / "export.json").read_text("utf-8"))
+    empty = ("estimate", "advice", "quality", "target_share", "round_at")
+    assert [about[name] for name in empty] == [None] * len(empty)

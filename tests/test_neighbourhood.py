@@ -394,4 +394,4 @@ def test_of_real_images_as_many_are_found_as_through_the_whole_pool(data_dir, tm
         found[limit] = np.mean([play.hits.mean() for play in played])
         copy.close()
     trial.ws.close()
-    assert found[0] == pytest.approx(found[10**6], abs=0.02)
+    assert found[0] > found[10**6] - 0.02

@@ -26,7 +26,7 @@ from labeler.workspace import Workspace
 __all__ = ["small"]  # a fixture
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "pages" / "home.py"
-PAGES = ("start", "label", "search", "review", "export")
+PAGES = ("start", "label", "search", "review", "found", "export")
 
 
 def visit(page: str, **query: str) -> AppTest:
@@ -247,7 +247,7 @@ def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -
         color_scheme="dark" if dark else "light", has_touch=phone, is_mobile=phone, accept_downloads=True,
     ).new_page()  # fmt: skip
     page.goto(url)
-    expect(page.locator(".st-key-nav a")).to_have_count(5)
+    expect(page.locator(".st-key-nav a")).to_have_count(len(PAGES))
     expect(page.locator("[data-testid=stHeader]")).to_be_hidden()  # the style has come
     return page
 
@@ -271,7 +271,9 @@ def test_every_page_fits_its_window(browser: Browser, site: tuple[str, Workspace
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         links = "[...document.querySelectorAll('.st-key-nav a')]"
         boxes = page.evaluate(f"{links}.map(a => a.getBoundingClientRect())")
-        assert [b["left"] >= 0 and b["right"] <= (390 if phone else 1440) for b in boxes] == [True] * 5
+        assert [b["left"] >= 0 and b["right"] <= (390 if phone else 1440) for b in boxes] == [True] * len(
+            PAGES
+        )
         assert not page.locator("[data-testid=stException], [data-testid=stAlert]").count()
         page.screenshot(path=tmp_path / f"{name}.png")
         page.context.close()

@@ -175,6 +175,16 @@ def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
     assert noisy.high <= 1 - min(e for e, _ in recall.error_rates((400, 40)))
 
 
+def test_a_few_repeats_that_agree_change_nothing_and_one_that_differs_does() -> None:
+    for n in (1, 29):
+        assert recall.error_rates((n, 0)) == [(0.0, 1.0)]
+    for repeats in ((30, 0), (1, 1), (29, 1)):
+        assert len(recall.error_rates(repeats)) == 9
+    calm, alone, doubtful = made(5, repeats=(29, 0)), made(5), made(5, repeats=(29, 1))
+    assert (calm.low, calm.share, calm.high) == (alone.low, alone.share, alone.high)
+    assert doubtful.found < alone.found
+
+
 def test_few_repeats_say_little() -> None:
     few, many = recall.error_rates((10, 1)), recall.error_rates((1000, 100))
     assert np.ptp([e for e, _ in few]) > 3 * np.ptp([e for e, _ in many])
@@ -193,6 +203,51 @@ def test_reached_needs_a_sure_estimate_and_cards_that_dry_up() -> None:
     flowing = replace(now, next_finds=45)
     assert not recall.advise(flowing, 0.9).reached
     assert recall.advise(flowing, 0.8).reached
+
+
+def depleted(now: Estimate, target: float, rate: float, *, total: float) -> float:
+    """Return the cards until a target, counted one by one: each finds what remains with today's chance."""
+    found, cards = now.found, 0.0
+    chance = rate / (total - found)
+    while found < target * total - 1e-9:
+        found += (total - found) * chance
+        cards += 1
+    return cards
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    share=st.floats(0.3, 0.99), bad=st.floats(0.5, 1), target=st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]),
+    per_card=st.floats(0.01, 0.3),
+)  # fmt: skip
+def test_the_cards_that_going_on_takes_are_those_of_a_count_one_by_one(
+    share: float, bad: float, target: float, per_card: float
+) -> None:
+    shares = np.array([share * bad, share])
+    now = replace(
+        made(5), found=1000.0, share=share, next_finds=50 * per_card, shares=shares,
+        weights=np.array([0.11, 0.89]),
+    )  # fmt: skip
+    cost = recall.cost(now, target, left=10**9)
+    assert cost.next_find == pytest.approx(1 / per_card)
+    for said, of in ((cost.to_target, share), (cost.to_sure, share * bad)):
+        counted = 0.0 if of >= target else depleted(now, target, per_card, total=1000 / of)
+        if said is None:
+            assert recall.advise(now, target).chance >= recall.SURE
+        else:
+            assert said == pytest.approx(counted, rel=0.02, abs=1.5)
+
+
+def test_what_cannot_be_said_of_going_on_is_not_said() -> None:
+    now = replace(made(5), next_finds=0.4)  # a find in 125 cards
+    assert recall.cost(now, 0.95, left=1800).next_find == pytest.approx(125)
+    few = recall.cost(now, 0.95, left=100)
+    assert few.next_find is None
+    assert few.to_sure is None
+    nothing = recall.cost(replace(now, next_finds=0.0), 0.95, left=0)
+    assert nothing.next_find is None
+    sure = replace(made(0), next_finds=45, shares=np.array([0.97]), weights=np.array([1.0]), share=0.97)
+    assert recall.cost(sure, 0.9, left=1800).to_sure is None  # only the finds of the moment deny it
 
 
 # on drawn pools ----------------------------------------------------------------------------

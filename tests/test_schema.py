@@ -1,15 +1,18 @@
 """Workspaces of other versions: brought up to date with a copy kept, or refused; and what is on disk when."""
 
 import hashlib
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
-from labeler import loop, schema
+from labeler import certificate, loop, schema
+from labeler.domain import Session
 from labeler.errors import Blocked, Conflict, NotReady
 from labeler.workspace import Workspace
 from labeler.writer import Writer
@@ -17,13 +20,16 @@ from tests.fakes import MeanColour
 from tests.pools import event, make_pool
 from tests.test_cli import paint, run
 
+NOW = [step.__name__ for step in schema.STEPS]
+KEPT = f"labeler.db.v{len(NOW)}.bak"
 
-def v4(db):
+
+def later_step(db):
     """A later step, as one may look: a table made anew, with what it held."""
-    columns = "id INTEGER PRIMARY KEY, question TEXT, goal TEXT, seed INTEGER, batch_size INTEGER"
-    more = "config TEXT, created_at TEXT, used INTEGER, paused INTEGER"
-    db.conn.execute(f"CREATE TABLE anew ({columns}, {more}) STRICT")
-    db.conn.execute("INSERT INTO anew SELECT *, 0 FROM sessions")
+    (table,) = db.conn.execute("SELECT sql FROM sqlite_master WHERE name = 'sessions'").fetchone()
+    db.conn.execute(table.replace("sessions", "anew", 1))
+    db.conn.execute("INSERT INTO anew SELECT * FROM sessions")
+    db.conn.execute("ALTER TABLE anew ADD COLUMN paused INTEGER")
     db.conn.execute("DROP TABLE sessions")
     db.conn.execute("ALTER TABLE anew RENAME TO sessions")
 
@@ -58,15 +64,15 @@ def columns(database):
 
 
 def test_an_older_workspace_is_brought_up_to_date_and_its_database_kept(old, monkeypatch):
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, v4))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, later_step))
     ws = Workspace.open(old)
-    assert ws.kept == old / "labeler.db.v3.bak"
+    assert ws.kept == old / KEPT
     assert ws.journal.count_events(ws.store.session().id) == 3
     assert ws.catalog.problems() == []
     ws.close()
-    assert applied(old / "labeler.db") == ["v1", "v2", "v3", "v4"]
+    assert applied(old / "labeler.db") == [*NOW, "later_step"]
     assert "paused" in columns(old / "labeler.db")
-    assert applied(ws.kept) == ["v1", "v2", "v3"]
+    assert applied(ws.kept) == NOW
     assert "paused" not in columns(ws.kept)
     with closing(sqlite3.connect(ws.kept)) as conn:
         assert conn.execute("SELECT count(*) FROM events").fetchone() == (3,)
@@ -75,19 +81,40 @@ def test_an_older_workspace_is_brought_up_to_date_and_its_database_kept(old, mon
     again.close()
 
 
+def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "STEPS", schema.STEPS[:3])
+        ws = make_pool(tmp_path, 20)
+        add = "INSERT INTO sessions VALUES (1,'Is it?','find',1,20,'{}','2026-11-20T12:00:00.000Z',1)"
+        ws.store.conn.execute(add)
+        for i, name in enumerate(("yes", "no")):
+            ws.store.conn.execute("INSERT INTO label_names VALUES (?,1,?,?,'')", (i, i, name))
+        session = Session(1, "Is it?", ("yes", "no"), "find", 1, 20, datetime.now(UTC))
+        ws.journal.add_events(session, ws.store.owner().id, [event(0, "yes"), event(1, "skip")])
+        ws.close()
+    ws = Workspace.open(ws.folder)
+    assert applied(ws.folder / "labeler.db") == NOW
+    session = ws.store.session()
+    assert session.target_share is None
+    assert ws.journal.counts(session) == {"yes": 1, "no": 0, "unsure": 0, "skip": 1}
+    assert loop.session_status(ws, session)["certificate"] is None
+    assert certificate.begin(ws, session, 0.9, 5).left == 19
+    ws.close()
+
+
 def test_the_person_is_told_of_the_kept_copy(old, monkeypatch):
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, v4))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, later_step))
     said = run("status", "--workspace", old).stderr
     assert "has been brought up to date" in said
-    assert str(old / "labeler.db.v3.bak") in said
+    assert str(old / KEPT) in said
     assert run("status", "--workspace", old).stderr == ""
 
 
 def test_the_kept_copy_is_a_workspace_of_the_older_version(old, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr(schema, "STEPS", (*schema.STEPS, v4))
+        later.setattr(schema, "STEPS", (*schema.STEPS, later_step))
         Workspace.open(old).close()
-    (old / "labeler.db.v3.bak").replace(old / "labeler.db")
+    (old / KEPT).replace(old / "labeler.db")
     ws = Workspace.open(old)
     assert ws.journal.count_events(ws.store.session().id) == 3
     ws.close()
@@ -101,11 +128,11 @@ import os, signal, sys
 from pathlib import Path
 from labeler import schema
 from labeler.workspace import Workspace
-def v4(db):
+def later_step(db):
     db.conn.execute("CREATE TABLE half (x INTEGER)")
     db.conn.execute("UPDATE sessions SET question = 'gone'")
     {"raise RuntimeError('a bug')" if end == "raises" else "os.kill(os.getpid(), signal.SIGKILL)"}
-schema.STEPS = (*schema.STEPS, v4)
+schema.STEPS = (*schema.STEPS, later_step)
 Workspace.open(Path(sys.argv[1]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(old)], check=False, capture_output=True, text=True)
@@ -115,32 +142,32 @@ Workspace.open(Path(sys.argv[1]))
     assert ws.journal.count_events(ws.store.session().id) == 3
     assert ws.catalog.problems() == []
     ws.close()
-    assert applied(old / "labeler.db") == ["v1", "v2", "v3"]
+    assert applied(old / "labeler.db") == NOW
     assert contents(old).items() >= {k: v for k, v in before.items() if k.suffix != ".db"}.items()
 
 
 def test_a_full_disk_while_the_copy_is_made_changes_nothing(old, monkeypatch):
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, v4))
-    (old / "labeler.db.v3.bak.new").mkdir()  # the copy can't be made
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, later_step))
+    (old / f"{KEPT}.new").mkdir()  # the copy can't be made
     before = contents(old)
-    with pytest.raises(Blocked, match=r"labeler\.db\.v3\.bak\.new can't be opened"):
+    with pytest.raises(Blocked, match=rf"{re.escape(KEPT)}\.new can't be opened"):
         Workspace.open(old)
-    assert applied(old / "labeler.db") == ["v1", "v2", "v3"]
+    assert applied(old / "labeler.db") == NOW
     assert {k: v for k, v in contents(old).items() if k.suffix != ".lock"} == before
 
 
 def test_a_database_that_another_process_uses_is_not_changed_under_it(old, monkeypatch):
     ws = Workspace.open(old)
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, v4))
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, later_step))
     with ws.lock("server"), pytest.raises(Conflict, match="already"):
         Workspace.open(old)
-    assert applied(old / "labeler.db") == ["v1", "v2", "v3"]
+    assert applied(old / "labeler.db") == NOW
     ws.close()
 
 
 def test_a_later_versions_workspace_is_refused_and_nothing_is_touched(old, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr(schema, "STEPS", (*schema.STEPS, v4))
+        later.setattr(schema, "STEPS", (*schema.STEPS, later_step))
         Workspace.open(old).close()
     (old / "labeler.toml").write_text("colour = 1\n")  # a setting that only the later version knows
     before = contents(old)
@@ -156,7 +183,7 @@ def test_a_later_versions_workspace_is_refused_and_nothing_is_touched(old, monke
         (old.parent / "images" / "x.png").write_bytes(b"")
         lines = run(*command, "--workspace", old, code=1).stderr.splitlines()
         assert len(lines) == 2
-        assert "ws/labeler.db was made by a later version of labeler (v4)." in lines[0]
+        assert "ws/labeler.db was made by a later version of labeler (later_step)." in lines[0]
         assert lines[1] == "Update labeler; nothing was changed."
     assert contents(old) == before
 
@@ -209,4 +236,23 @@ def test_after_a_stop_in_order_the_database_file_alone_holds_everything(tmp_path
     (tmp_path / "alone.db").write_bytes((ws.folder / "labeler.db").read_bytes())
     with closing(sqlite3.connect(tmp_path / "alone.db")) as conn:
         assert conn.execute("SELECT count(*) FROM events").fetchone() == (1,)
+    ws.close()
+
+
+def test_a_workspace_of_the_first_version_knows_no_target_and_takes_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(schema, "STEPS", schema.STEPS[:3])
+        with closing(schema.open_db(tmp_path / "labeler.db")) as conn:
+            conn.execute(
+                """INSERT INTO sessions VALUES (1, 'Is it?', 'find', 7, 20, '{}', '2026-01-01', 1)"""
+            )
+            conn.executemany(
+                "INSERT INTO label_names(session, label, name, at) VALUES (1, ?, ?, '2026-01-01T00:00:00Z')",
+                [(0, "yes"), (1, "no")],
+            )
+    ws = Workspace.open(tmp_path)
+    session = ws.store.session()
+    assert (session.question, session.target_share, ws.store.targets(1)) == ("Is it?", None, [])
+    assert ws.store.quality(1) is None
+    assert ws.store.set_target(session, 0.9).target_share == 0.9
     ws.close()

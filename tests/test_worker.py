@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeler import loop
+from labeler import certificate, loop
 from labeler.config import Config
 from labeler.errors import BadInput
 from labeler.worker import Worker
@@ -192,3 +192,30 @@ def test_both_processes_end_when_the_server_dies(ws):
 
     assert len(children) == 2
     wait_for(lambda: all(map(is_gone, children)), 15)
+
+
+def test_the_process_that_learns_stands_by_while_a_certificate_runs_and_goes_on_after(ws, worker):
+    session = loop.start_session(ws, "Is it red?", ["yes", "no"], "find")
+    worker.start()
+    wait_for(lambda: worker.progress().stage == "done" and worker.state() == "idle")
+    person = loop.owner(ws)
+    first = loop.next_cards(ws, session, person, 10, have=[])
+    loop.record(ws, session, person, [event(c.item, "yes", c.id) for c in first])
+    other = Workspace.open(ws.folder)  # as the command, in a process of its own
+    begun = certificate.begin(other, session, 0.9, 12)
+    number = ws.store.rounds(session.id)[-1].number
+    shown = []
+    while cards := loop.next_cards(ws, session, person, 5, have=[]):
+        assert ws.store.rounds(session.id)[-1].number == number
+        shown += cards
+        loop.record(ws, session, person, [event(c.item, "no", c.id) for c in cards])
+        worker.poke(session.id)
+        wait_for(lambda: worker.state() == "idle")
+        if len(shown) == 12:
+            break
+    assert len({c.item for c in shown}) == begun.draws
+    assert {(c.round, c.reason) for c in shown} == {(number, "audit")}
+    wait_for(lambda: ws.store.rounds(session.id)[-1].number == number + 1)
+    assert certificate.look(other, session).state == "done"
+    assert loop.next_cards(ws, session, person, 5, have=[])
+    other.close()

@@ -41,6 +41,7 @@ const KEEP_OPEN = "This browser stores nothing here. Keep the page open until no
 const WHY = {
   find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
   audit: "Drawn at random, to keep the figures honest", asked: "You asked for this one",
+  repeat: "Asked once more, to see if answers agree",
 };
 const ICONS = {
   check: "M5 12.6l4.6 4.6L19.5 7", cross: "M6.5 6.5l11 11M17.5 6.5l-11 11",
@@ -58,11 +59,11 @@ const FRAME = `
 <header class="top">
   <div class="head"><h1 class="question" dir="auto"></h1><span class="drawn badge" hidden>Drawn images</span></div>
   <div class="meta">
-    <button class="stats"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span></button>
+    <button class="stats"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span><span class="share"></span></button>
     <span class="waiting badge" hidden></span>
     <button class="ask round" aria-label="Help and settings" title="Help (?)"></button>
   </div>
-  <p class="note" role="status" hidden></p>
+  <p class="note" role="status" hidden></p><p class="reached note" role="status" hidden></p>
 </header>
 <div class="stage" role="group" aria-roledescription="swipe deck">
   <div class="state" role="status"></div><p class="why" hidden></p>
@@ -98,6 +99,7 @@ function icon(name) {
 const word = (text) => h("span", { class: "word", dir: "auto" }, text);
 const fill = (share) => { const i = h("i", { class: "fill" }); i.style.transform = `scaleX(${share})`; return i; };
 const now = () => performance.now();
+const whole = (x) => Math.round(x * 100);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const { format: text } = new Intl.NumberFormat("en");
@@ -515,6 +517,15 @@ function chart(found) {
     h("path", { class: "area", d: `${line}V80H4Z` }), h("path", { class: "line", d: line }), h("circle", { class: "dot", cx, cy, r: 4 }));
 }
 
+/** Return what is known of the target, in words; nothing without one. @param {any} a  as /api/session sends it */
+function advised(a) {
+  if (!a) return "";
+  const target = `${+(a.target * 100).toFixed(1)} %`;
+  if (a.reached) return `Probably found ${target}. Going on would bring ${a.next_finds < 0.5 ? "hardly any" : `about ${Math.round(a.next_finds)}`} in the next 50 cards.`;
+  const more = a.cards_to_sure;
+  return `Target ${target}: not reached yet; ${more === null ? "how many more cards can’t be said" : `roughly ${text(Math.ceil(more / 10) * 10)} more cards`}.`;
+}
+
 class Screen {
   /** @param {ParentNode & Node} root @param {string} mode @param {any} on  press, undo, zoom, tryNow, opening */
   constructor(root, mode, on) {
@@ -532,7 +543,7 @@ class Screen {
       box.addEventListener("click", (e) => { if (e.target === box) box.close(); });
     }
     this.stats.addEventListener("click", () => { this.sheet.append(this.panel); this.drawPanel?.(); this.open(this.sheet); });
-    this.sheet.addEventListener("close", () => { if (this.deck.dataset.layout !== "wide") this.panel.remove(); });
+    this.sheet.addEventListener("close", () => { if (this.deck.dataset.layout === "wide") this.aside.append(this.panel); else this.panel.remove(); });
     this.ask.addEventListener("click", () => this.open(this.help));
     this.choose();
     root.append(this.deck);
@@ -594,10 +605,24 @@ class Screen {
   showProgress(session, f) {
     this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
-    this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round`);
+    const { goal, estimate: e } = session;
+    const share = goal !== "find" ? "" : e ? `About ${whole(e.share)} % found (${whole(e.low)}–${whole(e.high)} %)` : "Share found: not enough yet";
+    this.share.textContent = share;
+    this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
+    this.showReached(session);
     this.undo.disabled = !f.undo;
     this.drawPanel = () => this.showPanel(session, f);
     if (this.panel.isConnected) this.drawPanel();
+  }
+
+  /** Say once that the target is reached, above the card and not in the way. @param {any} session */
+  showReached({ id, workspace, advice: a }) {
+    const once = `reached.${workspace}.${id}.${a?.target}`;
+    this.reached.hidden = !a?.reached || !!memory.get(once);
+    const words = advised(a);
+    if (this.reached.hidden || this.reached.firstChild?.data === words) return;
+    const ok = () => { memory.set(once, "said"); this.reached.hidden = true; };
+    this.reached.replaceChildren(words, h("button", { class: "btn", click: ok }, "OK"));
   }
 
   showPanel(session, f) {
@@ -605,13 +630,13 @@ class Screen {
     // without rounds that showed nothing
     const rounds = all.filter((r, i) => r.shown !== all[i + 1]?.shown).slice(-60);
     const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
-    const e = session.estimate;
-    const [share, low, high] = [e?.share, e?.low, e?.high].map((x) => `${Math.round(x * 100)} %`);
+    const { estimate: e, advice: a } = session;
     const figure = (n, what) => h("div", { class: "figure" }, h("b", {}, text(n)), h("span", { dir: "auto" }, what));
     this.panel.replaceChildren(
       h("div", { class: "numbers" }, figure(f.found, `found: ${session.labels[0]}`), figure(f.answered, "answered"), figure(session.per_minute ?? 0, "per minute")),
       h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
-      e ? h("p", {}, h("b", {}, share), ` of all found, likely ${low} to ${high}`) : "",
+      e ? h("p", {}, h("b", {}, `${whole(e.share)} %`), ` of all found, likely ${whole(e.low)} to ${whole(e.high)} %`) : "",
+      a ? h("p", {}, advised(a)) : "",
       h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
   }
 

@@ -177,7 +177,8 @@ def _write_about(part: Path, format: Format, about: About, report: ExportReport)
     facts = {
         "made_at": iso(datetime.now(UTC)),
         "format": format,
-        **asdict(about),
+        **{name: value for name, value in asdict(about).items() if name != "told"},
+        **about.told,
         "person": report.person,
         "predicted": report.predicted,
         "events": report.events,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Format = Literal["csv", "jsonl", "folders"]
 How = Literal["copy", "link", "refs"]
@@ -76,13 +76,17 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Where an export comes from; written beside it as `export.json`."""
+    """Where an export comes from; written beside it as `export.json`.
+
+    told  what the newest round knew: how much is found, how right its predictions are.
+    """
 
     workspace: str
     session: int
     question: str
     labels: tuple[str, ...]
     predicted_from: float | None = None  # None: no predictions were asked for
+    told: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
 
 
 @dataclass(frozen=True, slots=True)

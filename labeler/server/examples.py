@@ -7,8 +7,12 @@ from typing import Any
 
 MAY_BE_NULL = frozenset(
     {
+        "at_least",
+        "at_most",
         "card",
-        "estimate",
+        "cards_to_next",
+        "cards_to_sure",
+        "cards_to_target",
         "label",
         "left_s",
         "ms",
@@ -19,9 +23,11 @@ MAY_BE_NULL = frozenset(
         "round",
         "score",
         "stage",
+        "target_share",
         "total",
     }
 )
+OBJECTS_OR_NULL = frozenset({"advice", "certificate", "estimate"})
 FOR_OWNERS = frozenset({"reason", "p_chosen", "score"})  # left out for people who swipe
 BY_LABEL = frozenset({"counts"})  # its keys are the labels of the session
 
@@ -29,10 +35,23 @@ CARD = {
     "card": 48, "item": 7031, "url": "/tiles/7031?w=512&v=1f2e3d4c", "width": 600, "height": 600, "round": 3,
     "reason": "find", "p_chosen": 1.0, "score": 0.93,
 }  # fmt: skip
+CERTIFICATE = {
+    "share": 0.9, "left": 9500, "draws": 668, "answered": 668, "finds": 0, "unsure": 0, "gone": 0,
+    "at_least": 0.9, "at_most": 408, "state": "done", "number": 1, "joined": 0,
+}  # fmt: skip
+ESTIMATE = {
+    "share": 0.72, "low": 0.45, "high": 0.93, "total": 12.5, "total_low": 9.7, "total_high": 20.0,
+    "next_finds": 6.1,
+}  # fmt: skip
+ADVICE = {
+    "target": 0.95, "reached": False, "chance": 0.02, "next_finds": 6.1, "cards_to_next": 8.2,
+    "cards_to_target": 41.0, "cards_to_sure": 118.0,
+}  # fmt: skip
 SESSION = {
     "id": 1, "question": "Is this an island?", "labels": ["yes", "no"], "goal": "find", "round": 3,
     "events": 47, "cards_shown": 46, "counts": {"yes": 9, "no": 35, "unsure": 1, "skip": 1}, "found": 9,
-    "estimate": None, "batch_size": 20, "round_answered": 7, "per_minute": 31,
+    "estimate": ESTIMATE, "target_share": 0.95, "advice": ADVICE, "certificate": CERTIFICATE,
+    "batch_size": 20, "round_answered": 7, "per_minute": 31,
     "rounds": [{"round": 1, "shown": 0, "found": 0}, {"round": 2, "shown": 20, "found": 2}],
 }  # fmt: skip
 NOW = {
@@ -74,11 +93,12 @@ def schema(value: object, name: str = "", within: str = "") -> dict[str, Any]:  
     if isinstance(value, dict):
         if name in BY_LABEL:
             return {"type": "object", "additionalProperties": {"type": "integer"}}
-        return {
+        known = {
             "type": "object",
             "properties": {key: schema(part, key, name) for key, part in value.items()},
             "required": [key for key in value if key not in FOR_OWNERS],
         }
+        return _may_be_null(known, name in OBJECTS_OR_NULL)
     if isinstance(value, list):
         return {"type": "array", "items": _may_be_null(schema(value[0], name), None in value)}
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}

@@ -23,8 +23,12 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 CSS_MARKS = ("; ", ": ", ", ", " {", "{ ", " }", " > ")
-JS_MARKS = ("; ", ": ", ", ", ") {", " => ", "{ ", " }", " = ", " ? ", " && ", " || ", " : ")
-TEXT = re.compile("[\"'`/]")
+JS_MARKS = (
+    *("; ", ": ", ", ", ") {", " => ", "{ ", " }", " = ", " ? ", " && ", " || ", " : ", " === ", " !== "),
+    *(" < ", " > ", " <= ", " >= ", " += ", " ?? ", " * ", " ??= ", " ||= "),
+)
+TEXT = re.compile(r"""("[^"]*"|'[^']*'|`[^`]*`)""")
+UNCLEAR = re.compile(r"""["'`/\\]""")
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem}"
     "pre{overflow:auto;padding:.7rem;background:#8882}h2{margin-top:2.5rem;font-size:1.1rem}"
@@ -47,14 +51,24 @@ def _assets() -> dict[str, tuple[bytes, str]]:
 def _lean(data: bytes, kind: str) -> bytes:
     """Return a script or style without comment lines, indentation and spare spaces: a quarter less to send.
 
-    A line of a script with anything in it that could be text or a pattern keeps its spaces.
+    Text in a line of a script keeps its spaces, and so does a whole line where it is not clear what is text.
     """
     lines = (line.strip() for line in data.decode().splitlines())
     comments = ("//", "/*", "* ", "*/")
     kept = [line for line in lines if line and line != "*" and not line.startswith(comments)]
     if kind == ".css":
         return _close_up("".join(kept), CSS_MARKS).replace(";}", "}").encode()
-    return "\n".join(line if TEXT.search(line) else _close_up(line, JS_MARKS) for line in kept).encode()
+    return "\n".join(map(_close_line, kept)).encode()
+
+
+def _close_line(line: str) -> str:
+    """Return a line of a script without spare spaces; as it is where patterns or nested texts may be."""
+    parts = TEXT.split(line)  # code and text in turn
+    nested = any(part.count("${") != part.count("}") for part in parts[1::2] if part[0] == "`")
+    if nested or "\\" in line or any(UNCLEAR.search(code) for code in parts[::2]):
+        return line
+    parts[::2] = [_close_up(code, JS_MARKS) for code in parts[::2]]
+    return "".join(parts)
 
 
 def _close_up(text: str, marks: tuple[str, ...]) -> str:

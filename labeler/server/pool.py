@@ -18,7 +18,7 @@ from labeler.server.asking import DeskDep, HeavyDep, OwnerDep, SessionDep, Visit
 from labeler.server.desk import Desk
 from labeler.server.examples import ITEM, RESULTS, SESSION, gives
 from labeler.server.tiles import tile_url
-from labeler.server.wire import HIGHEST, Ask, LabelChange, NewSession, Search, finite, item_json
+from labeler.server.wire import HIGHEST, Ask, LabelChange, NewSession, Search, Target, finite, item_json
 from labeler.workspace import Workspace
 
 MOST_PICTURES = 20
@@ -178,6 +178,16 @@ async def post_session_labels(
         if body.rename is not None and body.to is not None and body.add is None:
             return loop.rename_label(ws, asked, body.rename, body.to)
         raise BadInput("It is not clear what to change.", 'Send {"add": name} or {"rename": old, "to": new}.')
+
+    return await _session_json(desk, await desk.write(change))
+
+
+@router.post("/target", responses=gives(SESSION))
+async def post_target(body: Target, desk: DeskDep, owner: OwnerDep, session: SessionDep) -> JSONResponse:
+    """Say what share of the target is wanted found, or null: then nobody is told when. For the owner."""
+
+    def change(ws: Workspace) -> Session:
+        return loop.set_target(ws, loop.get_session(ws, session), body.share)
 
     return await _session_json(desk, await desk.write(change))
 

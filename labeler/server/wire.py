@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from labeler.catalog import shown_path
-from labeler.domain import Card, Item, LabelEvent, StoredEvent
+from labeler.domain import LEAST_TARGET, MOST_TARGET, Card, Item, LabelEvent, StoredEvent
 from labeler.server.tiles import tile_url
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -66,6 +66,12 @@ class NewSession(Body):
     question: str = Field(min_length=1, max_length=300)
     labels: list[Name] = Field(default=["yes", "no"], min_length=2, max_length=9)
     goal: str = Field(default="find", pattern="^(find|classify)$")
+
+
+class Target(Body):
+    """What share of the target is wanted found; null: nobody says."""
+
+    share: float | None = Field(ge=LEAST_TARGET, le=MOST_TARGET)
 
 
 class LabelChange(Body):

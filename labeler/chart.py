@@ -1,0 +1,134 @@
+"""How the estimate has narrowed, as a picture that fits any width: lines in SVG, words beside them in HTML.
+
+The SVG is an image of its own, because Streamlit lets no other through: its colours are here, those of the
+words and all sizes in deck/pages.css. Nothing that a person typed is in it.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeler.domain import Round
+from labeler.wording import percent, rounded
+
+MOST_POINTS = 120
+STYLE = (
+    "*{vector-effect:non-scaling-stroke;fill:none;stroke:#0b6bcb;stroke-linejoin:round}"
+    ".grid{stroke:#dfe3e9;stroke-width:1}.band{fill:#0b6bcb;stroke:none;opacity:.16}.middle{stroke-width:2.5}"
+    ".total{stroke-width:1.5;stroke-dasharray:5 4}.aim{stroke:#151a21;stroke-width:1.5;stroke-dasharray:2 4}"
+    "@media(prefers-color-scheme:dark){*{stroke:#5aa9f8}.grid{stroke:#2b323c}.band{fill:#5aa9f8}"
+    ".aim{stroke:#edf1f6}}"
+)
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is drawn into: cards from 0 to `right`, values from 0 to `top`."""
+
+    right: float
+    top: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return a point in percent from the left and from above."""
+        return 100 * x / self.right, 100 - 100 * y / self.top
+
+    def path(self, points: Points) -> str:
+        return " ".join(f"{left:.2f},{down:.2f}" for left, down in (self.at(x, y) for x, y in points))
+
+
+def narrowing(rounds: Sequence[Round], target: float | None) -> str | None:
+    """Return two pictures over the cards shown: the share found, and what was found of how many.
+
+    rounds  oldest first. target  a share to mark. None while fewer than two rounds know a share.
+    """
+    known = _thin([r for r in rounds if r.estimate is not None])
+    if len(known) < 2:
+        return None
+    return _share(known, target) + _found(_thin(rounds), known)
+
+
+def _share(known: Sequence[Round], target: float | None) -> str:
+    frame = _Frame(known[-1].shown, 1.0)
+    said = [(r.shown, r.estimate) for r in known if r.estimate is not None]
+    last = said[-1][1]
+    band = [(x, e.high) for x, e in said] + [(x, e.low) for x, e in reversed(said)]
+    lines = f'<polygon class="band" points="{frame.path(band)}"/>'
+    lines += f'<polyline class="middle" points="{frame.path([(x, e.share) for x, e in said])}"/>'
+    words = _end(frame, frame.right, last.share, f"{rounded(last.share)} %")
+    if target is not None:
+        lines += f'<polyline class="aim" points="{frame.path([(0, target), (frame.right, target)])}"/>'
+        words += (
+            f'<span class="aim" style="top:{frame.at(0, target)[1]:.1f}%">target {percent(target)}</span>'
+        )
+    first = said[0][1]
+    text = (
+        f"After {known[-1].shown:,} cards about {rounded(last.share)} % were found, 95 % sure:"
+        f" {rounded(last.low)} to {rounded(last.high)} %; after {known[0].shown:,} cards it was"
+        f" {rounded(first.low)} to {rounded(first.high)} %."
+    )
+    ticks = [(y, f"{y:.0%}".replace("%", " %")) for y in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return _figure("Share found, with its 95 % band", text, frame, (lines, words), ticks)
+
+
+def _found(rounds: Sequence[Round], known: Sequence[Round]) -> str:
+    said = [(r.shown, r.estimate) for r in known if r.estimate is not None]
+    last, found = said[-1][1], rounds[-1].found
+    # early on it may be thousands: what is far above all later ones is cut off
+    top = 1.08 * max(found, min(last.total_high, 3 * last.total), 1)
+    frame = _Frame(max(rounds[-1].shown, 1), top)
+    band = [(x, e.total_high) for x, e in said] + [(x, e.total_low) for x, e in reversed(said)]
+    lines = f'<polygon class="band" points="{frame.path(band)}"/>'
+    lines += f'<polyline class="total" points="{frame.path([(x, e.total) for x, e in said])}"/>'
+    lines += f'<polyline class="middle" points="{frame.path([(r.shown, r.found) for r in rounds])}"/>'
+    words = _end(frame, frame.right, found, f"{found:,}")
+    text = f"{found:,} found of about {last.total:,.0f}, at most {last.total_high:,.0f} (95 % sure)."
+    ticks = [(float(y), f"{y:,.0f}") for y in _steps(top)]
+    return _figure(
+        "Found so far, and how many there may be (dashed, band)", text, frame, (lines, words), ticks
+    )
+
+
+def _figure(
+    title: str, text: str, frame: _Frame, drawn: tuple[str, str], ticks: Sequence[tuple[float, str]]
+) -> str:
+    """Return one picture. drawn: its lines, and the words on them; ticks: values and what they are called."""
+    lines, words = drawn
+    grid = "".join(
+        f'<polyline class="grid" points="{frame.path([(0, y), (frame.right, y)])}"/>' for y, _ in ticks
+    )
+    names = "".join(f'<i class="y" style="top:{frame.at(0, y)[1]:.2f}%">{name}</i>' for y, name in ticks)
+    names += "".join(
+        f'<i class="x" style="left:{frame.at(x, 0)[0]:.2f}%">{x:,.0f}</i>' for x in _steps(frame.right)
+    )
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" preserveAspectRatio="none">'
+        f"<style>{STYLE}</style>{grid}{lines}</svg>"
+    )
+    image = f'<img alt="" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+    return (
+        f'<figure class="plot" role="img" aria-label="{title}. {text}"><figcaption>{title}</figcaption>'
+        f'<div class="field">{image}{names}{words}</div><div class="under">cards shown</div></figure>'
+    )
+
+
+def _end(frame: _Frame, x: float, y: float, text: str) -> str:
+    """Return the point at which a line ends, with its value."""
+    left, down = frame.at(x, y)
+    return f'<b class="end" style="left:{left:.2f}%;top:{down:.2f}%"><u></u>{text}</b>'
+
+
+def _steps(top: float) -> list[float]:
+    """Return at most five round numbers from 0 up to `top`."""
+    step = next(s * 10.0**e for e in range(12) for s in (1, 2, 5) if top / (s * 10**e) <= 4.5)
+    return [float(x) for x in np.arange(0, top + step * 1e-9, step)]
+
+
+def _thin(rounds: Sequence[Round]) -> list[Round]:
+    """Return one round per number of cards shown, at most 120 of them, the first and last among them."""
+    last = list({r.shown: r for r in rounds}.values())
+    if len(last) <= MOST_POINTS:
+        return last
+    return [last[int(i)] for i in np.linspace(0, len(last) - 1, MOST_POINTS).round()]

@@ -1,0 +1,138 @@
+"""What a round knows of itself: how much is found, what going on would cost, how right its head is."""
+
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active.arrays import Probs
+from labeler.arrays import load_arrays
+from labeler.domain import UNSURE, Advice, Estimate, Precision, Quality, Round, Session
+from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from active.recall import Estimate as Whole
+
+Json = dict[str, Any]  # Any: JSON
+
+
+def short(now: "Whole") -> Estimate:
+    """Return what of an estimate is shown; the rest of it is in `arrays`."""
+    return Estimate(
+        share=now.share, low=now.low, high=now.high, total=now.total, total_low=now.total_low,
+        total_high=now.total_high, next_finds=now.next_finds,
+    )  # fmt: skip
+
+
+def arrays(now: "Whole", left: int) -> dict[str, NDArray[np.generic]]:
+    """Return what is stored with the round so that any target can be judged later.
+
+    left  items that were still to be asked.
+    """
+    shares, at = np.unique(now.shares, return_inverse=True)
+    return {
+        "estimate_shares": shares,
+        "estimate_weights": np.bincount(at, now.weights),
+        "estimate_left": np.array(left),
+    }
+
+
+def advice(ws: Workspace, session: Session, made: Round | None) -> Advice | None:
+    """Return whether the session's target is reached, by what its newest round knows.
+
+    None without a target, and while nothing can be said.
+    """
+    from active.recall import advise, cost
+
+    target = session.target_share
+    if target is None or session.goal != "find" or made is None or made.estimate is None:
+        return None
+    known = _whole(ws.round_file(session.id, made.number), made.estimate)
+    if known is None:
+        return None  # of an earlier version, or its file is gone: the next round knows again
+    now, left = known
+    said, more = advise(now, target), cost(now, target, left=left)
+    return Advice(
+        target, said.reached, said.chance, said.next_finds,
+        cards_to_next=more.next_find, cards_to_target=more.to_target, cards_to_sure=more.to_sure,
+    )  # fmt: skip
+
+
+@lru_cache(32)  # every deck asks every few seconds; a round's file never changes
+def _whole(path: Path, said: Estimate) -> "tuple[Whole, int] | None":
+    """Return a stored estimate whole, and how many items were still to be asked."""
+    from active.recall import Estimate as Whole
+
+    stored = load_arrays(path)
+    if stored is None or "estimate_shares" not in stored:
+        return None
+    shown = asdict(said) | {"found": said.share * said.total}
+    now = Whole(**shown, shares=stored["estimate_shares"], weights=stored["estimate_weights"])
+    return now, int(stored["estimate_left"])
+
+
+@lru_cache(32)
+def certificate_price(left: int, *, found: int, share: float, remaining: float) -> int | None:
+    """Return how many evenly drawn cards a certificate of `share` would take; see `recall`."""
+    from active.recall import certificate_price as price
+
+    return price(left, found=found, share=share, remaining=remaining)
+
+
+def price(ws: Workspace, session: Session, total: float, *, share: float) -> int | None:
+    """Return how many evenly drawn cards it would take to certify a share now; None: not even all would do.
+
+    total  how many images of the target there are, as the estimate has it.
+    """
+    counts = ws.journal.counts(session)
+    answered = sum(counts[label] for label in session.labels) + counts[UNSURE]
+    found = counts[session.target]
+    left = max(ws.catalog.count_present() - answered, 0)
+    return certificate_price(left, found=found, share=share, remaining=max(total - found, 0.0))
+
+
+def quality(probs: Probs, labels: NDArray[np.int64], is_audit: NDArray[np.bool_]) -> Quality:
+    """Return how right a head is, for each label of the session, by the cards drawn evenly alone.
+
+    probs     (n, c) what the head would say of each card had it not learned from it.
+    labels    (n,) what people said. is_audit  (n,) whether the card was drawn evenly.
+    """
+    from active.quality import precision_at
+
+    judged = [
+        precision_at(probs[is_audit, label], labels[is_audit] == label) for label in range(probs.shape[1])
+    ]
+    each = tuple(tuple(Precision(**asdict(p)) for p in one) for one in judged)
+    return Quality(int(is_audit.sum()), each)
+
+
+def quality_json(ws: Workspace, session: Session) -> Json | None:
+    """Return how right the newest round's head is, {label: precision at thresholds}; None: not known."""
+    known = ws.store.quality(session.id)
+    if known is None:
+        return None
+    names = session.labels[: len(known.labels)]  # one may have been added since
+    each = {name: [asdict(p) for p in one] for name, one in zip(names, known.labels, strict=True)}
+    return {"audit": known.audit, "labels": each}
+
+
+def told(ws: Workspace, session: Session) -> Json:
+    """Return all that was said of a session's dataset by its newest round, for whoever gets its export."""
+    made = next(iter(ws.store.rounds(session.id, last=1)), None)
+    said = advice(ws, session, made)
+    estimate = made.estimate if made and session.goal == "find" else None
+    return {
+        "goal": session.goal,
+        "round": made.number if made else 0,
+        "round_at": made.created_at.isoformat() if made else None,
+        "cards_shown": made.shown if made else 0,
+        "found": made.found if made else 0,
+        "estimate": asdict(estimate) if estimate else None,
+        "target_share": session.target_share,
+        "targets": [{"share": share, "at": at.isoformat()} for share, at in ws.store.targets(session.id)],
+        "advice": asdict(said) if said else None,
+        "quality": quality_json(ws, session),
+    }

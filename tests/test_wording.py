@@ -1,0 +1,87 @@
+"""What is said of estimate, target and precision, in words."""
+
+import pytest
+
+from labeler import wording
+
+ADVICE = {
+    "target": 0.95, "reached": False, "chance": 0.42, "next_finds": 6.1, "cards_to_next": 8.2,
+    "cards_to_target": 41.0, "cards_to_sure": 118.0,
+}  # fmt: skip
+QUALITY = {
+    "audit": 24,
+    "labels": {
+        "yes": [
+            {"threshold": 0.5, "cards": 9, "right": 8, "precision": 8 / 9, "low": 0.5175, "high": 0.9972},
+            {"threshold": 0.95, "cards": 0, "right": 0, "precision": None, "low": None, "high": None},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.95, "95 %"), (0.975, "97.5 %"), (0.999, "99.9 %"), (0.5, "50 %"), (0.57, "57 %")]
+)
+def test_a_share_has_the_digits_that_it_needs(share, text):
+    assert wording.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({}, "95 %, not yet (chance 0.42); roughly 40 to 120 more cards until that can be said"),
+        (
+            {"cards_to_target": 0.0},
+            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+        ),
+        (
+            {"cards_to_target": None},
+            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+        ),
+        ({"cards_to_sure": None}, "95 %, not yet (chance 0.42); how many more cards it takes can't be said"),
+        (
+            {"reached": True, "chance": 0.934, "next_finds": 2.2},
+            "95 %, probably found (chance 0.93); going on would bring about 2 in the next 50 cards",
+        ),
+        (
+            {"reached": True, "chance": 0.99, "next_finds": 0.4},
+            "95 %, probably found (chance 0.99); going on would bring hardly any in the next 50 cards",
+        ),
+    ],
+)
+def test_what_is_said_of_a_target(more, text):
+    assert wording.target(0.95, ADVICE | more) == text
+
+
+def test_of_a_target_without_an_estimate_nothing_is_said():
+    assert wording.target(0.9, None) == "90 %; not enough is known yet"
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"), [(0.3, 10), (14, 10), (16, 20), (199, 200), (226, 250), (990, 1000), (1234, 1200)]
+)
+def test_a_rough_number_of_cards_has_no_fine_digits(cards, said):
+    assert wording.tidy(cards) == said
+
+
+def test_precision_is_told_with_its_counts_and_interval_and_not_without_a_card():
+    assert wording.precision(QUALITY, "yes") == [
+        ("0.5", "8 of 9 right (95 % sure: 52 to 100 %)"), ("0.95", "no card yet"),
+    ]  # fmt: skip
+    assert wording.precision(QUALITY, "new") == []
+    assert wording.precision(None, "yes") == []
+    assert "By 24 cards drawn evenly at random" in wording.judged_by(QUALITY)
+    for nothing in (None, {"audit": 0, "labels": {}}):
+        assert wording.judged_by(nothing).startswith("No card that was drawn at random has been answered")
+
+
+def test_predictions_are_vouched_for_only_by_figures():
+    said = wording.caveat(QUALITY, "yes", rough=False)
+    assert said.endswith("would call “yes” with 0.5 or more: 8 of 9 right (95 % sure: 52 to 100 %).")
+    assert "rough" in wording.caveat(None, "yes", rough=True)
+    assert wording.caveat(None, "yes", rough=False) == "Predicted by the program; nobody has looked at these."
+
+
+def test_the_price_of_a_certificate():
+    assert "to be able to say at least 90 %, about 750 more cards," in wording.price(763, 0.9)
+    assert "not even all cards would do" in wording.price(None, 0.9)
