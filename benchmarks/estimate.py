@@ -136,7 +136,6 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
             "half_width": float(np.median(half)) if half else None,
             "half_width_p90": float(np.quantile(half, 0.9)) if half else None,
         }
-    out["more"] = {f"{a}-{b}": _more(plays, a, b) for a, b in itertools.pairwise((0.5, 0.8, 0.9, 1.0))}
     stops = [(p, m) for p in plays if (m := next((m for m in p.moments if m.reached), None)) is not None]
     best = [(m.cards, first.cards) for p, m in stops if (first := _first(p, target)) is not None]
     cost = [cards / hindsight for cards, hindsight in best]
@@ -149,6 +148,7 @@ def figures(plays: Sequence[Play], *, target: float) -> dict[str, Any]:  # Any: 
         "cost_mean": _mean(cost),
         "never": 1 - len(stops) / len(plays),
         "cannot": _mean([_first(p, target) is None for p in plays]),
+        "more": {f"{a}-{b}": _more(plays, a, b) for a, b in itertools.pairwise((0.5, 0.8, 0.9, 1.0))},
     }
     return out
 

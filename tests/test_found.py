@@ -26,6 +26,7 @@ from tests.test_access import axe, enlarge, look_at
 from tests.test_pages import ROOT, SERVE, press, visit
 
 __all__ = ["axe"]  # a fixture
+SHOWN = ".deck[data-labels], h1:not(.question)"
 PHONE = {"width": 390, "height": 844}
 
 
@@ -80,6 +81,7 @@ def phone(browser: Browser, url: str, *, dark: bool = False, width: int = 390) -
     context.add_init_script("localStorage.setItem('labeler.hint', 'seen')")
     page = context.new_page()
     page.goto(url)
+    page.locator(SHOWN).first.wait_for()
     return page
 
 
@@ -150,6 +152,7 @@ def test_a_reached_target_is_said_once_and_swiping_goes_on(
     said.get_by_role("button", name="OK").click()
     expect(said).to_be_hidden()
     page.reload()
+    page.locator(SHOWN).first.wait_for()
     expect(page.locator(".share")).to_contain_text("% found (")
     expect(page.locator(".card[data-ready]")).to_be_visible()
     expect(said).to_be_hidden()
@@ -167,6 +170,7 @@ def test_on_a_desk_the_header_has_it_too_and_the_panel_comes_back(
     context.add_init_script("localStorage.setItem('labeler.hint', 'seen')")
     page = context.new_page()
     page.goto(f"{url}/swipe?session={asked['done'].id}")
+    page.locator(SHOWN).first.wait_for()
     expect(page.locator(".top .share")).to_contain_text("% found (")
     expect(page.locator(".figures")).to_be_hidden()
     expect(page.locator(".aside .panel")).to_be_visible()
@@ -215,7 +219,7 @@ def test_the_page_explains_it_on_a_phone_and_takes_a_target(
 @pytest.mark.browser
 @pytest.mark.parametrize("path", ["found", "swipe"])
 def test_everybody_can_read_it(
-    browser: Browser, site: tuple[str, Workspace, dict[str, Session]], axe: str, path: str
+    browser: Browser, site: tuple[str, Workspace, dict[str, Session]], axe: str, path: str, tmp_path: Path
 ) -> None:
     """By day and night, on a phone and a desk, with large text; the deck says that a target is reached."""
     url, ws, asked = site
@@ -224,9 +228,11 @@ def test_everybody_can_read_it(
     context.add_init_script("localStorage.setItem('labeler.hint', 'seen')")
     page = context.new_page()
     page.goto(f"{url}/{path}")
+    page.locator(SHOWN).first.wait_for()
     expect(page.locator("figure.plot, .reached:not([hidden])").first).to_be_visible()
     look_at(page, axe)
     enlarge(page)
+    shoot(page, f"everybody-{path}", tmp_path)
     context.close()
 
 

@@ -203,6 +203,18 @@ def test_the_newest_answer_counts_once_and_the_first_reason_stays(ws):
     assert ws.journal.repeats(session.id) == (1, 0)
 
 
+def test_an_audit_card_that_is_put_right_in_review_stays_one(ws):
+    session, ann = begin(ws), loop.owner(ws)
+    make_round(ws.store, session.id, 1, [10, 11])
+    cards = lease(ws, session, ann, 2)
+    ws.journal.add_events(session, ann, [event(c.item, "no", c.id) for c in cards])
+    loop.correct(ws, session, ann, 10, "yes")
+    items, why = ws.journal.reasons(session.id)
+    assert (items.tolist(), why.tolist()) == ([10, 11], ["audit", "audit"])
+    loop.correct(ws, session, ann, 11, None)
+    assert ws.journal.reasons(session.id)[0].tolist() == [10]
+
+
 @pytest.mark.parametrize(
     ("before", "now", "pairs"),
     [
