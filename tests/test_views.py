@@ -13,7 +13,7 @@ from active.arrays import unit_rows
 from active.embedding import load_encoder, views
 from active.embedding.views import KEEP_SHAPE, TURNS, Views, turned
 from active.representative import fit_pca
-from labeler import ingest, learning
+from labeler import ingest, space
 from labeler.config import Config
 from labeler.errors import BadInput
 from labeler.workspace import Workspace
@@ -154,7 +154,7 @@ def test_a_scatter_that_is_the_same_everywhere_changes_nothing(scatter):
 @pytest.fixture
 def few(monkeypatch):
     """What needs thousands of images in earnest needs 40 here."""
-    for module in (ingest, learning):
+    for module in (ingest, space):
         monkeypatch.setattr(module, "SCATTER_FROM", 40)
     monkeypatch.setattr(views, "SCATTER_IMAGES", 40)
 
@@ -178,8 +178,8 @@ def test_the_scatter_is_written_once_before_so_many_rows_are_there(tmp_path, few
     assert kept.shape == (12, 12)
     take_in(ws, Views(Corners(), 4), 30, start=60)
     np.testing.assert_array_equal(np.load(path), kept)
-    assert learning._scatter(ws, encoder.key, 20) is None
-    np.testing.assert_array_equal(learning._scatter(ws, encoder.key, 40), kept)
+    assert space._scatter(ws, encoder.key, 20) is None
+    np.testing.assert_array_equal(space._scatter(ws, encoder.key, 40), kept)
     ws.close()
 
 
@@ -190,7 +190,7 @@ def test_without_enough_pictures_seen_the_space_stays_plain_for_good(tmp_path, f
     take_in(ws, Views(Corners(), 4), 10, start=35)
     path = ws.scatter_file(Views(Corners(), 4).key)
     assert np.load(path).shape == (0, 0)
-    assert learning._scatter(ws, Views(Corners(), 4).key, 40) is None
+    assert space._scatter(ws, Views(Corners(), 4).key, 40) is None
     take_in(ws, Views(Corners(), 4), 30, start=45)
     assert np.load(path).shape == (0, 0)
     ws.close()
