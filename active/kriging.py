@@ -11,7 +11,7 @@ SCALE = 1.0
 """γ of the kernel exp(-γ |a - b|²) between unit rows: how far a residual is felt."""
 NOISE = 1.0
 """Variance of an answer beside that of the residuals: how much one answer alone is believed."""
-MOST = 1000
+MOST = 500
 """Examples that are taken into account, the likeliest: the cost grows with their square."""
 NEIGHBOURS = 10
 """How many neighbours of an item are heard about it."""

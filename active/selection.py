@@ -25,7 +25,7 @@ FIRST_MIX: dict[Why, float] = {"find": 0.9, "spread": 0.1}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
-LIKELY, AMONG = 1000, 500
+LIKELY, AMONG = 700, 500
 """`find` corrects the probability of so many of the likeliest items, and looks for neighbours in so many."""
 KINDS, OF_THEM = 20, 80
 """`uncertain` begins with so many different kinds among so many of the most doubtful."""
