@@ -147,6 +147,33 @@ def test_the_rate_of_wrong_answers_follows_from_repeats() -> None:
     assert recall.error_rates((0, 0)) == [(0.0, 1.0)]
 
 
+def test_where_no_answer_differs_nobody_may_err_the_surer_the_more_repeats() -> None:
+    chances = [dict(recall.error_rates((again, 0)))[0.0] for again in (1, 5, 30, 300)]
+    assert recall.FAULTLESS < chances[0] < chances[1] < chances[2] < chances[3] < 1
+    assert all(sum(p for _, p in recall.error_rates((n, 0))) == pytest.approx(1) for n in (1, 30, 300))
+    assert min(e for e, _ in recall.error_rates((30, 1))) > 0
+    d = (np.arange(200_000) + 0.5) / 200_000 * 0.375
+    prior = (d * (1 - d)) ** -0.5
+    agree = (prior * (1 - d) ** 30).sum() / prior.sum()
+    assert chances[2] == pytest.approx(1 / (1 + agree), abs=0.02)
+    assert made(0, repeats=(30, 0)).high == made(0).high
+
+
+def test_while_every_card_is_a_find_more_may_be_hidden() -> None:
+    """As many finds out of reach, but the misses came first: nothing says that an end is near."""
+    dry = session(5)
+    turned = replace(dry, yes=dry.yes[::-1].copy(), score=dry.score[::-1].copy())
+    ending = recall.estimate(replace(turned, yes=np.r_[turned.yes[:-6], np.zeros(6, bool)]), LEFT)
+    endless = recall.estimate(turned, LEFT)
+    assert endless is not None
+    assert ending is not None
+    assert endless.low < ending.low
+    some, none = (recall._nodes(5.0, 0.6, found=100, endless=x) for x in (0.9, 0.0))
+    assert (some[0] == none[0]).all()
+    hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
+    assert np.exp(some[1][hidden]).sum() > 8 * np.exp(none[1][hidden]).sum()
+
+
 def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
     clean, noisy = made(5), made(5, repeats=(400, 40))
     assert noisy.found < clean.found == 100
@@ -166,12 +193,22 @@ def test_reached_needs_a_sure_estimate_and_cards_that_dry_up() -> None:
     dry = session(0, finds=200, others=200)
     now = recall.estimate(dry, LEFT)
     assert now is not None
-    assert recall.advise(now, 0.9).reached
-    assert not recall.advise(now, 0.999).reached
-    assert recall.advise(now, 0.9).chance == now.chance(0.9) >= recall.SURE
+    assert recall.advise(now, 0.9, cards=400).reached
+    assert not recall.advise(now, 0.999, cards=400).reached
+    assert recall.advise(now, 0.9, cards=400).chance == now.chance(0.9) >= recall.SURE
     flowing = replace(now, next_finds=45)
-    assert not recall.advise(flowing, 0.9).reached
-    assert recall.advise(flowing, 0.8).reached
+    assert not recall.advise(flowing, 0.9, cards=50).reached
+    assert recall.advise(flowing, 0.8, cards=50).reached
+
+
+def test_going_on_half_as_long_again_must_not_deny_it() -> None:
+    now = replace(made(0), shares=np.array([0.97]), weights=np.array([1.0]), found=850.0, next_finds=5.0)
+    assert recall.advise(now, 0.95, cards=300).reached  # 15 more finds by card 450
+    assert not recall.advise(now, 0.95, cards=1200).reached  # 60 more by card 1,800
+    assert recall.advise(now, 0.95, cards=1200).chance == 1
+    slow = replace(now, next_finds=40.0)
+    assert recall.advise(slow, 0.95, cards=0).reached  # at least the next 50 cards are looked at
+    assert not recall.advise(replace(slow, next_finds=46.0), 0.95, cards=0).reached
 
 
 # on drawn pools ----------------------------------------------------------------------------
