@@ -18,9 +18,9 @@ RECENT, NEWEST, AHEAD = 60, 20, 50
 """How many of the last cards tell the rate of finds, and whether it has begun to fall; cards looked ahead."""
 REACH = 5.0
 """A find is within reach of the others when it would be among the next cards that bring so many finds."""
-SPREAD = 0.6
-"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 3 either way."""
-HIDDEN, HIDDEN_MOST = 0.1, 0.2
+SPREAD = 0.5
+"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.7 either way."""
+HIDDEN, HIDDEN_MOST = 0.1, 0.25
 """The chance that a part of the target lies where no find points to, and the largest share of it there.
 
 The chance is higher while no end is in sight: as high as that of all the next AHEAD cards to be finds, by
@@ -203,12 +203,12 @@ def _nodes(middle: float, spread: float, *, found: float, endless: float) -> tup
 
     endless  the chance that there is no end in sight.
     """
-    z = np.linspace(-3.2, 3.2, 65)
-    part = (np.arange(12) + 0.5) / 12 * HIDDEN_MOST
+    z = np.linspace(-3.2, 3.2, 33)
+    part = (np.arange(8) + 0.5) / 8 * HIDDEN_MOST
     plain = middle * np.exp(spread * z)
     more = np.concatenate([[0.0], part / (1 - part)])
     hidden = HIDDEN + (1 - HIDDEN) * endless
-    chance = np.concatenate([[1 - hidden], np.full(12, hidden / 12)])
+    chance = np.concatenate([[1 - hidden], np.full(8, hidden / 8)])
     remaining = plain[:, None] + more * (found + plain[:, None])
     return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(chance)).ravel()
 
@@ -230,7 +230,7 @@ def _counted(expected: Real, log: Real) -> tuple[Real, Real]:
 
     The root of a count is nearly normal around the root of its mean, with deviation 1/2 (Anscombe 1948).
     """
-    z = np.linspace(-2.4, 2.4, 9)
+    z = np.linspace(-2.4, 2.4, 7)
     root = np.maximum(np.sqrt(expected)[:, None] + z / 2, 0)
     return np.round(root**2).ravel(), (log[:, None] - z * z / 2).ravel()
 

@@ -105,10 +105,10 @@ def test_when_nothing_is_left_everything_is_found() -> None:
 
 def test_evenly_drawn_finds_lower_it_and_misses_raise_it() -> None:
     """Without such cards, the middle lies between what they say either way."""
-    plain = made(5)
+    plain = made(15)
     n = 160
     drawn = np.arange(n) >= n - 40
-    none = replace(session(5), why=np.where(drawn, "audit", "find"))
+    none = replace(session(15), why=np.where(drawn, "audit", "find"))
     some = replace(none, yes=none.yes.copy())
     some.yes[-3:] = True
     missed, found = recall.estimate(none, LEFT), recall.estimate(some, LEFT)
