@@ -18,8 +18,8 @@ RECENT, NEWEST, AHEAD = 60, 20, 50
 """How many of the last cards tell the rate of finds, and whether it has begun to fall; cards looked ahead."""
 REACH = 5.0
 """A find is within reach of the others when it would be among the next cards that bring so many finds."""
-SPREAD = 0.5
-"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.7 either way."""
+SPREAD = 0.45
+"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.4 either way."""
 HIDDEN, HIDDEN_MOST = 0.1, 0.25
 """The chance that a part of the target lies where no find points to, and the largest share of it there.
 
