@@ -144,8 +144,9 @@ def _given(
     spread = math.sqrt(1 / out + 1 / within + SPREAD**2)
     remaining, log = _nodes(found * out / within, spread, found=found, endless=endless)
     log = log + _audit_likelihood(asked, np.minimum(remaining, left), wrong=wrong)
-    remaining, log = _counted(remaining, log)
-    return found, np.minimum(remaining, left) + wrong * found / (1 - wrong), log
+    missed = wrong * found / (1 - wrong)  # images of the target that were answered otherwise
+    remaining, log = _counted(np.minimum(remaining, left) + missed, log)
+    return found, np.minimum(remaining, left + 2 * missed), log
 
 
 def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float) -> Estimate:
@@ -179,14 +180,14 @@ def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
     """Return how often an answer may be wrong, and the probability of each rate; 0 alone without repeats.
 
     repeats  cards asked again, and how many got another answer. Two answers of which each is wrong with
-             probability e differ with d = 2 e (1 - e); d has Jeffreys' prior; e is below 1/4. With the chance
-             FAULTLESS nobody errs at all, until a first answer differs.
+             probability e differ with d = 2 e (1 - e); d has the prior (1 - d)^8, one in ten, as people err
+             seldom; e is below 1/4. With the chance FAULTLESS nobody errs, until a first answer differs.
     """
     again, other = repeats
     if again == 0:
         return [(0.0, 1.0)]
     d = (np.arange(96) + 0.5) / 256
-    prior = -0.5 * (np.log(d) + np.log1p(-d))
+    prior = 8 * np.log1p(-d)
     log = prior + other * np.log(d) + (again - other) * np.log1p(-d)
     up = np.cumsum(np.exp(log - log.max()))
     at = np.searchsorted(up / up[-1], (np.arange(7) + 0.5) / 7)
