@@ -180,9 +180,7 @@ def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
     assert noisy.high < clean.high
     least = min(e for e, _ in recall.error_rates((400, 40)))
     assert noisy.share < 1 - least
-    missed = (
-        math.sqrt(least / (1 - least) * noisy.found) - 2.4 / 2
-    ) ** 2  # as few as a count may be by chance
+    missed = (math.sqrt(least / (1 - least) * noisy.found) - 2.4 / 2) ** 2  # as few as a count may be
     assert noisy.high <= noisy.found / (noisy.found + missed) + 0.01
 
 
