@@ -180,14 +180,14 @@ def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
     """Return how often an answer may be wrong, and the probability of each rate; 0 alone without repeats.
 
     repeats  cards asked again, and how many got another answer. Two answers of which each is wrong with
-             probability e differ with d = 2 e (1 - e); d has the prior (1 - d)^8, one in ten, as people err
+             probability e differ with d = 2 e (1 - e); d has the prior (1 - d)^8 / √d, as people err
              seldom; e is below 1/4. With the chance FAULTLESS nobody errs, until a first answer differs.
     """
     again, other = repeats
     if again == 0:
         return [(0.0, 1.0)]
     d = (np.arange(96) + 0.5) / 256
-    prior = 8 * np.log1p(-d)
+    prior = 8 * np.log1p(-d) - np.log(d) / 2
     log = prior + other * np.log(d) + (again - other) * np.log1p(-d)
     up = np.cumsum(np.exp(log - log.max()))
     at = np.searchsorted(up / up[-1], (np.arange(7) + 0.5) / 7)
