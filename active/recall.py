@@ -14,16 +14,24 @@ Cards = Sequence[str] | NDArray[np.str_]
 
 ENOUGH = 10
 """Finds that nobody gave as examples; with fewer, nothing is said."""
-RECENT, AHEAD = 60, 50
-"""How many of the last cards tell the rate of finds now, and how many cards are looked ahead."""
+RECENT, NEWEST, AHEAD = 60, 20, 50
+"""How many of the last cards tell the rate of finds, and whether it has begun to fall; cards looked ahead."""
 REACH = 5.0
 """A find is within reach of the others when it would be among the next cards that bring so many finds."""
-SPREAD = 0.6
-"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 3 either way."""
-HIDDEN, HIDDEN_MOST = 0.1, 0.2
-"""The chance that a part of the target lies where no find points to, and the largest share of it there."""
-SURE = 0.9
-"""How probable a target must be before it is called reached."""
+SPREAD = 0.45
+"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.4 either way."""
+HIDDEN, HIDDEN_MOST = 0.1, 0.25
+"""The chance that a part of the target lies where no find points to, and the largest share of it there.
+
+The chance is higher while no end is in sight: as high as that of all the next AHEAD cards to be finds, by
+the NEWEST ones.
+"""
+SURE, AGREE = 0.9, 2
+"""How probable a target must be before it is called reached, and in how many rounds one after the other."""
+LONGER = 0.5
+"""Going on this much longer, by the cards so far and at the present rate, must not deny it either."""
+FAULTLESS = 0.5
+"""The chance that nobody ever errs, before any card was asked again."""
 REPEATS = 30
 """Cards asked again, all answers agreeing, before they tell how seldom one is wrong."""
 CONFIDENCE, POWER = 0.95, 0.8
@@ -77,7 +85,7 @@ class Estimate:
 class Advice:
     """Whether a target is reached, and what going on would bring.
 
-    reached     it is SURE that this share has been found, and the next finds alone do not deny it.
+    reached     it is SURE that this share has been found, and what going on would find does not deny it.
     chance      the probability that this share has been found.
     next_finds  expected finds in the next 50 cards.
     """
@@ -117,8 +125,9 @@ def estimate(
     A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
     REACH finds at the present rate. The share of such finds stands for the share of the target that no card
     has reached, as the share of words seen once stands for words not seen. What remains follows from it, but
-    for a factor that may be SPREAD off; with the chance HIDDEN there is a part that no find points to; and
-    the cards drawn evenly weigh all this by the exact probability of their answers.
+    for a factor that may be SPREAD off; with the chance HIDDEN, and a higher one while nearly every card is a
+    find, there is a part that no find points to; and the cards drawn evenly weigh all this by the exact
+    probability of their answers.
     Nothing is random: the same input gives the same estimate. Cost: a pass over `left` and some milliseconds.
     Source: Good 1953, doi:10.1093/biomet/40.3-4.237 (what was not seen, by leaving one out); docs/decisions
     tells how well it does, and what else was tried.
@@ -127,16 +136,16 @@ def estimate(
     finds = asked.yes & (why != "asked")
     if finds.sum() < ENOUGH or asked.yes.all():
         return None
-    rate = _rate(asked, why)
+    rate = _rate(asked, why, RECENT)
     frontier = _frontier(left, math.ceil(REACH / rate), others=others)
     beyond = int((asked.score[finds] < frontier).sum())
     n = len(left) + others
-    parts = [_given(asked, beyond, int(finds.sum()), n, wrong) for wrong, _ in error_rates(repeats)]
+    rates = error_rates(repeats)
+    reached = (beyond, int(finds.sum()), _rate(asked, why, NEWEST) ** AHEAD)
+    parts = [_given(asked, reached, n, wrong) for wrong, _ in rates]
     found = np.concatenate([np.full(len(part[1]), part[0]) for part in parts])
     remaining = np.concatenate([part[1] for part in parts])
-    log = np.concatenate(
-        [part[2] + math.log(p) for part, (_, p) in zip(parts, error_rates(repeats), strict=True)]
-    )
+    log = np.concatenate([part[2] + math.log(p) for part, (_, p) in zip(parts, rates, strict=True)])
     weights = np.exp(log - log.max())
     return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, n) * rate)
 
@@ -149,21 +158,24 @@ def _frontier(left: Scores, reach: int, *, others: int) -> float:
 
 
 def _given(
-    asked: Asked, beyond: int, finds: int, left: int, wrong: float
-) -> tuple[float, Real, NDArray[np.float64]]:
+    asked: Asked, reached: tuple[int, int, float], left: int, wrong: float
+) -> tuple[float, Real, Real]:
     """Return the images found, what may remain, and the log of its weight, if this part of answers is wrong.
 
-    beyond  of the `finds`, how many are out of reach. left: items still to be asked.
+    reached  how many finds are out of reach, of how many, and the chance that no end is in sight.
+    left     items still to be asked.
     """
+    beyond, finds, endless = reached
     false = wrong * float((~asked.yes).sum())  # the wrong "yes" look like the rest: they are out of reach
     found = max(float(asked.yes.sum()) - false, 1.0)
     out = max(beyond - false, 0.1 * beyond) + 0.5
     within = max(finds - max(beyond, false), 0.0) + 0.5
     spread = math.sqrt(1 / out + 1 / within + SPREAD**2)
-    remaining, log = _nodes(found * out / within, spread, found=found)
+    remaining, log = _nodes(found * out / within, spread, found=found, endless=endless)
     log = log + _audit_likelihood(asked, np.minimum(remaining, left), wrong=wrong)
-    remaining, log = _counted(remaining, log)
-    return found, np.minimum(remaining, left) + wrong * found / (1 - wrong), log
+    missed = wrong * found / (1 - wrong)  # images of the target that were answered otherwise
+    remaining, log = _counted(np.minimum(remaining, left) + missed, log)
+    return found, np.minimum(remaining, left + 2 * missed), log
 
 
 def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float) -> Estimate:
@@ -171,7 +183,7 @@ def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float)
     order = np.argsort(found / (found + remaining), kind="stable")
     shares, weights = (found / (found + remaining))[order], weights[order]
     low, share, high = (_quantile(shares, weights, q) for q in (0.025, 0.5, 0.975))
-    middle = float(weights @ found[order])
+    middle = float(found[0]) if found.min() == found.max() else float(weights @ found[order])
     return Estimate(
         found=middle,
         total=middle / share, total_low=middle / high, total_high=middle / low,
@@ -181,15 +193,20 @@ def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float)
     )  # fmt: skip
 
 
-def advise(now: Estimate, target: float) -> Advice:
-    """Return whether this share of the target is found, for a target between 0 and 1."""
+def advise(now: Estimate, target: float, *, cards: int) -> Advice:
+    """Return whether this share of the target is found, for a target between 0 and 1, by one round alone.
+
+    cards  how many were answered so far. One round is soon sure by chance: whoever tells people that their
+    target is reached waits until AGREE rounds one after the other say so.
+    """
     chance = now.chance(target)
-    plain = now.found / (now.found + now.next_finds) >= target
+    more = now.next_finds * max(1.0, LONGER * cards / AHEAD)
+    plain = now.found / (now.found + more) >= target
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
 
-def cost(now: Estimate, target: float, *, left: int) -> Cost:
-    """Return how many more cards a target would take.
+def cost(now: Estimate, target: float, *, left: int, cards: int) -> Cost:
+    """Return how many more cards a target would take. cards: as `advise` wants them.
 
     left  how many items were still to be asked when `now` was estimated.
     The rate of finds is taken to fall as what remains does: a card finds each image that remains with the
@@ -205,10 +222,10 @@ def cost(now: Estimate, target: float, *, left: int) -> Cost:
         wanted = now.found / share * target - now.found
         return within(-remaining / rate * math.log1p(-wanted / remaining) if rate else math.inf)
 
-    def within(cards: float) -> float | None:
-        return cards if cards <= left else None
+    def within(more: float) -> float | None:
+        return more if more <= left else None
 
-    said = advise(now, target)
+    said = advise(now, target, cards=cards)
     denied = said.chance >= SURE and not said.reached
     return Cost(
         next_find=within(1 / rate) if rate else None,
@@ -222,27 +239,38 @@ def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
 
     repeats  cards asked again, and how many got another answer. Fewer than REPEATS that all agree tell too
              little: the wrong answers that they don't exclude would, among many "no", be more images than
-             a rare target has. Two answers of which each is wrong with
-             probability e differ with d = 2 e (1 - e); d has Jeffreys' prior; e is below 1/4.
+             a rare target has. Two answers of which each is wrong with probability e differ with
+             d = 2 e (1 - e); d has the prior (1 - d)^8 / √d, as people err seldom; e is below 1/4. With the
+             chance FAULTLESS nobody errs, until a first answer differs.
     """
     again, other = repeats
     if again < REPEATS and other == 0:
         return [(0.0, 1.0)]
     d = (np.arange(96) + 0.5) / 256
-    log = (other - 0.5) * np.log(d) + (again - other - 0.5) * np.log1p(-d)
+    prior = 8 * np.log1p(-d) - np.log(d) / 2
+    log = prior + other * np.log(d) + (again - other) * np.log1p(-d)
     up = np.cumsum(np.exp(log - log.max()))
-    at = np.searchsorted(up / up[-1], (np.arange(9) + 0.5) / 9)
-    return [((1 - math.sqrt(1 - 2 * float(x))) / 2, 1 / 9) for x in d[at]]
+    at = np.searchsorted(up / up[-1], (np.arange(7) + 0.5) / 7)
+    rates = [(1 - math.sqrt(1 - 2 * float(x))) / 2 for x in d[at]]
+    if other:
+        return [(rate, 1 / 7) for rate in rates]
+    agree = float(np.exp(log).sum() / np.exp(prior).sum())  # the chance of no other answer where some err
+    none = FAULTLESS / (FAULTLESS + (1 - FAULTLESS) * agree)
+    return [(0.0, none), *((rate, (1 - none) / 7) for rate in rates)]
 
 
-def _nodes(middle: float, spread: float, *, found: float) -> tuple[Real, Real]:
-    """Return what may remain and the log of its weight: log-normal, with or without a hidden part."""
-    z = np.linspace(-3.2, 3.2, 65)
-    hidden = (np.arange(12) + 0.5) / 12 * HIDDEN_MOST
+def _nodes(middle: float, spread: float, *, found: float, endless: float) -> tuple[Real, Real]:
+    """Return what may remain and the log of its weight: log-normal, with or without a hidden part.
+
+    endless  the chance that there is no end in sight.
+    """
+    z = np.linspace(-3.2, 3.2, 33)
+    part = (np.arange(8) + 0.5) / 8 * HIDDEN_MOST
     plain = middle * np.exp(spread * z)
-    part = np.concatenate([[0.0], hidden / (1 - hidden)])
-    chance = np.concatenate([[1 - HIDDEN], np.full(12, HIDDEN / 12)])
-    remaining = plain[:, None] + part * (found + plain[:, None])
+    more = np.concatenate([[0.0], part / (1 - part)])
+    hidden = HIDDEN + (1 - HIDDEN) * endless
+    chance = np.concatenate([[1 - hidden], np.full(8, hidden / 8)])
+    remaining = plain[:, None] + more * (found + plain[:, None])
     return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(chance)).ravel()
 
 
@@ -263,7 +291,7 @@ def _counted(expected: Real, log: Real) -> tuple[Real, Real]:
 
     The root of a count is nearly normal around the root of its mean, with deviation 1/2 (Anscombe 1948).
     """
-    z = np.linspace(-2.4, 2.4, 9)
+    z = np.linspace(-2.4, 2.4, 7)
     root = np.maximum(np.sqrt(expected)[:, None] + z / 2, 0)
     return np.round(root**2).ravel(), (log[:, None] - z * z / 2).ravel()
 
@@ -273,9 +301,9 @@ def _quantile(values: Real, weights: Real, q: float) -> float:
     return float(values[min(int(np.searchsorted(np.cumsum(weights), q)), len(values) - 1)])
 
 
-def _rate(asked: Asked, why: NDArray[np.str_]) -> float:
+def _rate(asked: Asked, why: NDArray[np.str_], last: int) -> float:
     """Return the share of finds among the last cards that were neither drawn evenly nor given."""
-    ranked = asked.yes[(why != "audit") & (why != "asked")][-RECENT:]
+    ranked = asked.yes[(why != "audit") & (why != "asked")][-last:]
     return float((ranked.sum() + 0.5) / (len(ranked) + 1))
 
 

@@ -54,11 +54,27 @@ def advice(ws: Workspace, session: Session, made: Round | None) -> Advice | None
     if known is None:
         return None  # of an earlier version, or its file is gone: the next round knows again
     now, left = known
-    said, more = advise(now, target), cost(now, target, left=left)
+    said = advise(now, target, cards=made.shown)
+    more = cost(now, target, left=left, cards=made.shown)
     return Advice(
-        target, said.reached, said.chance, said.next_finds,
+        target, said.reached and _before(ws, session, made), said.chance, said.next_finds,
         cards_to_next=more.next_find, cards_to_target=more.to_target, cards_to_sure=more.to_sure,
     )  # fmt: skip
+
+
+def _before(ws: Workspace, session: Session, made: Round) -> bool:
+    """Return whether the round before says by itself that the session's target is reached."""
+    from active.recall import AGREE, advise
+
+    target = session.target_share
+    before = [r for r in ws.store.rounds(session.id, last=AGREE) if r.number < made.number]
+    if target is None or len(before) < AGREE - 1:
+        return False
+    for one in before:
+        known = None if one.estimate is None else _whole(ws.round_file(session.id, one.number), one.estimate)
+        if known is None or not advise(known[0], target, cards=one.shown).reached:
+            return False
+    return True
 
 
 @lru_cache(32)  # every deck asks every few seconds; a round's file never changes

@@ -21,7 +21,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -63,6 +63,7 @@ class Plan:
                   in a play of its own. like: what plays begin with instead, all at once.
     labeled       labels after which the head is judged on a held-out third, ascending; none: not at all.
     baseline      whether neighbours alone are played too.
+    target_share  the share that the person wants found; None: nobody says.
     """
 
     goal: Goal = "find"
@@ -76,6 +77,7 @@ class Plan:
     like: tuple[Example, ...] = ()
     labeled: tuple[int, ...] = LABELED
     baseline: bool = True
+    target_share: float | None = None
 
     def budget(self, total: int, pool: int) -> int:
         """Return the cards of a play for a class of `total` images, at most the pool."""
@@ -92,6 +94,7 @@ class Task:
     seed, reference  which run, and which image of that run it begins with. members: the class's items.
     stops            numbers of cards; the last one is the budget, at the others a batch is cut short.
     chance           of the play's generator. hide: items that are never asked, to judge the head on.
+    target_share     the share that the person wants found; None: nobody says.
     """
 
     kind: Kind
@@ -106,25 +109,34 @@ class Task:
     chance: int
     noise: float = 0.0
     people: int = 1
+    target_share: float | None = None
     hide: Ids = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A round: how many cards were shown and images found before it, how long it took, what it estimated."""
+    """A round: how many cards were shown and images found before it, how long it took, what it estimated.
+
+    kept   images of the class that stand answered as such. again: cards that asked a second time.
+    advice  as in `loop.session_status`; None without a target share.
+    """
 
     number: int
     shown: int
     found: int
     ms: float
     estimate: dict[str, float] | None
+    kept: int = 0
+    again: int = 0
+    advice: dict[str, Any] | None = None  # Any: JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
     """What came of a play.
 
-    hits       (n,) card by card, whether it showed the class; a reference in the pool is the first card.
+    hits       (n,) card by card, whether it showed the class; a reference in the pool is the first card. What
+               was shown before is no hit again.
     precision  {labels: average precision of the head on the hidden items}; None: not so many could be given.
     """
 
@@ -153,7 +165,7 @@ def tasks(ws: Workspace, truth: Truth, plan: Plan, targets: Sequence[str]) -> li
                 first = Task(
                     "play", target, seed, number, examples, members,
                     (plan.budget(len(members), len(pool)),), plan.goal, plan.strategy, chance,
-                    noise=plan.noise, people=plan.people,
+                    noise=plan.noise, people=plan.people, target_share=plan.target_share,
                 )  # fmt: skip
                 out += [first, *_beside(ws, first, plan, pool)]
     return out
@@ -189,8 +201,13 @@ def play(ws: Workspace, task: Task, *, is_over: Callable[[], bool] = lambda: Fal
     began = time.perf_counter()
     rng = np.random.default_rng(task.chance)
     session = loop.new_session(ws, QUESTION, LABELS, task.goal, seed=int(rng.integers(2**32)))
+    if task.target_share is not None:
+        session = ws.store.set_target(session, task.target_share)
     members = set(task.members.tolist())
-    hits = [item in members for item in _give_examples(ws, session, task.examples)]
+    given = _give_examples(ws, session, task.examples)
+    hits = [item in members for item in given]
+    stands = dict.fromkeys(given, True)  # {item: whether it stands answered as the class}
+    again = 0
     hidden = task.hide.tolist()
     people = _people(ws, task.people)
     rounds: list[Seen] = []
@@ -202,8 +219,14 @@ def play(ws: Workspace, task: Task, *, is_over: Callable[[], bool] = lambda: Fal
         start = time.perf_counter()
         made = loop.learn(ws, session, hide=hidden, strategy=task.strategy)
         ms = (time.perf_counter() - start) * 1000
-        estimate = loop.session_status(ws, session)["estimate"] if task.kind == "play" else None
-        rounds.append(Seen(made.number if made else 0, len(hits), sum(hits), ms, estimate))
+        status = loop.session_status(ws, session) if task.kind == "play" else {}
+        kept = sum(yes and item in members for item, yes in stands.items())
+        rounds.append(
+            Seen(
+                made.number if made else 0, len(hits), sum(hits), ms, status.get("estimate"), kept, again,
+                status.get("advice"),
+            )
+        )  # fmt: skip
 
     def fetch(person: int, stop: int) -> None:
         want = stop - len(hits) - sum(map(len, decks.values()))
@@ -219,8 +242,10 @@ def play(ws: Workspace, task: Task, *, is_over: Callable[[], bool] = lambda: Fal
             for person in people:
                 if deck := decks[person]:
                     decks[person] = []
-                    _answer(ws, session, person, deck, members=members, noise=task.noise, rng=rng)
-                    hits += [card.item in members for card in deck]
+                    said = _answer(ws, session, person, deck, members=members, noise=task.noise, rng=rng)
+                    hits += [card.item in members and card.item not in stands for card in deck]
+                    again += sum(card.reason == "repeat" for card in deck)
+                    stands |= said
                     learn()
                 fetch(person, stop)
         if hidden:
@@ -257,16 +282,19 @@ def _people(ws: Workspace, n: int) -> list[int]:
 def _answer(
     ws: Workspace, session: Session, person: int, deck: Sequence[Card], *, members: set[int], noise: float,
     rng: np.random.Generator,
-) -> None:  # fmt: skip
-    """Answer a deck: the truth, but for a part of the answers the other label."""
+) -> dict[int, bool]:  # fmt: skip
+    """Answer a deck: the truth, but for a part of the answers the other label; return who was called one."""
     wrong = (rng.random(len(deck)) < noise).tolist()
     now = datetime.now(UTC)
     events = []
+    said = {}
     for card, is_wrong in zip(deck, wrong, strict=True):
-        label = LABELS[(card.item in members) == is_wrong]
+        said[card.item] = (card.item in members) != is_wrong
+        label = LABELS[0 if said[card.item] else 1]
         events.append(LabelEvent(str(uuid.uuid4()), card.item, label, now, card.id, 500))
     stored = loop.record(ws, session, person, events)
     assert stored.accepted == len(events), stored
+    return said
 
 
 def _precision(ws: Workspace, session: Session, task: Task) -> float | None:

@@ -126,10 +126,10 @@ def test_when_nothing_is_left_everything_is_found() -> None:
 
 def test_evenly_drawn_finds_lower_it_and_misses_raise_it() -> None:
     """Without such cards, the middle lies between what they say either way."""
-    plain = made(5)
+    plain = made(15)
     n = 160
     drawn = np.arange(n) >= n - 40
-    none = replace(session(5), why=np.where(drawn, "audit", "find"))
+    none = replace(session(15), why=np.where(drawn, "audit", "find"))
     some = replace(none, yes=none.yes.copy())
     some.yes[-3:] = True
     missed, found = recall.estimate(none, LEFT), recall.estimate(some, LEFT)
@@ -168,18 +168,49 @@ def test_the_rate_of_wrong_answers_follows_from_repeats() -> None:
     assert recall.error_rates((0, 0)) == [(0.0, 1.0)]
 
 
+def test_where_no_answer_differs_nobody_may_err_the_surer_the_more_repeats() -> None:
+    chances = [dict(recall.error_rates((again, 0)))[0.0] for again in (30, 60, 120, 300)]
+    assert recall.FAULTLESS < chances[0] < chances[1] < chances[2] < chances[3] < 1
+    assert all(sum(p for _, p in recall.error_rates((n, 0))) == pytest.approx(1) for n in (1, 30, 300))
+    assert min(e for e, _ in recall.error_rates((30, 1))) > 0
+    d = (np.arange(200_000) + 0.5) / 200_000 * 0.375
+    prior = (1 - d) ** 8 / np.sqrt(d)
+    agree = (prior * (1 - d) ** 30).sum() / prior.sum()
+    assert chances[0] == pytest.approx(1 / (1 + agree), abs=0.02)
+    assert made(0, repeats=(30, 0)).high == made(0).high
+
+
+def test_while_every_card_is_a_find_more_may_be_hidden() -> None:
+    """As many finds out of reach, but the misses came first: nothing says that an end is near."""
+    dry = session(5)
+    turned = replace(dry, yes=dry.yes[::-1].copy(), score=dry.score[::-1].copy())
+    ending = recall.estimate(replace(turned, yes=np.r_[turned.yes[:-6], np.zeros(6, bool)]), LEFT)
+    endless = recall.estimate(turned, LEFT)
+    assert endless is not None
+    assert ending is not None
+    assert endless.low < ending.low
+    some, none = (recall._nodes(5.0, 0.6, found=100, endless=x) for x in (0.9, 0.0))
+    assert (some[0] == none[0]).all()
+    hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
+    assert np.exp(some[1][hidden]).sum() > 8 * np.exp(none[1][hidden]).sum()
+
+
 def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
     clean, noisy = made(5), made(5, repeats=(400, 40))
     assert noisy.found < clean.found == 100
     assert noisy.high < clean.high
-    assert noisy.high <= 1 - min(e for e, _ in recall.error_rates((400, 40)))
+    least = min(e for e, _ in recall.error_rates((400, 40)))
+    assert noisy.share < 1 - least
+    missed = (math.sqrt(least / (1 - least) * noisy.found) - 2.4 / 2) ** 2  # as few as a count may be
+    assert noisy.high <= noisy.found / (noisy.found + missed) + 0.01
 
 
 def test_a_few_repeats_that_agree_change_nothing_and_one_that_differs_does() -> None:
     for n in (1, 29):
         assert recall.error_rates((n, 0)) == [(0.0, 1.0)]
-    for repeats in ((30, 0), (1, 1), (29, 1)):
-        assert len(recall.error_rates(repeats)) == 9
+    for repeats in ((1, 1), (29, 1)):
+        assert len(recall.error_rates(repeats)) == 7
+    assert len(recall.error_rates((30, 0))) == 8  # 0 among them
     calm, alone, doubtful = made(5, repeats=(29, 0)), made(5), made(5, repeats=(29, 1))
     assert (calm.low, calm.share, calm.high) == (alone.low, alone.share, alone.high)
     assert doubtful.found < alone.found
@@ -197,12 +228,22 @@ def test_reached_needs_a_sure_estimate_and_cards_that_dry_up() -> None:
     dry = session(0, finds=200, others=200)
     now = recall.estimate(dry, LEFT)
     assert now is not None
-    assert recall.advise(now, 0.9).reached
-    assert not recall.advise(now, 0.999).reached
-    assert recall.advise(now, 0.9).chance == now.chance(0.9) >= recall.SURE
+    assert recall.advise(now, 0.9, cards=400).reached
+    assert not recall.advise(now, 0.999, cards=400).reached
+    assert recall.advise(now, 0.9, cards=400).chance == now.chance(0.9) >= recall.SURE
     flowing = replace(now, next_finds=45)
-    assert not recall.advise(flowing, 0.9).reached
-    assert recall.advise(flowing, 0.8).reached
+    assert not recall.advise(flowing, 0.9, cards=50).reached
+    assert recall.advise(flowing, 0.8, cards=50).reached
+
+
+def test_going_on_half_as_long_again_must_not_deny_it() -> None:
+    now = replace(made(0), shares=np.array([0.97]), weights=np.array([1.0]), found=850.0, next_finds=5.0)
+    assert recall.advise(now, 0.95, cards=300).reached  # 15 more finds by card 450
+    assert not recall.advise(now, 0.95, cards=1200).reached  # 60 more by card 1,800
+    assert recall.advise(now, 0.95, cards=1200).chance == 1
+    slow = replace(now, next_finds=40.0)
+    assert recall.advise(slow, 0.95, cards=0).reached  # at least the next 50 cards are looked at
+    assert not recall.advise(replace(slow, next_finds=46.0), 0.95, cards=0).reached
 
 
 def depleted(now: Estimate, target: float, rate: float, *, total: float) -> float:
@@ -228,26 +269,26 @@ def test_the_cards_that_going_on_takes_are_those_of_a_count_one_by_one(
         made(5), found=1000.0, share=share, next_finds=50 * per_card, shares=shares,
         weights=np.array([0.11, 0.89]),
     )  # fmt: skip
-    cost = recall.cost(now, target, left=10**9)
+    cost = recall.cost(now, target, left=10**9, cards=0)
     assert cost.next_find == pytest.approx(1 / per_card)
     for said, of in ((cost.to_target, share), (cost.to_sure, share * bad)):
         counted = 0.0 if of >= target else depleted(now, target, per_card, total=1000 / of)
         if said is None:
-            assert recall.advise(now, target).chance >= recall.SURE
+            assert recall.advise(now, target, cards=0).chance >= recall.SURE
         else:
             assert said == pytest.approx(counted, rel=0.02, abs=1.5)
 
 
 def test_what_cannot_be_said_of_going_on_is_not_said() -> None:
     now = replace(made(5), next_finds=0.4)  # a find in 125 cards
-    assert recall.cost(now, 0.95, left=1800).next_find == pytest.approx(125)
-    few = recall.cost(now, 0.95, left=100)
+    assert recall.cost(now, 0.95, left=1800, cards=0).next_find == pytest.approx(125)
+    few = recall.cost(now, 0.95, left=100, cards=0)
     assert few.next_find is None
     assert few.to_sure is None
-    nothing = recall.cost(replace(now, next_finds=0.0), 0.95, left=0)
+    nothing = recall.cost(replace(now, next_finds=0.0), 0.95, left=0, cards=0)
     assert nothing.next_find is None
     sure = replace(made(0), next_finds=45, shares=np.array([0.97]), weights=np.array([1.0]), share=0.97)
-    assert recall.cost(sure, 0.9, left=1800).to_sure is None  # only the finds of the moment deny it
+    assert recall.cost(sure, 0.9, left=1800, cards=0).to_sure is None  # only the finds of the moment deny it
 
 
 # on drawn pools ----------------------------------------------------------------------------

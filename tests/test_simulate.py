@@ -97,6 +97,23 @@ def test_a_round_is_learned_after_every_batch_and_says_where_the_play_stood(kept
     assert result.rounds[-1].estimate is not None
 
 
+def test_with_a_share_to_find_cards_come_again_that_are_no_new_finds(kept, stage):
+    result = play(stage, task_of(kept, cards=170, times=None, target_share=0.9, noise=0.2))
+    cards = cards_of(stage)
+    again = [at for at, (_, reason, *_) in enumerate(cards) if reason == "repeat"]
+    assert result.rounds[-1].again == len(again) > 0
+    members = set(kept[2].items["green"].tolist())
+    shown = [item for item, *_ in cards]
+    assert len(shown) == 170 == len(result.hits)
+    assert len(set(shown)) == 170 - len(again)
+    assert result.hits.tolist() == [
+        item in members and item not in shown[:at] for at, item in enumerate(shown)
+    ]
+    stands = {item: answer == "yes" for item, _, _, answer in cards}
+    assert result.rounds[-1].kept == sum(yes and item in members for item, yes in stands.items())
+    assert result.rounds[-1].kept < result.rounds[-1].found
+
+
 def test_it_finds_far_more_than_chance_and_the_same_play_comes_out_the_same(kept, stage):
     task = task_of(kept, times=1.0)
     once, again = play(stage, task), play(stage, task)
