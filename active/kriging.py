@@ -64,7 +64,7 @@ def agree(rows: Rows, n: int, p: Scores) -> Scores:
         return p[:n]
     cos = rows[:n] @ rows.T
     np.fill_diagonal(cos, -np.inf)  # nobody is a neighbour of itself
-    nearest = np.argpartition(-cos, near - 1, axis=1)[:, :near]
+    nearest = np.argpartition(cos, -near, axis=1)[:, -near:]
     return np.asarray((p[:n] + p[nearest].mean(1)) / 2, np.float32)
 
 

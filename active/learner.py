@@ -228,10 +228,14 @@ def _one_against_rest(
 
     given  only the first so many rows were labeled by people, and are calibrated on.
     """
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
 
     balanced = _balanced(is_one, weights)
-    fitted = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200).fit(rows, is_one, balanced)
+    with config_context(
+        assume_finite=True, skip_parameter_validation=True
+    ):  # rows are checked on their way in
+        fitted = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200).fit(rows, is_one, balanced)
     coef, intercept = fitted.coef_[0].astype(np.float64), float(fitted.intercept_[0])
     unseen = _left_out(rows, is_one, balanced, coef=coef, intercept=intercept)
     return coef, intercept, _platt(unseen[:given], is_one[:given], weights[:given]), unseen

@@ -25,8 +25,8 @@ FIRST_MIX: dict[Why, float] = {"find": 0.9, "spread": 0.1}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
-LIKELY, AMONG = 700, 500
-"""`find` corrects the probability of so many of the likeliest items, and looks for neighbours in so many."""
+AMONG = 500
+"""So many of the likeliest, or most doubtful, items are looked at more closely."""
 KINDS, OF_THEM = 20, 80
 """`uncertain` begins with so many different kinds among so many of the most doubtful."""
 APART = 2
@@ -152,16 +152,14 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     is_asked[open_] = False
     asked = np.flatnonzero(is_asked)
     asked = asked[_best(pool.target[asked], AMONG)]
-    ids = open_[_best(pool.target[open_], max(k, LIKELY))]
+    ids = open_[_best(pool.target[open_], max(k, AMONG))]
     both = np.concatenate([ids, asked])
     rows, p = pool.rows[both], pool.target[both]
     if pool.told is not None:
         p = p + krige(rows, pool.told)
-    first = _best(p[: len(ids)], max(k, AMONG))
-    kept = np.concatenate([first, np.arange(len(ids), len(both))])
-    score = agree(rows[kept], len(first), p[kept])
+    score = agree(rows, len(ids), p)
     best = _best(score, k)
-    return _picks(ids[first[best]], "find", scores=score[best])
+    return _picks(ids[best], "find", scores=score[best])
 
 
 def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
@@ -182,7 +180,7 @@ def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
         looked[pool.sample] = True
         looked[Exact(pool.rows).search(pool.rows[seeds], NEAR)[0].ravel()] = True
         among = among[looked[among]]
-    ids = among[_best(pool.doubt[among], max(k, LIKELY))]
+    ids = among[_best(pool.doubt[among], max(k, AMONG))]
     doubt = pool.doubt[ids]
     if pool.told is not None and pool.target is not None:
         p = np.clip(pool.target[ids] + krige(pool.rows[ids], pool.told), 0, 1)

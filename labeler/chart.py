@@ -39,14 +39,17 @@ class _Frame:
         return " ".join(f"{left:.2f},{down:.2f}" for left, down in (self.at(x, y) for x, y in points))
 
 
-def narrowing(rounds: Sequence[Round], target: float | None) -> str | None:
+def is_drawable(rounds: Sequence[Round]) -> bool:
+    """Return whether rounds know a share at two numbers of cards shown at least."""
+    return len({r.shown for r in rounds if r.estimate is not None}) > 1
+
+
+def narrowing(rounds: Sequence[Round], target: float | None) -> str:
     """Return two pictures over the cards shown: the share found, and what was found of how many.
 
-    rounds  oldest first. target  a share to mark. None while fewer than two rounds know a share.
+    rounds  oldest first, enough for `is_drawable`. target  a share to mark.
     """
     known = _thin([r for r in rounds if r.estimate is not None])
-    if len(known) < 2:
-        return None
     return _share(known, target) + _found(_thin(rounds), known)
 
 

@@ -62,9 +62,9 @@ with ui.card("now"):
     now()
 with ui.card("narrowing"):
     st.header("How it has narrowed")
-    drawn = chart.narrowing(ws.store.rounds(session.id, last=5000), session.target_share)
-    if drawn:
-        st.html(drawn)
+    rounds = ws.store.rounds(session.id, last=5000)
+    if chart.is_drawable(rounds):
+        st.html(chart.narrowing(rounds, session.target_share))
     else:
         st.caption("The picture begins after two rounds that could say something.")
 with ui.card("target"):

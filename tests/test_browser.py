@@ -405,10 +405,11 @@ def test_what_went_wrong_behind_the_page_is_one_quiet_line_of_text(house, tabs):
     facts = tab.status() | {"problem": "Learning stopped: <b>no space left</b>. It is tried again."}
     tab.page.route("**/api/session*", lambda route: route.fulfill(json=facts))
     tab.open()
-    assert tab.page.inner_text(".note") == facts["problem"]
+    note = tab.page.locator(".note:not(.reached)")
+    assert note.inner_text() == facts["problem"]
     tab.page.unroute("**/api/session*")
     tab.page.evaluate(VISIBLE)
-    tab.page.locator(".note").wait_for(state="hidden")
+    note.wait_for(state="hidden")
 
 
 def test_a_killed_server_and_a_closed_tab_lose_nothing(house, tabs):

@@ -336,11 +336,11 @@ def test_lines_are_where_the_numbers_are() -> None:
 
 
 def test_a_long_history_is_thinned_and_a_short_one_is_no_picture() -> None:
-    assert chart.narrowing([], None) is None
-    assert chart.narrowing(rounds(2), None) is None  # one of them knows something
-    assert chart.narrowing(rounds(9, known_from=10), None) is None
-    same = [replace(r, shown=40) for r in rounds(6)]
-    assert chart.narrowing(same, None) is None
+    assert not chart.is_drawable([])
+    assert not chart.is_drawable(rounds(2))  # one of them knows something
+    assert not chart.is_drawable(rounds(9, known_from=10))
+    assert not chart.is_drawable([replace(r, shown=40) for r in rounds(6)])
+    assert chart.is_drawable(rounds(11))
     (line, _) = points(chart.narrowing(rounds(3000), None), "middle")
     assert len(line) == 120
     assert (line[0][0], line[-1][0]) == (pytest.approx(20 / 59980 * 100, abs=0.01), 100)

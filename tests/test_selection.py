@@ -118,14 +118,12 @@ def test_best_equals_sorting(values, k):
 def test_find_takes_the_likeliest_by_their_own_and_their_neighbours_probability(n, every, among, told, seed):
     pool = replace(some_pool(n, every=every, seed=seed), told=some_answers(told, seed) if told else None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "LIKELY", among + 5)
         patch.setattr(selection, "AMONG", among)
         picks = find(pool, 10, np.random.default_rng(0))
     likely = sorted(range(n), key=lambda i: (-pool.target[i], i))
     may = set(pool.candidates.tolist())
     p = pool.target + (krige(pool.rows, pool.told) if told else 0)
-    tried = [i for i in likely if i in may][: max(10, among + 5)]
-    tried = sorted(tried, key=lambda i: -p[i])[: max(10, among)]
+    tried = [i for i in likely if i in may][: max(10, among)]
     asked = [i for i in likely if i not in may][:among]
     slow = {}
     for i in tried:
