@@ -34,6 +34,8 @@ FAULTLESS = 0.5
 """The chance that nobody ever errs, before any card was asked again."""
 REPEATS = 30
 """Cards asked again, all answers agreeing, before they tell how seldom one is wrong."""
+BLOCK = 1024
+"""Evenly drawn cards that are weighed at a time: bounds memory."""
 CONFIDENCE, POWER = 0.95, 0.8
 """How often a certificate is right at the least, and the chance with which its price is enough."""
 
@@ -279,11 +281,16 @@ def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:
 
     When such a card was drawn, what remains now and what was found since was unasked.
     """
-    drawn = np.flatnonzero(np.asarray(asked.why) == "audit")
-    later = asked.yes.sum() - np.cumsum(asked.yes)[drawn] + asked.yes[drawn]
-    p = (remaining[:, None] + later) / np.maximum(asked.unasked[drawn], 1)
-    p = np.clip(wrong + (1 - 2 * wrong) * p, 1e-9, 1 - 1e-9)
-    return np.asarray(np.where(asked.yes[drawn], np.log(p), np.log1p(-p)).sum(1), np.float64)
+    total = np.zeros(len(remaining))
+    every = np.flatnonzero(np.asarray(asked.why) == "audit")
+    found = np.cumsum(asked.yes)
+    for start in range(0, len(every), BLOCK):  # a certificate's draws may be many
+        drawn = every[start : start + BLOCK]
+        later = asked.yes.sum() - found[drawn] + asked.yes[drawn]
+        p = (remaining[:, None] + later) / np.maximum(asked.unasked[drawn], 1)
+        p = np.clip(wrong + (1 - 2 * wrong) * p, 1e-9, 1 - 1e-9)
+        total += np.where(asked.yes[drawn], np.log(p), np.log1p(-p)).sum(1)
+    return total
 
 
 def _counted(expected: Real, log: Real) -> tuple[Real, Real]:
@@ -392,12 +399,11 @@ def _draws_for(left: int, finds: int, *, found: int, share: float, unsure: int) 
 
 def _at_most(finds: int, left: int, targets: int, draws: int) -> float:
     """Return the probability of at most `finds` targets in `draws` of `left` items with `targets` in all."""
-    total = 0.0
-    for x in range(max(0, draws - (left - targets)), min(finds, targets, draws) + 1):
-        log = _log_choose(targets, x) + _log_choose(left - targets, draws - x) - _log_choose(left, draws)
-        total += math.exp(log)
-    return min(total, 1.0)
+    from scipy.special import gammaln
 
+    def log_choose(n: int, k: Real) -> Real:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    x = np.arange(max(0, draws - (left - targets)), min(finds, targets, draws) + 1, dtype=np.float64)
+    log = log_choose(targets, x) + log_choose(left - targets, draws - x)
+    return min(float(np.exp(log - log_choose(left, np.array(float(draws)))).sum()), 1.0)

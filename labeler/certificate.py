@@ -74,9 +74,10 @@ class Certificate:
 # before ------------------------------------------------------------------------------------
 
 
-def price(ws: Workspace, session: Session, share: float) -> Price:
+def price(ws: Workspace, session: Session, share: float, *, with_missed: bool = True) -> Price:
     """Return what it takes to be able to say that at least `share`, in (0, 1), has been found.
 
+    with_missed: also if as many were missed as the estimate says, which takes a while in a large pool.
     Raises NotReady while nothing has been found, or when there is nothing left to draw.
     """
     from active.recall import certificate_price
@@ -92,7 +93,7 @@ def price(ws: Workspace, session: Session, share: float) -> Price:
         raise NotReady("Every image has been asked, so there is nothing to draw.", "Count the answers.")
     last = ws.store.rounds(session.id, last=1)
     estimate = last[0].estimate if last and session.goal == "find" else None
-    missed = None if estimate is None else max(0, round(estimate.total) - found)
+    missed = None if estimate is None or not with_missed else max(0, round(estimate.total) - found)
 
     def draws_for(remaining: int) -> int | None:
         return certificate_price(
@@ -119,7 +120,7 @@ def begin(ws: Workspace, session: Session, share: float, cards: int | None = Non
                 f"A certificate is running: {before.answered:,} of {before.draws:,} cards are answered.",
                 "Answer the rest, or give it up: labeler certificate --cancel.",
             )
-        offer = price(ws, session, share)
+        offer = price(ws, session, share, with_missed=False)
         if cards is None and offer.draws is None:
             raise BadInput(
                 f"Not even all {offer.left:,} images would do for {100 * share:g} %: "

@@ -317,9 +317,12 @@ class Journal:
                 "SELECT 1 FROM cards WHERE id = ? AND session = ? AND item = ?", (e.card, session, e.item)
             ).fetchone()
             card = e.card if row else None
-        if e.answer is None:
+        if e.answer is None:  # the view `answers` has no skips of repeats, but they too can be taken back
             row = conn.execute(
-                "SELECT seq FROM answers WHERE session = ? AND item = ? AND person = ?",
+                """SELECT seq FROM events e
+                   WHERE session = ? AND item = ? AND person = ? AND kind <> 'undo'
+                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq)
+                   ORDER BY seq DESC LIMIT 1""",
                 (session, e.item, person),
             ).fetchone()
             undoes = row[0] if row else None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from active.arrays import Probs
 from labeler.arrays import load_arrays
-from labeler.domain import UNSURE, Advice, Estimate, Precision, Quality, Round, Session
+from labeler.domain import Advice, Estimate, Precision, Quality, Round, Session
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -56,18 +56,26 @@ def advice(ws: Workspace, session: Session, made: Round | None) -> Advice | None
     now, left = known
     said = advise(now, target, cards=made.shown)
     more = cost(now, target, left=left, cards=made.shown)
+    is_agreed = said.reached and _before(ws, session, made)
+    is_alone = said.reached and not is_agreed  # the next round has to say so too
     return Advice(
-        target, said.reached and _before(ws, session, made), said.chance, said.next_finds,
-        cards_to_next=more.next_find, cards_to_target=more.to_target, cards_to_sure=more.to_sure,
+        target, is_agreed, said.chance, said.next_finds,
+        cards_to_next=more.next_find, cards_to_target=more.to_target,
+        cards_to_sure=float(session.batch_size) if is_alone else more.to_sure,
     )  # fmt: skip
 
 
 def _before(ws: Workspace, session: Session, made: Round) -> bool:
-    """Return whether the round before says by itself that the session's target is reached."""
+    """Return whether the round before says by itself that the session's target is reached.
+
+    Rounds that know the same answers count once; a certificate's own round, which learns nothing, does not.
+    """
     from active.recall import AGREE, advise
 
     target = session.target_share
-    before = [r for r in ws.store.rounds(session.id, last=AGREE) if r.number < made.number]
+    rounds = ws.store.rounds(session.id, last=AGREE + 8)
+    learned = [r for r in rounds if r.embedded and r.number <= made.number]
+    before = [r for r in learned if r.last_event != learned[-1].last_event][-(AGREE - 1) :]
     if target is None or len(before) < AGREE - 1:
         return False
     for one in before:
@@ -88,26 +96,6 @@ def _whole(path: Path, said: Estimate) -> "tuple[Whole, int] | None":
     shown = asdict(said) | {"found": said.share * said.total}
     now = Whole(**shown, shares=stored["estimate_shares"], weights=stored["estimate_weights"])
     return now, int(stored["estimate_left"])
-
-
-@lru_cache(32)
-def certificate_price(left: int, *, found: int, share: float, remaining: float) -> int | None:
-    """Return how many evenly drawn cards a certificate of `share` would take; see `recall`."""
-    from active.recall import certificate_price as price
-
-    return price(left, found=found, share=share, remaining=remaining)
-
-
-def price(ws: Workspace, session: Session, total: float, *, share: float) -> int | None:
-    """Return how many evenly drawn cards it would take to certify a share now; None: not even all would do.
-
-    total  how many images of the target there are, as the estimate has it.
-    """
-    counts = ws.journal.counts(session)
-    answered = sum(counts[label] for label in session.labels) + counts[UNSURE]
-    found = counts[session.target]
-    left = max(ws.catalog.count_present() - answered, 0)
-    return certificate_price(left, found=found, share=share, remaining=max(total - found, 0.0))
 
 
 def quality(probs: Probs, labels: NDArray[np.int64], is_audit: NDArray[np.bool_]) -> Quality:

@@ -451,7 +451,7 @@ def _predict(ws: Workspace, session: Session, made: Round, sp: space.Space) -> P
         return None
     rows, turn = sp.rows, sp.turn
     if made.basis != sp.basis:
-        rows, turn = space.rows_of(ws, sp.key, made.basis, made.pool)
+        rows, turn = space.rows_of(ws, sp.key, made.basis, len(sp.rows))
     told = None
     if "expected" in stored:
         material = _Material.load(ws.round_file(session.id, made.number))

@@ -90,7 +90,10 @@ def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
     if found["state"] == "running":
         gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
         return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
-    said = f"at least {percent(found['at_least'])} % found (95 % sure), from {n:,} cards drawn evenly"
+    least = "nothing of it is found any more"
+    if found["at_least"] is not None:
+        least = f"at least {percent(found['at_least'])} % found (95 % sure)"
+    said = f"{least}, from {n:,} cards drawn evenly"
     said += f" out of {of:,}"
     missing = n - found["answered"]
     more = [

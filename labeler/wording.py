@@ -1,6 +1,6 @@
 """How much is found, when to stop and how right the head is, in words: for the commands and the pages.
 
-What comes in is JSON as `loop.session_status` and `loop.quality` give it.
+What comes in is JSON as `loop.session_status` and `judging.quality_json` give it.
 """
 
 from typing import Any
@@ -117,7 +117,7 @@ def price(cards: int | None, share: float) -> str:
         )
     return (
         f"For a guarantee without a model there is a certificate: {sure}, about {tidy(cards):,} more cards,"
-        " drawn evenly from what is left."
+        " drawn evenly from what is left. Run: labeler certificate."
     )
 
 
@@ -136,6 +136,6 @@ WHAT_IT_IS = """
 - Of each find it asks: had it not been found, would the cards to come have brought it? If many would have
   been missed, many others may be missing. The cards drawn at random weigh in by their exact probability.
 - It is **a model, no promise**. On three collections its band held the truth in more than nine of ten
-  cases once 80 % were found; before 70 % it says too much. A group that looks like no find can hide from it.
-- It begins with about ten finds, and takes answers to be right.
+  cases once 70 % were found; before, it says too much. A group that looks like no find can hide from it.
+- It begins with about ten finds, and takes answers to be right until cards that were asked again say other.
 """

@@ -1,8 +1,11 @@
 """Found: how much of the target has been found, how that has narrowed, and when to stop."""
 
+import contextlib
+
 import streamlit as st
 
-from labeler import chart, judging, loop, ui, wording
+from labeler import certificate, chart, judging, loop, ui, wording
+from labeler.errors import NotReady
 
 SURE = 0.9  # what the price of a certificate is told for
 
@@ -43,8 +46,9 @@ def target() -> None:
             loop.set_target(ws, session, None if is_off else round(wanted / 100, 6))
             st.rerun()
     if facts["estimate"] is not None:
-        price = judging.price(ws, session, facts["estimate"]["total"], share=SURE)
-        st.caption(wording.price(price, SURE))
+        with contextlib.suppress(NotReady):  # every image has been asked
+            offer = certificate.price(ws, session, SURE)
+            st.caption(wording.price(offer.if_missed if offer.missed else offer.draws, SURE))
 
 
 def predictions() -> None:

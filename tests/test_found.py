@@ -278,7 +278,7 @@ def test_the_page_sets_and_clears_the_target_and_tells_the_price_of_a_certificat
     assert any("Target: **90 %" in m.value for m in test.markdown)
     known = facts(ws, session)
     left = 300 - 80
-    remaining = known["estimate"]["total"] - known["found"]
+    remaining = round(known["estimate"]["total"]) - known["found"]
     price = certificate_price(left, found=known["found"], share=0.9, remaining=remaining)
     assert any(f"at least 90 %, about {wording.tidy(price):,} more cards" in c.value for c in test.caption)
     press(test, "No target")

@@ -398,6 +398,7 @@ def test_a_damaged_round_file_is_passed_over(ws, damage):
     first, second = loop.learn(ws, session), loop.learn(ws, session)
     ws.round_file(session.id, second.number).write_bytes(damage)
     assert learning.predict(ws, session).round == first.number
+    assert len(learning.predict(ws, session).probs) == len(space.current(ws).rows)  # later ones too
     with pytest.raises(NotReady, match="gone or damaged"):
         learning.draw_again(ws, session, second)
 

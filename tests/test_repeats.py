@@ -178,6 +178,16 @@ def test_skip_on_a_repeat_takes_nothing_back_and_is_not_asked_a_third_time(ws):
     assert ws.journal.counts(session)["yes"] == 1
 
 
+def test_a_deck_that_takes_back_a_skip_of_a_repeat_leaves_what_was_said_before(ws):
+    session, ann = begin(ws), loop.owner(ws)
+    card = again(ws, session, 10, before=("yes",))
+    ws.journal.add_events(session, ann, [event(10, "skip", card.id)])
+    ws.journal.add_events(session, ann, [event(10, None, card.id)])
+    assert ws.journal.counts(session)["yes"] == 1
+    ws.journal.add_events(session, ann, [event(10, None)])
+    assert ws.journal.counts(session)["yes"] == 0  # now the answer itself is taken back
+
+
 # what they tell ----------------------------------------------------------------------------
 
 
