@@ -11,8 +11,8 @@ SCALE = 1.0
 """γ of the kernel exp(-γ |a - b|²) between unit rows: how far a residual is felt."""
 NOISE = 1.0
 """Variance of an answer beside that of the residuals: how much one answer alone is believed."""
-MOST = 500
-"""Examples that are taken into account, the likeliest: the cost grows with their square."""
+MOST = 300
+"""Examples taken into account, those the head was most wrong about: the cost grows with their square."""
 NEIGHBOURS = 10
 """How many neighbours of an item are heard about it."""
 SETTLED = 2000
@@ -45,8 +45,9 @@ def krige(rows: Rows, told: Told) -> Scores:
 
     if len(told.rows) == 0:
         return np.zeros(len(rows), np.float32)
-    keep = np.sort(np.argsort(-told.expected, kind="stable")[:MOST])
-    examples, residual = told.rows[keep], told.yes[keep] - told.expected[keep]
+    wrong = told.yes - told.expected
+    keep = np.sort(np.argsort(-np.abs(wrong), kind="stable")[:MOST])
+    examples, residual = told.rows[keep], wrong[keep]
     covariance = _kernel(examples, examples)
     covariance[np.diag_indices_from(covariance)] += NOISE
     weights = sposv(covariance, residual, lower=1)[1]
