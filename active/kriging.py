@@ -72,14 +72,14 @@ def agree(rows: Rows, n: int, p: Scores) -> Scores:
 def settle(rows: Rows, probs: Probs, told: Told | None = None) -> Probs:
     """Return probabilities, (n, c), where neighbours have been heard about the likeliest items of each label.
 
-    rows  (n, d) unit rows. probs  (n, c), rows add up to 1. told  corrects the first of two labels before.
+    rows  (n, d) unit rows. probs  (n, c), rows add up to 1. told  corrects the first label before.
     The SETTLED likeliest items of a label are touched, no other, so the cost of a label is a product of so
     many rows with each other, whatever n is.
     """
     if probs.shape[1] == 2:
         p = _settled(rows, probs[:, 0], told)
         return np.stack([p, 1 - p], 1)
-    out = np.stack([_settled(rows, column) for column in probs.T], 1)
+    out = np.stack([_settled(rows, column, None if i else told) for i, column in enumerate(probs.T)], 1)
     return np.asarray(out / out.sum(1, keepdims=True), np.float32)
 
 

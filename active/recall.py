@@ -1,4 +1,4 @@
-"""How much of the target has been found: an estimate with an interval, advice when to stop, a certificate."""
+"""How much of the target has been found: an estimate with an interval, and advice when to stop."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ HIDDEN, HIDDEN_MOST = 0.1, 0.25
 """The chance that a part of the target lies where no find points to, and the largest share of it there.
 
 The chance is higher while no end is in sight: as high as that of all the next AHEAD cards to be finds, by
-the NEWEST ones.
+the NEWEST ones. It falls as the pool is used up: where in the order of asking such a part comes, nobody
+knows, so each place is as likely.
 """
 SURE, AGREE = 0.9, 2
 """How probable a target must be before it is called reached, and in how many rounds one after the other."""
@@ -36,8 +37,6 @@ REPEATS = 30
 """Cards asked again, all answers agreeing, before they tell how seldom one is wrong."""
 BLOCK = 1024
 """Evenly drawn cards that are weighed at a time: bounds memory."""
-CONFIDENCE, POWER = 0.95, 0.8
-"""How often a certificate is right at the least, and the chance with which its price is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,8 @@ def estimate(
     beyond = int((asked.score[finds] < frontier).sum())
     n = len(left) + others
     rates = error_rates(repeats)
-    reached = (beyond, int(finds.sum()), _rate(asked, why, NEWEST) ** AHEAD)
+    hidden = HIDDEN + (1 - HIDDEN) * _rate(asked, why, NEWEST) ** AHEAD
+    reached = (beyond, int(finds.sum()), _unmet(hidden, n / (n + len(why))))
     parts = [_given(asked, reached, n, wrong) for wrong, _ in rates]
     found = np.concatenate([np.full(len(part[1]), part[0]) for part in parts])
     remaining = np.concatenate([part[1] for part in parts])
@@ -164,16 +164,16 @@ def _given(
 ) -> tuple[float, Real, Real]:
     """Return the images found, what may remain, and the log of its weight, if this part of answers is wrong.
 
-    reached  how many finds are out of reach, of how many, and the chance that no end is in sight.
+    reached  how many finds are out of reach, of how many, and the chance of a hidden part.
     left     items still to be asked.
     """
-    beyond, finds, endless = reached
+    beyond, finds, hidden = reached
     false = wrong * float((~asked.yes).sum())  # the wrong "yes" look like the rest: they are out of reach
     found = max(float(asked.yes.sum()) - false, 1.0)
     out = max(beyond - false, 0.1 * beyond) + 0.5
     within = max(finds - max(beyond, false), 0.0) + 0.5
     spread = math.sqrt(1 / out + 1 / within + SPREAD**2)
-    remaining, log = _nodes(found * out / within, spread, found=found, endless=endless)
+    remaining, log = _nodes(found * out / within, spread, found=found, hidden=hidden)
     log = log + _audit_likelihood(asked, np.minimum(remaining, left), wrong=wrong)
     missed = wrong * found / (1 - wrong)  # images of the target that were answered otherwise
     remaining, log = _counted(np.minimum(remaining, left) + missed, log)
@@ -261,19 +261,23 @@ def error_rates(repeats: tuple[int, int]) -> list[tuple[float, float]]:
     return [(0.0, none), *((rate, (1 - none) / 7) for rate in rates)]
 
 
-def _nodes(middle: float, spread: float, *, found: float, endless: float) -> tuple[Real, Real]:
+def _unmet(chance: float, left: float) -> float:
+    """Return the chance of a hidden part, `chance` before, not met while `left` of the pool is unasked."""
+    return chance * left / (1 - chance + chance * left)
+
+
+def _nodes(middle: float, spread: float, *, found: float, hidden: float) -> tuple[Real, Real]:
     """Return what may remain and the log of its weight: log-normal, with or without a hidden part.
 
-    endless  the chance that there is no end in sight.
+    hidden  the chance of such a part.
     """
     z = np.linspace(-3.2, 3.2, 33)
     part = (np.arange(8) + 0.5) / 8 * HIDDEN_MOST
     plain = middle * np.exp(spread * z)
     more = np.concatenate([[0.0], part / (1 - part)])
-    hidden = HIDDEN + (1 - HIDDEN) * endless
     chance = np.concatenate([[1 - hidden], np.full(8, hidden / 8)])
     remaining = plain[:, None] + more * (found + plain[:, None])
-    return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(chance)).ravel()
+    return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(np.maximum(chance, 1e-12))).ravel()
 
 
 def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:
@@ -312,98 +316,3 @@ def _rate(asked: Asked, why: NDArray[np.str_], last: int) -> float:
     """Return the share of finds among the last cards that were neither drawn evenly nor given."""
     ranked = asked.yes[(why != "audit") & (why != "asked")][-last:]
     return float((ranked.sum() + 0.5) / (len(ranked) + 1))
-
-
-# the certificate ---------------------------------------------------------------------------
-
-
-def certificate(left: int, *, found: int, draws: int, finds: int, unsure: tuple[int, int] = (0, 0)) -> float:
-    """Return the share that has been found at the least, from cards drawn evenly alone.
-
-    left    items that were unasked before the draws. found  images of the target found before them.
-    draws   cards drawn evenly without replacement from `left`. finds  those that were the target.
-    unsure  images that people could not tell, before the draws and among them: all count as target missed.
-    It is right in at least CONFIDENCE of all cases, whatever the head, the images or the order of asking, and
-    whatever the unsure ones show. It counts the other answers as true, and holds for a number of draws
-    fixed beforehand. Raises ValueError for counts that cannot be.
-    """
-    most = found + unsure[0] + at_most(left, draws=draws, hits=finds + unsure[1])
-    return (found + finds) / most if most else 1.0
-
-
-def at_most(left: int, *, draws: int, hits: int) -> int:
-    """Return how many of `left` items can be of a kind, if `hits` of `draws` drawn evenly are.
-
-    The largest number under which so few hits have a chance of more than 1 - CONFIDENCE: the exact
-    hypergeometric bound. Source: Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404, for draws without
-    replacement. Raises ValueError for counts that cannot be.
-    """
-    if not 0 <= hits <= draws <= left:
-        raise ValueError(f"{hits} hits in {draws} draws of {left} cannot be.")
-    low, high = hits, left - (draws - hits)  # the number lies in here
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _at_most(hits, left, middle, draws) > 1 - CONFIDENCE:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def certificate_price(
-    left: int, *, found: int, share: float, remaining: float = 0, unsure: int = 0
-) -> int | None:
-    """Return how many draws it takes until `certificate` says at least `share`; None: not even all would do.
-
-    remaining  images of the target that are taken to be among `left`, rounded up: the draws are enough with
-               a chance of POWER. 0 gives the price if nothing was missed, the least there is.
-    unsure     images that people could not tell so far.
-    Any number of draws may be chosen beforehand without harm to the certificate, this one too.
-    """
-    wanted = min(math.ceil(remaining), left)
-
-    def draws_for(finds: int) -> int | None:
-        draws = _draws_for(left, finds, found=found, share=share, unsure=unsure)
-        is_likely = draws is not None and _at_most(finds, left, wanted, draws) >= POWER
-        return draws if is_likely else None
-
-    low, high = 0, wanted  # how many finds among the draws may be borne
-    if draws_for(high) is None:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if draws_for(middle) is None:
-            low = middle + 1
-        else:
-            high = middle
-    return draws_for(low)
-
-
-def _draws_for(left: int, finds: int, *, found: int, share: float, unsure: int) -> int | None:
-    """Return the fewest draws that say at least `share` with so many finds among them, None: not even all."""
-    most = math.floor((found + finds) / share) - found - unsure + 1  # of `left`: what may be there at most
-    while most >= 0 and found + finds < share * (found + unsure + most):
-        most -= 1
-    if most < finds:
-        return None
-    low, high = finds, left
-    while low < high:
-        draws = (low + high) // 2
-        left_over = left - (draws - finds)
-        if most >= left_over or _at_most(finds, left, most + 1, draws) <= 1 - CONFIDENCE:
-            high = draws
-        else:
-            low = draws + 1
-    return low
-
-
-def _at_most(finds: int, left: int, targets: int, draws: int) -> float:
-    """Return the probability of at most `finds` targets in `draws` of `left` items with `targets` in all."""
-    from scipy.special import gammaln
-
-    def log_choose(n: int, k: Real) -> Real:
-        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-    x = np.arange(max(0, draws - (left - targets)), min(finds, targets, draws) + 1, dtype=np.float64)
-    log = log_choose(targets, x) + log_choose(left - targets, draws - x)
-    return min(float(np.exp(log - log_choose(left, np.array(float(draws)))).sum()), 1.0)

@@ -1,5 +1,6 @@
 """A guarantee of how much has been found, from cards drawn evenly after labeling, and from nothing else."""
 
+import weakref
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class Price:
 
     def says(self, cards: int, finds: int) -> float:
         """Return what a certificate of so many cards would say with so many finds among them."""
-        from active.recall import certificate
+        from active.bound import certificate
 
         return certificate(self.left, found=self.found, draws=cards, finds=finds, unsure=(self.unsure, 0))
 
@@ -80,7 +81,7 @@ def price(ws: Workspace, session: Session, share: float, *, with_missed: bool = 
     with_missed: also if as many were missed as the estimate says, which takes a while in a large pool.
     Raises NotReady while nothing has been found, or when there is nothing left to draw.
     """
-    from active.recall import certificate_price
+    from active.bound import certificate_price
 
     answers, pool, absent = _now(ws, session)
     open_items, found, unsure = _parts(answers, pool, absent)
@@ -247,7 +248,21 @@ def _look(ws: Workspace, session: Session, begun: Begun) -> Certificate:
     What is known since does not hurt it: its draws bound how many images of the target were unasked then,
     and each of these that was found later, in whatever way, is found.
     """
-    answers, pool = ws.journal.answers(session.id), ws.catalog.count_items()
+    answers, pool, absent = _now(ws, session)
+    state_of = (begun.id, begun.finished_at, begun.cancelled_at, answers.last_event, pool, absent.tobytes())
+    held = _newest.get(ws)
+    if held is None or held[0] != state_of:
+        _newest[ws] = held = state_of, _stands(ws, session, begun, answers, pool)
+    return held[1]
+
+
+_newest: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[object, ...], Certificate]]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _stands(ws: Workspace, session: Session, begun: Begun, answers: Answers, pool: int) -> Certificate:
+    """Return how a certificate stands by these answers; every deck asks for it every few seconds."""
     drawn = np.array([p.item for p in ws.store.picks(session.id, begun.round)], np.int64)
     said = np.full(pool, NONE, np.int64)
     said[answers.items] = answers.labels
@@ -272,7 +287,7 @@ def _bound(begun: Begun, said: Ids, drawn: Ids) -> tuple[float | None, int]:
     said  (pool,) what each item's label is now.
     Whoever could not tell, and draws and earlier answers that are missing now, count as target missed.
     """
-    from active.recall import at_most
+    from active.bound import at_most
 
     covered = np.ones(len(said), bool)
     covered[begun.absent] = False

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labeler import opening, say
+from labeler import opening, say, wording
 from labeler.errors import NotReady
 
 if TYPE_CHECKING:
@@ -139,6 +139,6 @@ def _tell(offer: "Price", session: "Session") -> None:
         )
     cards = max(1, offer.draws)
     finds = [n for n in FINDS_TOLD if n <= cards]
-    said = [f"{say.percent(offer.says(cards, n))} % with {n}" for n in finds]
+    said = [f"{wording.at_least(offer.says(cards, n))} with {n}" for n in finds]
     click.echo(f"            Of {cards:,} cards it would say {', '.join(said)} among them.")
     click.echo("Begin       labeler certificate --begin, with --share and, for another number, --cards")

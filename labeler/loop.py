@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from active.arrays import Rows
-from labeler import certificate, images, judging, learning
+from labeler import certificate, drawing, images, judging, learning, predicting
 from labeler.catalog import shown_path
 from labeler.database import HEAL
 from labeler.domain import (
@@ -367,7 +367,7 @@ def correct(ws: Workspace, session: Session, person: int, item: int, label: str 
 
 
 def learn(
-    ws: Workspace, session: Session, *, hide: Sequence[int] = (), strategy: str = learning.RECIPE
+    ws: Workspace, session: Session, *, hide: Sequence[int] = (), strategy: str = drawing.RECIPE
 ) -> Round | None:
     """Retrain and choose the next cards; None while there are no items.
 
@@ -403,7 +403,7 @@ def target_score(ws: Workspace, session: Session, item: int) -> float | None:
     used = ws.catalog.encoder()
     if used is None or item >= used[2]:
         return None
-    made = learning.predict(ws, session, np.array([item], np.int64))
+    made = predicting.predict(ws, session, np.array([item], np.int64))
     return float(made.probs[0, 0]) if made else None
 
 

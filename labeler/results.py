@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import judging, learning
+from labeler import judging, predicting
 from labeler.catalog import shown_path
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
@@ -53,7 +53,7 @@ def predicted(
     answers  the labels at the moment that is meant; None: now.
     Items whose files are gone, and those with an answer (also "unsure"), are left out.
     """
-    made = learning.predict(ws, session)
+    made = predicting.predict(ws, session)
     if made is None:
         none = np.empty(0, np.int64)
         return none, none, np.empty(0, np.float32)
@@ -77,7 +77,7 @@ def labels_grid(
         answers = ws.journal.answers(session.id)
         items, numbers = answers.items, answers.labels
         p = np.full(len(items), np.nan, np.float32)
-        made = learning.predict(ws, session) if order in ("surest", "doubtful") else None
+        made = predicting.predict(ws, session) if order in ("surest", "doubtful") else None
         if made is not None:
             known = (items < len(made.probs)) & (numbers >= 0)
             p[known] = made.probs[items[known], numbers[known]]

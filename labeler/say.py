@@ -1,7 +1,6 @@
 """How the commands say things: in lines for people, or as one JSON object."""
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +91,7 @@ def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
         return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
     least = "nothing of it is found any more"
     if found["at_least"] is not None:
-        least = f"at least {percent(found['at_least'])} % found (95 % sure)"
+        least = f"at least {wording.at_least(found['at_least'])} found (95 % sure)"
     said = f"{least}, from {n:,} cards drawn evenly"
     said += f" out of {of:,}"
     missing = n - found["answered"]
@@ -104,12 +103,6 @@ def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
         f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
     ]
     return "; ".join([said, *(part for part in more if part)])
-
-
-def percent(share: float) -> str:
-    """Return a share in percent, rounded down; with a decimal from 99 on."""
-    at = math.floor(share * 1000 + 1e-9) / 10
-    return f"{at:g}" if at >= 99 else f"{math.floor(at)}"
 
 
 def set_aside(aside: list[dict[str, str]]) -> None:

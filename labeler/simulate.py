@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import images, learning, loop, space
+from labeler import drawing, images, loop, predicting, space
 from labeler.child import ONE_THREAD
 from labeler.config import Config
 from labeler.domain import Card, Goal, LabelEvent, Progress, Session
@@ -67,7 +67,7 @@ class Plan:
     """
 
     goal: Goal = "find"
-    strategy: str = learning.RECIPE
+    strategy: str = drawing.RECIPE
     times: float | None = 2.0
     cards: int | None = None
     noise: float = 0.0
@@ -301,7 +301,7 @@ def _precision(ws: Workspace, session: Session, task: Task) -> float | None:
     """Return the average precision of the newest head on the hidden items, None where that means nothing."""
     from sklearn.metrics import average_precision_score
 
-    made = learning.predict(ws, session, task.hide)
+    made = predicting.predict(ws, session, task.hide)
     is_target = np.isin(task.hide, task.members)
     if made is None or not is_target.any():
         return None

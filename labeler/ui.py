@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit import config
 
-from labeler import judging, learning, loop, people, places, wording, worker, workspace
+from labeler import judging, loop, people, places, predicting, wording, worker, workspace
 from labeler.domain import SKIP, UNSURE, Progress, Session
 from labeler.errors import LabelerError, NotReady
 from labeler.workspace import Workspace
@@ -234,7 +234,7 @@ def phone(ws: Workspace, session: Session) -> None:
 
 def caveat(ws: Workspace, session: Session) -> str:
     """Return how far the predictions can be trusted, in words."""
-    made = learning.predict(ws, session)
+    made = predicting.predict(ws, session)
     if made is None:
         return "Nothing is predicted yet: answer a few cards of each kind first."
     quality = judging.quality_json(ws, session)

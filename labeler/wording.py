@@ -3,6 +3,7 @@
 What comes in is JSON as `loop.session_status` and `judging.quality_json` give it.
 """
 
+import math
 from typing import Any
 
 Json = dict[str, Any]  # Any: JSON
@@ -13,6 +14,12 @@ def percent(share: float) -> str:
     """Return a share as a percentage: as many digits as it needs, but nothing is quite all or nothing."""
     whole = f"{100 * share:.1f}".removesuffix(".0")
     return f"{whole} %"
+
+
+def at_least(share: float) -> str:
+    """Return a share as a percentage rounded down, for it must not be less; with a decimal from 99 on."""
+    at = math.floor(share * 1000 + 1e-9) / 10
+    return f"{at:g} %" if at >= 99 else f"{math.floor(at)} %"
 
 
 def rounded(share: float) -> int:

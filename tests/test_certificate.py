@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from active import recall
-from labeler import certificate, learning, loop, trainer
+from active import bound, recall
+from labeler import certificate, drawing, learning, loop, predicting, trainer
+from labeler.arrays import load_arrays
 from labeler.errors import BadInput, Conflict, NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
@@ -173,7 +174,7 @@ def test_a_certificates_round_is_drawn_again_the_same(ws):
     swipe_all(ws)
     loop.learn(ws, session)
     ws.catalog.mark_absent([998])
-    assert learning.draw_again(ws, session, made) == ws.store.picks(session.id, made.number)
+    assert drawing.draw_again(ws, session, made) == ws.store.picks(session.id, made.number)
     assert 999 not in {p.item for p in ws.store.picks(session.id, made.number)}
 
 
@@ -207,20 +208,24 @@ def swipe_all_but_skipped(ws, skipped):
 def test_another_process_that_learns_meanwhile_stores_no_round(ws, monkeypatch):
     session = loop.newest_session(ws)
     other = Workspace.open(ws.folder)
-    draw = learning._draw
+    draw = drawing.draw
 
     def begun_meanwhile(*args):
         out = draw(*args)
         begin(other)
         return out
 
-    monkeypatch.setattr(learning, "_draw", begun_meanwhile)
+    monkeypatch.setattr(drawing, "draw", begun_meanwhile)
     made = loop.learn(ws, session)
     monkeypatch.undo()
     assert certificate.of_round(ws, session, made.number).state == "running"
-    assert learning.draw_again(ws, session, made) == ws.store.picks(session.id, made.number)
+    assert drawing.draw_again(ws, session, made) == ws.store.picks(session.id, made.number)
+    stored = load_arrays(ws.round_file(session.id, made.number)) or {}
+    assert all(
+        name.startswith("estimate_") for name in stored
+    )  # the certificate's own, not the refused round's
     assert {c.reason for c in deal(ws, 50)} == {"audit"}
-    assert learning.predict(ws, session) is not None  # the last head is still there
+    assert predicting.predict(ws, session) is not None  # the last head is still there
     other.close()
 
 
@@ -305,7 +310,7 @@ def test_unsure_counts_as_missed_before_and_among_the_draws(ws):
     swipe_all(ws)
     now = look(ws)
     assert now.unsure == 3
-    most = 90 + 2 + recall.at_most(begun.left, draws=200, hits=now.finds + 3)
+    most = 90 + 2 + bound.at_most(begun.left, draws=200, hits=now.finds + 3)
     assert now.at_most == most
     assert now.at_least == pytest.approx((90 + now.finds) / most)
 
@@ -320,7 +325,7 @@ def test_draws_whose_files_are_gone_are_waited_for_and_count_as_missed_when_fini
     assert "2 of them have no file any more" in run("status", "--workspace", ws.folder).stdout
     ended = certificate.finish(ws, loop.newest_session(ws))
     assert ended.state == "done"
-    assert ended.at_most == 90 + recall.at_most(begun.left, draws=40, hits=ended.finds + 2)
+    assert ended.at_most == 90 + bound.at_most(begun.left, draws=40, hits=ended.finds + 2)
     assert loop.learn(ws, loop.newest_session(ws)).embedded
 
 
@@ -369,7 +374,7 @@ def test_found_images_whose_files_are_gone_are_not_boasted_of(ws):
     begin(ws, cards=100)
     swipe_all(ws)
     now = look(ws)
-    assert now.at_most == 40 + recall.at_most(now.left, draws=100, hits=now.finds)
+    assert now.at_most == 40 + bound.at_most(now.left, draws=100, hits=now.finds)
     assert now.at_least == pytest.approx((40 + now.finds) / now.at_most)
 
 
@@ -432,7 +437,7 @@ def test_the_bound_covers_in_95_of_100_for_every_number_that_may_be_missed(left)
     """Exact, no chance in it: every number of draws and of missed images."""
     worst = 1.0
     for draws in {1, left // 8, left // 3, left - 2, left}:
-        most = [recall.at_most(left, draws=draws, hits=x) for x in range(draws + 1)]
+        most = [bound.at_most(left, draws=draws, hits=x) for x in range(draws + 1)]
         for missed in range(left + 1):
             right = sum(
                 math.comb(missed, x) * math.comb(left - missed, draws - x) / math.comb(left, draws)
@@ -454,7 +459,7 @@ def test_thousands_of_certificates_on_drawn_pools():
         hits = int(rng.hypergeometric(missed, left - missed, draws)) if missed else 0
         told = int(rng.binomial(hits, 0.9))  # the rest of the hits could not be told
         before = int(rng.integers(0, 4))
-        said = recall.certificate(left, found=found, draws=draws, finds=told, unsure=(before, hits - told))
+        said = bound.certificate(left, found=found, draws=draws, finds=told, unsure=(before, hits - told))
         true = (found + told) / (found + int(rng.integers(0, before + 1)) + missed)
         right += said <= true + 1e-12
     assert right >= 0.95 * 4000
@@ -552,9 +557,3 @@ def test_a_share_that_is_too_large_says_what_is_in_the_way(ws):
     failed = run("certificate", "--share", "99", "--begin", "--workspace", ws.folder, code=1).stderr
     assert "Not even all" in failed
     assert "Give a lower --share" in failed
-
-
-def test_shares_are_rounded_down():
-    from labeler.say import percent
-
-    assert [percent(x) for x in (0.9199, 0.92, 0.989, 0.9999, 1.0)] == ["91", "92", "98", "99.9", "100"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labeler import learning, loop
+from labeler import loop, predicting
 from tests.pools import make_pool
 from tests.served import begin
 from tests.test_embedding import save_network
@@ -226,5 +226,5 @@ def test_a_learned_head_that_was_swapped_for_a_pickle_is_not_opened(tmp_path, ha
     assert heads
     for path in heads:
         path.write_bytes(data)
-    learning.predict(ws, session)
+    predicting.predict(ws, session)
     assert not made.exists()

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from active.recall import certificate_price
+from active.bound import certificate_price
 from labeler import chart, loop, ui, wording, workspace
 from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace

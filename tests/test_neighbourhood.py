@@ -9,7 +9,7 @@ import pytest
 import active.nearby
 from active.arrays import unit_rows
 from active.search import Exact
-from labeler import learning, looking, loop, neighbourhood, samples, simulate, space, trainer
+from labeler import drawing, looking, loop, neighbourhood, samples, simulate, space, trainer
 from labeler.errors import Blocked
 from labeler.looking import Eye, Labeled
 from labeler.neighbourhood import Neighbourhood
@@ -82,8 +82,8 @@ def answer_round(ws, session, is_one=is_rare):
 
 def looked_at(ws, session, made):
     """What a recorded round looked at; None: every item."""
-    material = learning._Material.load(ws.round_file(session.id, made.number))
-    fitted = learning._draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[1]
+    material = drawing.Material.load(ws.round_file(session.id, made.number))
+    fitted = drawing.draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[1]
     return fitted.seen.among
 
 
@@ -252,13 +252,13 @@ def test_a_round_waits_for_no_index_records_the_one_it_used_and_is_drawn_again(w
     picks = [ws.store.picks(session.id, m.number) for m in made]
     for again in (ws, opened(ws.folder)):
         for m, then in zip(made[::-1], picks[::-1], strict=True):
-            assert learning.draw_again(again, loop.get_session(again), m) == then
+            assert drawing.draw_again(again, loop.get_session(again), m) == then
     for path in ws.cache.glob("*.*"):
         path.unlink()
     fresh = opened(ws.folder)
     fresh.config = replace(fresh.config, exact_limit=10**6)  # what is recorded counts
     for m, then in zip(made, picks, strict=True):
-        assert learning.draw_again(fresh, loop.get_session(fresh), m) == then
+        assert drawing.draw_again(fresh, loop.get_session(fresh), m) == then
     fresh.close()
 
 

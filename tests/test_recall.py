@@ -189,10 +189,28 @@ def test_while_every_card_is_a_find_more_may_be_hidden() -> None:
     assert endless is not None
     assert ending is not None
     assert endless.low < ending.low
-    some, none = (recall._nodes(5.0, 0.6, found=100, endless=x) for x in (0.9, 0.0))
+    some, none = (recall._nodes(5.0, 0.6, found=100, hidden=x) for x in (0.9, 0.1))
     assert (some[0] == none[0]).all()
-    hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
-    assert np.exp(some[1][hidden]).sum() > 8 * np.exp(none[1][hidden]).sum()
+    is_hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
+    assert np.exp(some[1][is_hidden]).sum() > 8 * np.exp(none[1][is_hidden]).sum()
+
+
+@pytest.mark.parametrize(("chance", "left"), [(0.1, 0.9), (0.1, 0.02), (0.6, 0.5), (1.0, 0.3), (0.1, 0.0)])
+def test_a_hidden_part_is_less_likely_the_more_was_asked_without_meeting_it(
+    chance: float, left: float
+) -> None:
+    places = (np.arange(1000) + 0.5) / 1000  # in the order of asking, each as likely
+    unmet = chance * (places > 1 - left).mean()
+    assert recall._unmet(chance, left) == pytest.approx(
+        unmet / (unmet + 1 - chance) if unmet else 0, abs=1e-6
+    )
+
+
+def test_when_the_pool_is_nearly_used_up_the_interval_is_narrow() -> None:
+    many, few = (recall.estimate(session(5, others=o), LEFT[-n:]) for o, n in ((60, 1800), (1780, 80)))
+    assert many is not None
+    assert few is not None
+    assert few.low > many.low + 0.05
 
 
 def test_wrong_answers_leave_less_found_and_fewer_of_the_finds() -> None:
@@ -373,51 +391,3 @@ def test_a_decision_orders_as_the_probability_does(labels: list[int]) -> None:
             assert (np.argsort(p, kind="stable") == np.argsort(decision, kind="stable")).all()
         else:
             assert decision[is_label].mean() > decision[~is_label].mean()
-
-
-# the certificate ---------------------------------------------------------------------------
-
-
-def test_the_bound_is_the_slow_one() -> None:
-    for left, draws, finds in [(30, 10, 0), (30, 10, 2), (12, 12, 3), (40, 25, 1)]:
-        got = recall.certificate(left, found=20, draws=draws, finds=finds)
-        worst = 0
-        for targets in range(finds, left - (draws - finds) + 1):
-            p = sum(
-                math.comb(targets, x) * math.comb(left - targets, draws - x) / math.comb(left, draws)
-                for x in range(finds + 1)
-            )
-            if p > 0.05:
-                worst = max(worst, targets)
-        assert got == pytest.approx((20 + finds) / (20 + worst))
-
-
-def test_the_bound_holds_in_so_many_cases() -> None:
-    rng = np.random.default_rng(0)
-    for targets in (0, 3, 20):
-        right = 0
-        for _ in range(400):
-            finds = int(rng.hypergeometric(targets, 300 - targets, 80)) if targets else 0
-            said = recall.certificate(300, found=50, draws=80, finds=finds)
-            right += said <= (50 + finds) / (50 + targets) + 1e-12
-        assert right >= 0.93 * 400
-
-
-def test_all_drawn_is_certain_and_none_says_nothing() -> None:
-    assert recall.certificate(100, found=10, draws=100, finds=0) == 1
-    assert recall.certificate(100, found=10, draws=0, finds=0) == pytest.approx(10 / 110)
-    assert recall.certificate(0, found=0, draws=0, finds=0) == 1
-    with pytest.raises(ValueError, match="cannot be"):
-        recall.certificate(10, found=1, draws=11, finds=0)
-
-
-def test_the_price_is_the_fewest_draws_that_say_it() -> None:
-    price = recall.certificate_price(9000, found=300, share=0.9)
-    assert price is not None
-    assert recall.certificate(9000, found=300, draws=price, finds=0) >= 0.9
-    assert recall.certificate(9000, found=300, draws=price - 1, finds=0) < 0.9
-    dearer = recall.certificate_price(9000, found=300, share=0.9, remaining=15)
-    assert dearer is not None
-    assert dearer > price
-    assert recall.certificate_price(9000, found=300, share=0.9, remaining=9000) is not None
-    assert recall.certificate_price(0, found=5, share=0.9) == 0

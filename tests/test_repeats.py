@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labeler import learning, loop
+from labeler import drawing, loop
 from labeler.domain import Pick
 from tests.pools import event, is_target, make_pool
 from tests.test_journal import NOW, lease, make_round
@@ -99,13 +99,13 @@ def test_they_are_drawn_evenly_and_the_other_cards_stay_the_same(ws):
         answer_round(ws, session, person)
     loop.learn(ws, session)
     made = ws.store.rounds(session.id)[-1]
-    material = learning._Material.load(ws.round_file(session.id, made.number))
+    material = drawing.Material.load(ws.round_file(session.id, made.number))
     assert set(material.again.tolist()) <= set(ws.journal.answers(session.id).items.tolist())
     assert 50 <= len(material.again) <= 70
     picks = [Pick(i, "find", 1.0, None) for i in range(2000, 2100)]
     times = np.zeros(1200)
     for seed in range(2000):
-        out = learning._with_repeats(picks, replace(material, repeat_share=0.1), seed)
+        out = drawing.with_repeats(picks, replace(material, repeat_share=0.1), seed)
         assert [p for p in out if p.reason != "repeat"] == picks
         times[[p.item for p in out if p.reason == "repeat"]] += 1
     each = times[material.again]
@@ -126,7 +126,7 @@ def test_a_round_with_repeats_is_drawn_again_the_same(ws):
     ws.store.set_target(session, None)
     ws.config = replace(ws.config, repeat_share=0.0)
     ws.catalog.mark_absent([p.item for p in picks][:30])
-    assert learning.draw_again(ws, session, made) == picks
+    assert drawing.draw_again(ws, session, made) == picks
 
 
 # dealing -----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from labeler import images, learning, loop, simulate, trial
+from labeler import drawing, images, loop, simulate, trial
 from labeler.cli import cli
 from labeler.errors import BadInput
 from labeler.simulate import Example, Plan, play, play_all, tasks
@@ -248,7 +248,7 @@ def test_every_strategy_plays_and_its_rounds_can_be_drawn_again(kept, stage, str
     assert len(rounds) == 4
     for made in rounds:
         picks = stage.store.picks(1, made.number)
-        assert learning.draw_again(stage, session, made) == picks
+        assert drawing.draw_again(stage, session, made) == picks
         assert not {p.item for p in picks} & set(task.hide.tolist())
     has_head = result.precision[50] is not None
     assert has_head == (goal == "classify" or strategy not in ("random", "neighbours"))

@@ -11,7 +11,7 @@ from active.arrays import unit_rows
 from active.search import combine
 from active.selection import Pool, choose
 from active.strategies import NAMES, RECIPE, STRATEGIES
-from labeler import learning
+from labeler import drawing
 from labeler.trying import STRATEGIES as OFFERED
 
 ASK_A_HEAD = sorted(STRATEGIES.keys() - strategies.HEADLESS)
@@ -93,7 +93,7 @@ def test_the_docstring_says_what_comes_back_and_where_it_is_from(name):
 
 def test_the_command_offers_all_of_them():
     assert sorted(OFFERED) == sorted(NAMES)
-    assert OFFERED[0] == RECIPE == learning.RECIPE
+    assert OFFERED[0] == RECIPE == drawing.RECIPE
 
 
 # each by itself -----------------------------------------------------------------------------

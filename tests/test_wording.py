@@ -26,6 +26,11 @@ def test_a_share_has_the_digits_that_it_needs(share, text):
     assert wording.percent(share) == text
 
 
+def test_what_is_at_least_found_is_rounded_down():
+    shares = [0.9199, 0.92, 0.989, 0.9999, 1.0]
+    assert [wording.at_least(x) for x in shares] == ["91 %", "92 %", "98 %", "99.9 %", "100 %"]
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
