@@ -1,9 +1,16 @@
-"""A small workspace behind the real guard and routes, without Streamlit and without a child process."""
+"""A small workspace behind the real guard and routes without Streamlit or a child process, or behind all."""
 
 import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,14 +18,16 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from labeler import api, loop
+from labeler import api, loop, workspace
 from labeler.domain import Progress
 from labeler.errors import BadInput
 from labeler.images import Unreadable, decode
 from labeler.server import desk as desk_module
 from labeler.server.desk import Desk
+from labeler.workspace import Workspace
 from tests.pools import DIM
 
+ROOT = Path(__file__).parent.parent
 URL = "http://localhost:8501"
 OWNERS = [
     ("GET", "/api/items/1", None),
@@ -140,3 +149,40 @@ def is_problem(reply, *statuses):
     assert set(body) == {"error", "do"}, body
     assert all(isinstance(text, str) and text.strip() for text in body.values())
     return True
+
+
+_SERVE = """
+import os, sys
+from labeler import workspace
+from labeler.child import Child
+start = Child.start
+def start_trainer(self):  # what is embedded is all there is
+    if "labeler.trainer" in self._command:
+        start(self)
+Child.start = start_trainer
+import app
+with workspace.current().lock("server"):
+    app.serve(host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+@contextmanager
+def whole_server(ws: Workspace) -> Iterator[str]:
+    """Serve a workspace by a process of its own, pages included; give its address. Nothing is embedded."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = os.environ | {workspace.ENV: str(ws.folder), "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen([sys.executable, "-c", _SERVE, str(port)], cwd=ROOT, env=env)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"{url}/api/session", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)

@@ -2,11 +2,6 @@
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,8 +17,9 @@ from labeler import chart, loop, ui, wording, workspace
 from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
+from tests.served import whole_server
 from tests.test_access import axe, enlarge, look_at
-from tests.test_pages import ROOT, SERVE, press, visit
+from tests.test_pages import press, visit
 
 __all__ = ["axe"]  # a fixture
 SHOWN = ".deck[data-labels], h1:not(.question)"
@@ -52,24 +48,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Worksp
         play(ws, asked[name], cards)
     loop.set_target(ws, asked["midway"], 0.95)
     loop.set_target(ws, asked["done"], 0.85)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    env = os.environ | {workspace.ENV: str(ws.folder), "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], cwd=ROOT, env=env)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"{url}/api/session", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+    with whole_server(ws) as url:
         yield url, ws, asked
-    finally:
-        server.terminate()
-        server.wait(10)
-        ws.close()
+    ws.close()
 
 
 def phone(browser: Browser, url: str, *, dark: bool = False, width: int = 390) -> Page:

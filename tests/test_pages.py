@@ -3,12 +3,7 @@
 import csv
 import io
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +14,10 @@ from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
-from labeler import loop, results, workspace
+from labeler import loop, results
 from labeler.errors import Missing
 from labeler.workspace import Workspace
+from tests.served import whole_server
 
 __all__ = ["small"]  # a fixture
 ROOT = Path(__file__).parent.parent
@@ -201,43 +197,14 @@ def test_export_counts_writes_and_offers_a_zip(small: Workspace) -> None:
 
 # in a browser ------------------------------------------------------------------------------
 
-SERVE = """
-import os, sys
-from labeler import workspace
-from labeler.child import Child
-start = Child.start
-def start_trainer(self):  # what is embedded is all there is
-    if "labeler.trainer" in self._command:
-        start(self)
-Child.start = start_trainer
-import app
-with workspace.current().lock("server"):
-    app.serve(host="127.0.0.1", port=int(sys.argv[1]))
-"""
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace]]:
     """The whole server over the small workspace, with 12 answers and a round: (address, workspace)."""
     ws = make_small(tmp_path_factory.mktemp("site"), 200)
     answer(ws, loop.start_session(ws, "Is it <green>?"))
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    env = os.environ | {workspace.ENV: str(ws.folder), "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], cwd=ROOT, env=env)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"{url}/api/session", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.2)
+    with whole_server(ws) as url:
         yield url, ws
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -> Page:
