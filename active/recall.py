@@ -19,8 +19,11 @@ RECENT, NEWEST, AHEAD = 60, 20, 50
 REACH = 5.0
 """A find is within reach of the others when it would be among the next cards that bring so many finds."""
 SPREAD = 0.45
-"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.4 either way."""
-HIDDEN, HIDDEN_MOST = 0.1, 0.25
+"""Standard deviation of the log of what remains, beside the noise of counting: a factor of 2.4 either way.
+
+The factor is 1 in the mean: what the finds out of reach tell is an expectation, so its middle is lower.
+"""
+HIDDEN, HIDDEN_MOST = 0.09, 0.25
 """The chance that a part of the target lies where no find points to, and the largest share of it there.
 
 The chance is higher while no end is in sight: as high as that of all the next AHEAD cards to be finds, by
@@ -273,7 +276,7 @@ def _nodes(middle: float, spread: float, *, found: float, hidden: float) -> tupl
     """
     z = np.linspace(-3.2, 3.2, 33)
     part = (np.arange(8) + 0.5) / 8 * HIDDEN_MOST
-    plain = middle * np.exp(spread * z)
+    plain = middle * np.exp(spread * z - SPREAD**2 / 2)
     more = np.concatenate([[0.0], part / (1 - part)])
     chance = np.concatenate([[1 - hidden], np.full(8, hidden / 8)])
     remaining = plain[:, None] + more * (found + plain[:, None])
