@@ -18,9 +18,9 @@ def load_encoder(name: str, views: int = 1) -> Encoder:
 
         return Views(load_encoder(name), views)
     if name == BUILTIN:
-        from active.embedding.builtin import Builtin
+        from active.embedding.standin import Standin
 
-        return Builtin()
+        return Standin()
     from active.embedding.pretrained import load_pretrained
 
     return load_pretrained(name)

@@ -1,0 +1,276 @@
+"""Train the built-in encoder: a small network at 112 px learns to see as a large one at 224 px.
+
+--pack FILE.npz              write hirise and clothing there, once; aid is never learned from
+--data FILE.npz --out DIR    train for --minutes or --steps; given again, it goes on where it stopped
+
+Student and teacher (a MobileNet v1 of ImageNet, LABELER_TEST_WEIGHTS) see the same view; the student learns
+the teacher's 1,024 numbers, who is near whom in the batch, and the maps of 14 × 14 and 7 × 7 places. It
+starts from random numbers, and none of the teacher's are in it. With --steps the same seed on the same
+machine gives the same network; with --minutes the rate of learning follows the clock.
+
+DIR holds student.safetensors (float16, folded: what is shipped), log.jsonl, and a checkpoint of five files.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.changed import views
+from benchmarks.drawn import draw
+from benchmarks.lessons import COLLECTIONS, Drawn, batch, is_held, pack, read
+from benchmarks.student import Student
+from benchmarks.teacher import TEACHER_PX, Exam, Teacher, losses
+
+WARM = 0.03  # part of the run in which the rate rises
+CLIP = 1.0
+EXAM = 300  # pictures of each set at most
+PARTS = ("now", "mean", "first", "second")
+
+
+@dataclass
+class Run:
+    """What a checkpoint holds: the networks, the optimizer, and how far it is."""
+
+    student: Student
+    mean: Student  # the moving average of the student's weights: what is used
+    bridge: nn.Conv2d  # the student's channels at 14 × 14 places to the teacher's; not part of the result
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    spent_s: float = 0.0
+
+
+def new_run(args: argparse.Namespace, device: torch.device) -> Run:
+    """Return a run at its start: random weights from the seed."""
+    torch.manual_seed(args.seed)
+    student, bridge = Student(), nn.Conv2d(256, 512, 1)
+    for module in (student, bridge):
+        module.to(device)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub leaves it out
+    every = [*student.parameters(), *bridge.parameters()]
+    groups = [
+        {"params": [p for p in every if p.ndim > 1], "weight_decay": args.decay},
+        {"params": [p for p in every if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
+    return Run(student, copy.deepcopy(student).requires_grad_(False), bridge, optimizer)
+
+
+def rate_now(progress: float, rate: float) -> float:
+    """Return the learning rate after this part of the run: up in a line, then down half a cosine."""
+    if progress < WARM:
+        return rate * max(progress / WARM, 0.01)
+    return rate * max(0.5 * (1 + math.cos(math.pi * min((progress - WARM) / (1 - WARM), 1))), 0.003)
+
+
+def follow(run: Run) -> None:
+    """Move the mean network towards the student: quickly at first, slowly later."""
+    keep = min(0.9995, (1 + run.step) / (20 + run.step))
+    with torch.no_grad():
+        mean, now = run.mean.state_dict(), run.student.state_dict()
+        floats = [name for name, t in now.items() if t.is_floating_point()]
+        torch._foreach_lerp_([mean[n] for n in floats], [now[n] for n in floats], 1 - keep)
+
+
+def save(run: Run, out: Path) -> None:
+    """Write the network as it is shipped, and the checkpoint; what was there stays until all is written."""
+    state = run.optimizer.state_dict()["state"]
+    parts: dict[str, dict[str, Tensor]] = {
+        "now": {f"student.{k}": v for k, v in run.student.state_dict().items()}
+        | {f"bridge.{k}": v for k, v in run.bridge.state_dict().items()},
+        "mean": dict(run.mean.state_dict()),
+        "first": {str(i): s["exp_avg"] for i, s in state.items()},
+        "second": {str(i): s["exp_avg_sq"] for i, s in state.items()},
+        "student": {k: v.half() for k, v in run.mean.weights().items()},
+    }
+    for name, tensors in parts.items():
+        whole = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(whole, out / f"{name}.part", metadata={"step": str(run.step)})
+    for name in parts:
+        os.replace(out / f"{name}.part", out / f"{name}.safetensors")
+    (out / "state.json").write_text(json.dumps({"step": run.step, "spent_s": run.spent_s}))
+
+
+def resume(run: Run, out: Path) -> None:
+    """Set a new run to where a checkpoint was left; nothing where there is none."""
+    if not (out / "state.json").exists():
+        return
+    parts = {name: load_file(out / f"{name}.safetensors") for name in PARTS}
+    for module, start, part in (
+        (run.student, "student.", "now"), (run.bridge, "bridge.", "now"), (run.mean, "", "mean"),
+    ):  # fmt: skip
+        module.load_state_dict({k[len(start) :]: v for k, v in parts[part].items() if k.startswith(start)})
+    at = json.loads((out / "state.json").read_text())
+    run.step, run.spent_s = at["step"], at["spent_s"]
+    moments = {
+        int(i): {"step": torch.tensor(float(run.step)), "exp_avg": m, "exp_avg_sq": parts["second"][i]}
+        for i, m in parts["first"].items()
+    }
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+class Lessons:
+    """What is learned from, at each step the same for the same seed; and the pictures kept for the exam."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device, *, step: int) -> None:
+        self._args, self._device = args, device
+        pixels, names = read(args.data)
+        real, held = torch.from_numpy(pixels), torch.tensor([is_held(n) for n in names])
+        other = torch.Generator(device).manual_seed(args.seed + 999_999_937)
+        self.kept = {"drawn": torch.cat([draw(64, other) for _ in range(4)])[:EXAM]}
+        for name in COLLECTIONS:
+            self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][:EXAM]
+        self._real = real[~held].to(device)
+        self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=step)
+
+    @torch.no_grad()
+    def views(self, step: int) -> Tensor:
+        """Return what the teacher sees at this step, (batch, 3, 224, 224) in [-1, 1]; once for each step."""
+        self._drawn.renew(step)
+        rng = torch.Generator(self._device).manual_seed(self._args.seed * 7_000_003 + step)
+        pictures = batch(self._real, self._drawn.pictures, self._args.batch, self._args.real, rng)
+        return (views(pictures, rng, TEACHER_PX) * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+class Steps:
+    """One step of learning after another."""
+
+    def __init__(self, args: argparse.Namespace, run: Run, teacher: nn.Module) -> None:
+        self._run = run
+        self._student: Any = run.student  # Any: a module, or what torch.compile makes of it
+        self._teacher: Any = teacher
+        if args.compile:
+            self._student, self._teacher = torch.compile(run.student), torch.compile(teacher)
+        self._weights = {"row": 1.0, "near": args.near, "map14": args.maps, "map7": args.maps}
+        self.parts: list[Tensor] = []
+
+    def learn(self, x: Tensor, rate: float) -> None:
+        """Learn from one batch of views; what the parts of the loss were is added to `parts`."""
+        run = self._run
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        fast = x.device.type == "cuda"
+        half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
+        run.student.train()
+        with half:
+            parts = losses(self._student(F.avg_pool2d(x, 2)), self._teacher(x), run.bridge)
+        loss = torch.stack([self._weights[k] * v for k, v in parts.items()]).sum()
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+        nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
+        run.optimizer.step()
+        run.step += 1
+        follow(run)
+        self.parts.append(torch.stack([v.detach() for v in parts.values()]))
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each part of the loss since last asked."""
+        means = torch.stack(self.parts).mean(0).tolist() if self.parts else []
+        self.parts = []
+        return dict(zip(self._weights, means, strict=False))
+
+
+def train(args: argparse.Namespace, teacher: nn.Module, device: torch.device) -> dict[str, Any]:  # Any: JSON
+    """Train until the steps or the minutes are over, or --stop-s; return the last line of the log."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    run = new_run(args, device)
+    resume(run, args.out)
+    lessons = Lessons(args, device, step=run.step)
+    exam = Exam(lessons.kept, teacher, device)
+    steps = Steps(args, run, teacher)
+    started = saved = logged = time.monotonic()
+    before, first, line = run.spent_s, run.step, {}
+    while True:
+        done = progress(args, run)
+        now = time.monotonic()
+        over = done >= 1 or (args.stop_s > 0 and now - started > args.stop_s)
+        if over or (run.step % args.every == 0 and run.step > first):
+            speed = len(steps.parts) * args.batch / (now - logged)
+            line = {
+                "step": run.step, "minutes": run.spent_s / 60, "rate": rate_now(done, args.rate),
+                **steps.means(), **exam.marks(run.mean), "images_per_s": speed,
+            }  # fmt: skip
+            note(line, args.out)
+            logged = time.monotonic()
+        if over or now - saved > args.save_s:
+            save(run, args.out)
+            saved = time.monotonic()
+        if over:
+            return line
+        steps.learn(lessons.views(run.step), rate_now(done, args.rate))
+        run.spent_s = before + time.monotonic() - started
+
+
+def progress(args: argparse.Namespace, run: Run) -> float:
+    """Return which part of the run is done, by its steps or its minutes."""
+    return float(run.step / args.steps if args.steps else run.spent_s / (60 * args.minutes))
+
+
+def note(line: dict[str, Any], out: Path) -> None:  # Any: JSON
+    """Print a line of the log, and add it to the file."""
+    text = json.dumps({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in line.items()})
+    print(text, flush=True)
+    with open(out / "log.jsonl", "a") as log:
+        log.write(text + "\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    home = os.environ.get("LABELER_TEST_WEIGHTS", "")
+    out.add_argument("--pack", type=Path, metavar="FILE", help="pack what LABELER_TEST_DATA holds, and end")
+    out.add_argument("--data", type=Path, help="a pack")
+    out.add_argument("--teacher", type=Path, default=Path(home) / "mobilenet_v1_1.0_224")
+    out.add_argument("--out", type=Path)
+    out.add_argument("--minutes", type=float, default=0.0, help="in all, earlier parts counted")
+    out.add_argument("--steps", type=int, default=0, help="instead of --minutes: repeatable")
+    out.add_argument("--stop-s", type=float, default=0.0, help="save and end after so long; go on later")
+    out.add_argument("--save-s", type=float, default=180.0, help="between two checkpoints")
+    out.add_argument("--every", type=int, default=100, help="steps between two lines of the log")
+    out.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    out.add_argument("--threads", type=int, default=1)
+    out.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
+    out.add_argument("--seed", type=int, default=1)
+    out.add_argument("--batch", type=int, default=64)
+    out.add_argument("--rate", type=float, default=2e-3)
+    out.add_argument("--decay", type=float, default=0.02)
+    out.add_argument("--real", type=float, default=0.5, help="share of real pictures in a batch")
+    out.add_argument("--near", type=float, default=0.3, help="weight of the neighbourhoods")
+    out.add_argument("--maps", type=float, default=0.3, help="weight of each map")
+    out.add_argument("--room", type=int, default=1024, help="drawn pictures kept")
+    out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at each step")
+    return out
+
+
+def main() -> None:
+    """Pack the pictures, or train."""
+    options = parser()
+    args = options.parse_args()
+    if args.pack:
+        print(json.dumps({"bytes": pack(Path(os.environ["LABELER_TEST_DATA"]), args.pack)}))
+        return
+    if not (args.data and args.out and (args.minutes or args.steps)):
+        options.error("give --data, --out, and --minutes or --steps")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(args.device)
+    torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = device.type == "cuda"
+    print(json.dumps(train(args, Teacher(args.teacher, device), device)))
+
+
+if __name__ == "__main__":
+    main()
