@@ -49,17 +49,17 @@ class Student(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.steps = nn.ModuleList(Step(at) for at in layers())
+        self.halving = max(i for i, at in enumerate(layers()) if at.stride == 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last map of 14 × 14 places (n, 256, 14, 14), and the last map (n, 1024, 7, 7).
+        """Return the map before the last halving (n, 256, 14, 14), and the last map (n, 1024, 7, 7).
 
         x  (n, 3, 112, 112) in [-1, 1].
         """
         middle = x
-        for step in self.steps:
-            before, x = x, step(x)
-            if x.shape[2] < before.shape[2] and x.shape[2] == 7:
-                middle = before
+        for i, step in enumerate(self.steps):
+            middle = x if i == self.halving else middle
+            x = step(x)
         return middle, x
 
     def weights(self) -> dict[str, Tensor]:

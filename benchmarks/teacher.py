@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TEACHER_PX, STUDENT_PX = 224, 112
+from active.embedding.network import SIDE_PX
+
+TEACHER_PX = 224
 WARMTH = 0.07  # of the similarities in a batch
 NEAR = 10  # neighbours that are compared
 MIDDLE_PLACES = 14
@@ -39,6 +41,11 @@ class Teacher(nn.Module):
         return middle.float(), maps[-1].float()
 
 
+def resized(x: Tensor, side: int) -> Tensor:
+    """Return pictures squeezed to side × side px as PIL's bilinear filter does it: as the product will."""
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
 def unexplained(student: Tensor, teacher: Tensor, dims: tuple[int, ...] = (0,)) -> Tensor:
     """Return the share of the teacher's variance that the student misses; 1: it knows the mean alone."""
     spread = (teacher - teacher.mean(dims, keepdim=True)).square().mean()
@@ -63,12 +70,13 @@ def losses(student: Maps, teacher: Maps, bridge: nn.Module) -> dict[str, Tensor]
 
     bridge  takes the student's 256 channels at 14 × 14 places to the teacher's 512; not part of the result.
     """
+    like = [F.interpolate(t, s.shape[2:], mode="bilinear") for s, t in zip(student, teacher, strict=True)]
     mine, its = (F.normalize(maps[1].float().mean((2, 3)), dim=1) for maps in (student, teacher))
     return {
         "row": unexplained(mine, its),
         "near": neighbourhoods(mine, its),
-        "map14": unexplained(bridge(student[0]).float(), teacher[0], (0, 2, 3)),
-        "map7": unexplained(student[1].float(), teacher[1], (0, 2, 3)),
+        "map14": unexplained(bridge(student[0]).float(), like[0], (0, 2, 3)),
+        "map7": unexplained(student[1].float(), like[1], (0, 2, 3)),
     }
 
 
@@ -96,7 +104,7 @@ class Exam:
         student.eval()
         out = {}
         for name, pictures in self._sets.items():
-            rows = self._look(lambda x: student(x)[1], pictures, STUDENT_PX)
+            rows = self._look(lambda x: student(x)[1], pictures, SIDE_PX)
             out[f"near_{name}"] = agreement(rows, self._rows[name])
             mine, its = F.normalize(rows, dim=1), F.normalize(self._rows[name], dim=1)
             out[f"missed_{name}"] = float(unexplained(mine, its))
@@ -107,6 +115,6 @@ class Exam:
         rows = []
         for part in torch.split(pictures, 64):
             x = part.to(self._device).float() / 127.5 - 1
-            x = F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+            x = resized(x, side)
             rows.append(last(x.contiguous(memory_format=torch.channels_last)).float().mean((2, 3)))
         return torch.cat(rows)

@@ -25,17 +25,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from active.embedding.network import SIDE_PX
 from benchmarks.changed import views
 from benchmarks.drawn import draw
 from benchmarks.lessons import COLLECTIONS, Drawn, batch, is_held, pack, read
 from benchmarks.student import Student
-from benchmarks.teacher import TEACHER_PX, Exam, Teacher, losses
+from benchmarks.teacher import TEACHER_PX, Exam, Teacher, losses, resized
 
 WARM = 0.03  # part of the run in which the rate rises
 CLIP = 1.0
-EXAM = 300  # pictures of each set at most
 PARTS = ("now", "mean", "first", "second")
 
 
@@ -129,9 +128,9 @@ class Lessons:
         pixels, names = read(args.data)
         real, held = torch.from_numpy(pixels), torch.tensor([is_held(n) for n in names])
         other = torch.Generator(device).manual_seed(args.seed + 999_999_937)
-        self.kept = {"drawn": torch.cat([draw(64, other) for _ in range(4)])[:EXAM]}
+        self.kept = {"drawn": torch.cat([draw(8, other) for _ in range(-(-args.exam // 8))])}
         for name in COLLECTIONS:
-            self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][:EXAM]
+            self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][: args.exam]
         self._real = real[~held].to(device)
         self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=step)
 
@@ -164,8 +163,9 @@ class Steps:
         fast = x.device.type == "cuda"
         half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
         run.student.train()
+        small = resized(x, SIDE_PX).contiguous(memory_format=torch.channels_last)
         with half:
-            parts = losses(self._student(F.avg_pool2d(x, 2)), self._teacher(x), run.bridge)
+            parts = losses(self._student(small), self._teacher(x), run.bridge)
         loss = torch.stack([self._weights[k] * v for k, v in parts.items()]).sum()
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
@@ -239,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--stop-s", type=float, default=0.0, help="save and end after so long; go on later")
     out.add_argument("--save-s", type=float, default=180.0, help="between two checkpoints")
     out.add_argument("--every", type=int, default=100, help="steps between two lines of the log")
+    out.add_argument("--exam", type=int, default=200, help="pictures of each set that are held out")
     out.add_argument("--device", default="auto", help="auto, cpu or cuda")
     out.add_argument("--threads", type=int, default=1)
     out.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
