@@ -165,7 +165,8 @@ class Steps:
         run.student.train()
         small = resized(x, SIDE_PX).contiguous(memory_format=torch.channels_last)
         with half:
-            parts = losses(self._student(small), self._teacher(x), run.bridge)
+            mine, its = self._student(small), self._teacher(x)
+        parts = losses((mine[0].float(), mine[1].float()), its, run.bridge)
         loss = torch.stack([self._weights[k] * v for k, v in parts.items()]).sum()
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
