@@ -65,7 +65,8 @@ class Estimate:
     found                         images answered so that are the target; fewer than answers where some err.
     total, total_low, total_high  images of the target in the pool, found ones included.
     share, low, high              share found: the middle of the 95 % interval is no better than its ends.
-    next_finds                    expected finds in the next 50 cards.
+    next_finds                    expected finds in the next 50 cards: no more than there may be.
+    pace                          finds in the next 50 cards if they come as they did in the last 60.
     shares, weights               (m,) the whole distribution of the share, ascending, weights add up to 1.
     """
 
@@ -77,6 +78,7 @@ class Estimate:
     low: float
     high: float
     next_finds: float
+    pace: float
     shares: Real
     weights: Real
 
@@ -152,7 +154,8 @@ def estimate(
     remaining = np.concatenate([part[1] for part in parts])
     log = np.concatenate([part[2] + math.log(p) for part, (_, p) in zip(parts, rates, strict=True)])
     weights = np.exp(log - log.max())
-    return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, n) * rate)
+    soon = min(AHEAD, n) * min(rate, _rate(asked, why, NEWEST))
+    return _estimate(found, remaining, weights / weights.sum(), soon=soon, pace=min(AHEAD, n) * rate)
 
 
 def _frontier(left: Scores, reach: int, *, others: int) -> float:
@@ -183,7 +186,7 @@ def _given(
     return found, np.minimum(remaining, left + 2 * missed), log
 
 
-def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float) -> Estimate:
+def _estimate(found: Real, remaining: Real, weights: Real, *, soon: float, pace: float) -> Estimate:
     """Return the summary of weighed pairs of images found and images that remain."""
     order = np.argsort(found / (found + remaining), kind="stable")
     shares, weights = (found / (found + remaining))[order], weights[order]
@@ -193,7 +196,7 @@ def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float)
         found=middle,
         total=middle / share, total_low=middle / high, total_high=middle / low,
         share=share, low=low, high=high,
-        next_finds=next_finds,
+        next_finds=min(soon, middle / low - middle), pace=pace,
         shares=shares, weights=weights,
     )  # fmt: skip
 
@@ -205,7 +208,7 @@ def advise(now: Estimate, target: float, *, cards: int) -> Advice:
     target is reached waits until AGREE rounds one after the other say so.
     """
     chance = now.chance(target)
-    more = now.next_finds * max(1.0, LONGER * cards / AHEAD)
+    more = now.pace * max(1.0, LONGER * cards / AHEAD)
     plain = now.found / (now.found + more) >= target
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
@@ -218,7 +221,7 @@ def cost(now: Estimate, target: float, *, left: int, cards: int) -> Cost:
     chance that it has now. More cards than there are left can't be said, nor how many until reached where
     the estimate says so and only the finds of the moment deny it.
     """
-    rate = now.next_finds / min(AHEAD, left) if left else 0.0
+    rate, soon = (x / min(AHEAD, left) if left else 0.0 for x in (now.pace, now.next_finds))
 
     def until(share: float) -> float | None:
         if share >= target:
@@ -233,7 +236,7 @@ def cost(now: Estimate, target: float, *, left: int, cards: int) -> Cost:
     said = advise(now, target, cards=cards)
     denied = said.chance >= SURE and not said.reached
     return Cost(
-        next_find=within(1 / rate) if rate else None,
+        next_find=within(1 / soon) if soon else None,
         to_target=until(now.share),
         to_sure=None if denied else until(_quantile(now.shares, now.weights, 1 - SURE)),
     )

@@ -91,9 +91,9 @@ def certificate(
         say.print_json(_json(ws, asked, offer, found))
         return
     for one in certificates.earlier(ws, asked):
-        click.echo(f"Before      {say.certificate(certificates.to_json(one) or {}, asked.target)}")
+        click.echo(f"Before      {wording.certificate(certificates.to_json(one) or {}, asked.target)}")
     if found is not None:
-        click.echo(f"Certificate {say.certificate(certificates.to_json(found) or {}, asked.target)}")
+        click.echo(f"Certificate {wording.certificate(certificates.to_json(found) or {}, asked.target)}")
     if begin:
         click.echo("From now on only these cards are dealt. Nothing is sure before all are answered: whoever")
         click.echo("looks early and stops when it looks good is wrong more often than 1 in 20.")

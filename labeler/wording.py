@@ -119,13 +119,31 @@ def price(cards: int | None, share: float) -> str:
     """Return what a certificate would take."""
     sure = f"to be able to say at least {percent(share)}"
     if cards is None:
-        return (
-            f"For a guarantee without a model there is a certificate, but {sure} not even all cards would do."
-        )
-    return (
-        f"For a guarantee without a model there is a certificate: {sure}, about {tidy(cards):,} more cards,"
-        " drawn evenly from what is left. Run: labeler certificate."
-    )
+        return f"{sure}, not even all cards would do".capitalize() + "."
+    return f"{sure}, about {tidy(cards):,} more cards, drawn evenly from what is left".capitalize() + "."
+
+
+def certificate(found: Json, target: str) -> str:
+    """Return how a certificate stands. Shares are rounded down: it says "at least"."""
+    n, of = found["draws"], found["left"]
+    if found["state"] == "cancelled":
+        return f"over {n:,} cards was given up, so it says nothing"
+    if found["state"] == "running":
+        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
+        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
+    least = "nothing of it is found any more"
+    if found["at_least"] is not None:
+        least = f"at least {at_least(found['at_least'])} found (95 % sure)"
+    said = f"{least}, from {n:,} cards drawn evenly out of {of:,}"
+    missing = n - found["answered"]
+    more = [
+        f"{found['finds']:,} of them {target}",
+        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
+        f"{missing:,} have no answer and count as missed" if missing else "",
+        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
+        f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
+    ]
+    return "; ".join([said, *(part for part in more if part)])
 
 
 def share(estimate: Json, label: str) -> str:
@@ -143,6 +161,6 @@ WHAT_IT_IS = """
 - Of each find it asks: had it not been found, would the cards to come have brought it? If many would have
   been missed, many others may be missing. The cards drawn at random weigh in by their exact probability.
 - It is **a model, no promise**. On three collections its band held the truth in more than nine of ten
-  cases once 70 % were found; before, it says too much. A group that looks like no find can hide from it.
+  cases once 80 % were found; before, it says too much. A group that looks like no find can hide from it.
 - It begins with about ten finds, and takes answers to be right until cards that were asked again say other.
 """

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from active.bound import certificate_price
-from labeler import chart, loop, ui, wording, workspace
+from labeler import certificate, chart, loop, ui, wording, workspace
 from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
@@ -264,6 +264,35 @@ def test_the_page_sets_and_clears_the_target_and_tells_the_price_of_a_certificat
     assert any(f"at least 90 %, about {wording.tidy(price):,} more cards" in c.value for c in test.caption)
     press(test, "No target")
     assert loop.get_session(ws, session.id).target_share is None
+
+
+def test_the_page_begins_a_certificate_says_how_it_stands_and_ends_it(ws: Workspace) -> None:
+    session = loop.new_session(ws, "Is it <b>one</b>?", ["yes", "no"], seed=1)
+    assert any(
+        "No image has been labeled" in c.value or "Label some first" in c.value
+        for c in visit("found").caption
+    )
+    play(ws, session, 80)
+    test = visit("found")
+    test.number_input[1].set_value(60.0).run()
+    (draw,) = [b.label for b in test.button if b.label.startswith("Draw ")]
+    press(test, draw)
+    begun = certificate.look(ws, session)
+    assert begun is not None
+    assert (begun.state, begun.share, draw) == ("running", 0.6, f"Draw {begun.draws:,} cards")
+    assert any(f"running, 0 of {begun.draws} cards answered" in m.value for m in test.markdown)
+    assert not [b for b in test.button if b.label.startswith("Draw ")]
+    play(ws, session, 20)
+    press(test, "End it now")
+    ended = certificate.look(ws, session)
+    assert ended is not None
+    assert (ended.state, ended.answered) == ("done", min(20, begun.draws))
+    assert any(f"from {begun.draws} cards drawn evenly out of {begun.left}" in m.value for m in test.markdown)
+    (draw,) = [b.label for b in test.button if b.label.startswith("Draw ")]
+    press(test, draw)
+    press(test, "Give it up")
+    assert certificate.look(ws, session).state == "cancelled"
+    assert any("was given up, so it says nothing" in m.value for m in test.markdown)
 
 
 def test_predictions_are_vouched_for_by_random_cards_alone(ws: Workspace) -> None:
