@@ -192,10 +192,25 @@ def test_while_every_card_is_a_find_more_may_be_hidden() -> None:
     assert endless is not None
     assert ending is not None
     assert endless.low < ending.low
-    some, none = (recall._nodes(5.0, 0.6, found=100, hidden=x) for x in (0.9, 0.1))
+    some, none = (recall._nodes(5.0, 0.16, found=100, soon=0, hidden=x) for x in (0.9, 0.1))
     assert (some[0] == none[0]).all()
-    is_hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
+    plain = 5 * np.exp(3.2 * np.sqrt(0.16 + recall.SPREAD**2) - recall.SPREAD**2 / 2)
+    is_hidden = some[0] > plain + 1e-9
     assert np.exp(some[1][is_hidden]).sum() > 8 * np.exp(none[1][is_hidden]).sum()
+
+
+def test_while_finds_come_there_may_be_as_many_more_as_would_come_soon() -> None:
+    """No find is out of reach, so that nothing but the finds themselves says that there are more."""
+    drying, coming = (session(0, finds=60, others=n) for n in (60, 20))
+    mixed = np.random.default_rng(0).permutation(80)
+    coming = replace(coming, yes=coming.yes[mixed], score=coming.score[mixed])
+    dry, now = recall.estimate(drying, LEFT), recall.estimate(coming, LEFT)
+    assert dry is not None
+    assert now is not None
+    assert now.next_finds > 30
+    assert now.total_high - now.found >= now.next_finds  # what is said of the next cards fits into it
+    assert dry.total_high - dry.found < 20
+    assert now.low < dry.low - 0.1
 
 
 @pytest.mark.parametrize(("chance", "left"), [(0.1, 0.9), (0.1, 0.02), (0.6, 0.5), (1.0, 0.3), (0.1, 0.0)])
