@@ -393,6 +393,7 @@ def _serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser
         click.echo(f"Only the deck: {url}/swipe")
     click.echo("Ctrl-C stops; every answer is kept.")
     os.environ[ENV] = str(ws.folder)
+    ws.serves_at(f"http://localhost:{port}" if shared else url)
     if browser:
         places.open_browser(link, host, port)
     threading.Thread(target=_follow, name="progress", daemon=True).start()

@@ -39,6 +39,9 @@ from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Stand
 from labeler.store import label_numbers
 
 MOST_RECENT = 2000  # events looked at for the pace
+UNDRAWN = """(:drawn IS NOT NULL AND c.reason <> 'asked' AND c.item NOT IN
+  (SELECT item FROM picks WHERE session = :session AND round = :drawn))"""
+"""Whether card c is none of the draws of the certificate that runs, whose round is :drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +149,18 @@ class Journal:
     def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
         """Return which cards of a person's deck need no answer any more, in order.
 
-        Their item is answered, held by somebody else, or gone.
+        Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
         """
         marks = ",".join(str(int(card)) for card in have)
+        drawn = draws.running(self.conn, session)
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
                   OR {SETTLED.format(c="c")}
-                  OR {OTHERS.format(session=":session", item="c.item")})
+                  OR {OTHERS.format(session=":session", item="c.item")}
+                  OR {UNDRAWN})
                 ORDER BY c.id""",
-            {"session": session, "person": person, "now": now},
+            {"session": session, "person": person, "now": now, "drawn": drawn},
         )
         return [i for (i,) in rows]
 
@@ -169,9 +174,9 @@ class Journal:
                 WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {SETTLED.format(c="c")}
+                  AND NOT {SETTLED.format(c="c")} AND NOT {UNDRAWN}
                 ORDER BY c.id LIMIT :n""",
-            args | {"n": n},
+            args | {"n": n, "drawn": draws.running(conn, int(args["session"]))},
         )
         return [i for (i,) in rows]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 Json = dict[str, Any]  # Any: JSON
 NOT_YET = "not enough is known yet"
+SURE = 0.9  # active.recall.SURE, at which a target is called reached
 
 
 def percent(share: float) -> str:
@@ -44,7 +45,7 @@ def target(share: float, advice: Json | None) -> str:
     chance = f"chance {advice['chance']:.2f}"
     if advice["reached"]:
         return f"{wanted}, probably found ({chance}); going on {brings(advice)}"
-    return f"{wanted}, not yet ({chance}); {takes(advice)}"
+    return f"{wanted}, not yet ({chance}, asked: {SURE:g} twice); {takes(advice)}"
 
 
 def brings(known: Json) -> str:
@@ -141,7 +142,9 @@ def certificate(found: Json, target: str) -> str:
         f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
         f"{missing:,} have no answer and count as missed" if missing else "",
         f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
-        f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
+        f"it is number {found['number']} of this question: whoever quotes it names all"
+        if found["number"] > 1
+        else "",
     ]
     return "; ".join([said, *(part for part in more if part)])
 

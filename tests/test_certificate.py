@@ -236,7 +236,17 @@ def test_a_server_that_runs_deals_what_another_process_began(ws):
     after = deal(ws)
     assert {c.item for c in after} <= set(drawn(ws))
     assert {c.reason for c in after} == {"audit"}
-    assert before
+    session, person = loop.newest_session(ws), loop.owner(ws)
+    undrawn = [c.id for c in before if c.item not in drawn(ws)]
+    assert len(undrawn) > 10
+    held = [c.id for c in (*before, *after)]
+    assert loop.gone_cards(ws, session, person, held) == undrawn  # what the deck holds is let go
+    again = loop.next_cards(ws, session, person, 50)  # a reload
+    assert {c.item for c in again} <= set(drawn(ws))
+    asked = loop.ask_about(ws, session, [c.item for c in before if c.id in undrawn[:1]])
+    assert asked == 1  # what a person wants to see comes all the same
+    certificate.cancel(ws, session)
+    assert loop.gone_cards(ws, session, person, held) == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -298,7 +308,7 @@ def test_a_second_one_is_counted(ws):
     begin(ws, cards=5)
     swipe_all(ws)
     assert look(ws).number == 2
-    assert "number 2 that was begun" in run("status", "--workspace", ws.folder).stdout
+    assert "number 2 of this question" in run("status", "--workspace", ws.folder).stdout
 
 
 def test_unsure_counts_as_missed_before_and_among_the_draws(ws):
@@ -541,14 +551,20 @@ def test_the_command_ends_early_on_the_safe_side(ws):
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--share", "0.9"),
-        ("--share", "100"),
         ("--begin", "--cancel"),
         ("--cards", "9"),
     ],
 )
 def test_wrong_options_are_refused(ws, wrong):
     run("certificate", *wrong, "--workspace", ws.folder, code=2)
+
+
+def test_a_share_is_a_percentage_in_any_of_three_ways(ws):
+    at = ("--json", "--workspace", ws.folder)
+    prices = [json.loads(run("certificate", "--share", x, *at).stdout)["price"] for x in ("80", "80%", "0.8")]
+    assert prices[0] == prices[1] == prices[2]
+    for wrong in ("100", "0", "-5", "1e1", "ninety", "0.5 %x"):
+        assert "Give a percentage from 1 to 99.9" in run("certificate", "--share", wrong, *at, code=1).stderr
 
 
 def test_a_share_that_is_too_large_says_what_is_in_the_way(ws):

@@ -34,16 +34,23 @@ def test_what_is_at_least_found_is_rounded_down():
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({}, "95 %, not yet (chance 0.42); roughly 40 to 120 more cards until that can be said"),
+        (
+            {},
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 40 to 120 more cards until that can be"
+            " said",
+        ),
         (
             {"cards_to_target": 0.0},
-            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 120 more cards until that can be said",
         ),
         (
             {"cards_to_target": None},
-            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 120 more cards until that can be said",
         ),
-        ({"cards_to_sure": None}, "95 %, not yet (chance 0.42); how many more cards it takes can't be said"),
+        (
+            {"cards_to_sure": None},
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); how many more cards it takes can't be said",
+        ),
         (
             {"reached": True, "chance": 0.934, "next_finds": 2.2},
             "95 %, probably found (chance 0.93); going on would bring about 2 in the next 50 cards",

@@ -605,8 +605,8 @@ class Screen {
   showProgress(session, f) {
     this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
-    const { goal, estimate: e } = session;
-    const share = goal !== "find" ? "" : e ? `About ${whole(e.share)} % found (${whole(e.low)}–${whole(e.high)} %)` : "Share found: not enough yet";
+    const { goal, estimate: e, certificate: c } = session;
+    const share = c?.state === "running" ? `Certificate: ${text(c.answered)} of ${text(c.draws)} cards` : goal !== "find" ? "" : e ? `About ${whole(e.share)} % found (${whole(e.low)}–${whole(e.high)} %)` : "Share found: not enough yet";
     this.share.textContent = share;
     this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
     this.showReached(session);
