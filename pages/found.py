@@ -90,7 +90,10 @@ def predictions() -> None:
     st.header("How right the predictions are")
     quality = judging.quality_json(ws, session)
     st.caption(wording.judged_by(quality))
-    if lines := wording.precision(quality, session.target):
+    lines = wording.precision(quality, session.target)
+    if lines and not any("right" in text for _, text in lines):
+        st.caption(f"None of them was called “{name}” with 0.5 or more, so nothing can be said yet.")
+    elif lines:
         rows = "".join(f"| {threshold} or more | {text} |\n" for threshold, text in lines)
         st.markdown(f"| “{name}” with | of random cards |\n|---|---|\n{rows}")
 
