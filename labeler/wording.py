@@ -8,6 +8,7 @@ from typing import Any
 
 Json = dict[str, Any]  # Any: JSON
 NOT_YET = "not enough is known yet"
+OFTEN = 10  # finds in the next 50 cards: as long as so many come, the estimate says too much as a rule
 SURE = 0.9  # active.recall.SURE, at which a target is called reached
 
 
@@ -34,7 +35,8 @@ def found(n: int, estimate: Json | None) -> str:
         return f"{n:,}; {NOT_YET} to say of how many"
     share, low, high = (rounded(estimate[name]) for name in ("share", "low", "high"))
     total, most = round(estimate["total"]), round(estimate["total_high"])
-    return f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+    said = f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+    return f"{said}; finds still come often, so it may be less" if estimate["next_finds"] >= OFTEN else said
 
 
 def target(share: float, advice: Json | None) -> str:
@@ -156,14 +158,16 @@ def share(estimate: Json, label: str) -> str:
         f"**About {found} % of all “{label}” have been found**, 95 % sure: {low} to {high} %. So there are"
         f" about {estimate['total']:,.0f} in all, at most {estimate['total_high']:,.0f}."
         f" Going on {brings(estimate)}."
+        + (STILL if estimate["next_finds"] >= OFTEN else "")
     )
 
 
+STILL = " Finds still come often. As long as they do, less has been found than this says, as a rule."
 WHAT_IT_IS = """
 - It is the share of what **people would call so**, not of what really is.
 - Of each find it asks: had it not been found, would the cards to come have brought it? If many would have
   been missed, many others may be missing. The cards drawn at random weigh in by their exact probability.
 - It is **a model, no promise**. On three collections its band held the truth in more than nine of ten
-  cases once 80 % were found; before, it says too much. A group that looks like no find can hide from it.
+  cases once 70 % were found; before, it says too much. A group that looks like no find can hide from it.
 - It begins with about ten finds, and takes answers to be right until cards that were asked again say other.
 """

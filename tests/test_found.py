@@ -39,10 +39,10 @@ def play(ws: Workspace, session: Session, cards: int) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace, dict[str, Session]]]:
-    """The whole server over a pool of 300 with three questions: one new, one midway, one that is done."""
+    """The whole server over a pool of 300 with four questions: new, midway, done, and one to certify."""
     ws = make_pool(tmp_path_factory.mktemp("found"), 300, images=True)
     asked = {}
-    for name, cards in (("new", 0), ("midway", 40), ("done", 180)):
+    for name, cards in (("new", 0), ("midway", 40), ("done", 180), ("certified", 40)):
         question = f"Is it one of them? ({name})"
         asked[name] = loop.new_session(ws, question, ["yes", "no"], seed=1)
         play(ws, asked[name], cards)
@@ -90,8 +90,9 @@ def test_the_header_says_what_share_is_found_once_that_is_known(
     expect(page.locator(".reached")).to_be_hidden()
     page.goto(f"{url}/swipe?session={asked['midway'].id}")
     e = facts(ws, asked["midway"])["estimate"]
-    share, low, high = (round(100 * e[name]) for name in ("share", "low", "high"))
-    expect(page.locator(".share")).to_have_text(f"About {share} % found ({low}–{high} %)")
+    low, high = (round(100 * e[name]) for name in ("low", "high"))
+    assert e["next_finds"] >= wording.OFTEN
+    expect(page.locator(".share")).to_have_text(f"{low}–{high} % found, more come")
     expect(page.locator(".card[data-ready]")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     head, stage = (page.locator(name).bounding_box() for name in (".top", ".stage"))
@@ -102,7 +103,17 @@ def test_the_header_says_what_share_is_found_once_that_is_known(
     shoot(page, f"midway-{width}", tmp_path)
     page.click(".stats")
     expect(page.locator("dialog[open] .panel")).to_contain_text("Target 95 %: not reached yet")
+    expect(page.locator("dialog[open] .panel")).to_contain_text("Finds still come often")
     shoot(page, f"panel-{width}", tmp_path)
+    page.goto(f"{url}/swipe?session={asked['done'].id}")
+    e = facts(ws, asked["done"])["estimate"]
+    assert e["next_finds"] < wording.OFTEN
+    share, low, high = (round(100 * e[name]) for name in ("share", "low", "high"))
+    expect(page.locator(".share")).to_have_text(f"About {share} % found ({low}–{high} %)")
+    certificate.begin(ws, asked["certified"], 0.5, 7)
+    page.goto(f"{url}/swipe?session={asked['certified'].id}")
+    expect(page.locator(".share")).to_have_text("Certificate: 0 of 7 cards")
+    certificate.cancel(ws, asked["certified"])
     page.context.close()
 
 

@@ -65,6 +65,20 @@ def test_what_is_said_of_a_target(more, text):
     assert wording.target(0.95, ADVICE | more) == text
 
 
+@pytest.mark.parametrize(("next_finds", "is_said"), [(9.9, False), (10.0, True), (48.0, True)])
+def test_while_finds_come_often_it_says_that_it_may_be_less(next_finds, is_said):
+    known = {
+        "share": 0.72,
+        "low": 0.45,
+        "high": 0.93,
+        "total": 12.5,
+        "total_high": 20.0,
+        "next_finds": next_finds,
+    }
+    assert ("finds still come often, so it may be less" in wording.found(9, known)) == is_said
+    assert ("Finds still come often." in wording.share(known, "yes")) == is_said
+
+
 def test_of_a_target_without_an_estimate_nothing_is_said():
     assert wording.target(0.9, None) == "90 %; not enough is known yet"
 
