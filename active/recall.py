@@ -136,9 +136,10 @@ def estimate(
     A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
     REACH finds at the present rate. The share of such finds stands for the share of the target that no card
     has reached, as the share of words seen once stands for words not seen. What remains follows from it, but
-    for a factor that may be SPREAD off; with the chance HIDDEN, and a higher one while nearly every card is a
-    find, there is a part that no find points to; and the cards drawn evenly weigh all this by the exact
-    probability of their answers.
+    for a factor that may be SPREAD off. With the chance ONWARD, finds go on as they come now. With the chance
+    HIDDEN there is a part that no find points to: a higher one while nearly every card is a find, a lower one
+    the more of the pool was asked. The cards drawn evenly weigh all this by the exact probability of their
+    answers.
     Nothing is random: the same input gives the same estimate. Cost: a pass over `left` and some milliseconds.
     Source: Good 1953, doi:10.1093/biomet/40.3-4.237 (what was not seen, by leaving one out); docs/decisions
     tells how well it does, and what else was tried.

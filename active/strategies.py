@@ -185,7 +185,7 @@ def audited(
     """Return `n` cards: of each `batch_size`, `audit_share` are drawn evenly and `strategy` chooses the rest.
 
     People who label need these draws whatever chooses the others, and they cost finds: a comparison is only
-    fair where all have them.
+    fair where all have them. They are drawn at once, so p_chosen is their number by that of all candidates.
     """
     is_audit = np.concatenate(
         [

@@ -143,5 +143,5 @@ def _tell(offer: "Price", session: "Session", workspace: Path | None) -> None:
     said = [f"{wording.at_least(offer.says(cards, n))} with {n}" for n in finds]
     click.echo(f"            Of {cards:,} cards it would say {', '.join(said)} among them.")
     at = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
-    click.echo(f"Begin       labeler certificate --share {wanted} --begin{at}")
+    click.echo(f"Begin       labeler certificate --share {wanted} --session {session.id} --begin{at}")
     click.echo("            For another number of cards add --cards.")

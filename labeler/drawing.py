@@ -1,4 +1,4 @@
-"""The cards of a round, from what is recorded of it and nothing else: drawn again, they are the same."""
+"""The cards of a round, from what is recorded of it and nothing else: one version draws the same again."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path

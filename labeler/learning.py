@@ -195,8 +195,9 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     waiting = journal.count_waiting(session.id, now, session.batch_size)
     if waiting >= session.batch_size:
         return False
+    # all is asked and nobody holds a card: the last round knows it
     left = _count_candidates(ws, session, pool, now)
-    return left > waiting or (fresh > 0 and left == waiting == 0)  # the last one knows that all were asked
+    return left > waiting or (fresh > 0 and left == 0 and not journal.held(session.id, now))
 
 
 def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:

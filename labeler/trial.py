@@ -287,8 +287,9 @@ def words(found: Row) -> list[str]:
         if beside and beside[key] is not None:
             others.insert(0, f"looking at neighbours alone finds {_percent(beside[key])}")
         out.append(f"{line}; {', '.join(others)}.")
-        is_plain = found["encoder"] is not None and found["encoder"].startswith("builtin")
-        if is_plain and beside and beside[key] is not None and found[key] < beside[key] + LITTLE:
+        is_plain = str(found["encoder"]).startswith("builtin")
+        is_ours = found["strategy"] == "recipe" and found["goal"] == "find"  # as the neighbours beside it
+        if is_plain and is_ours and beside and beside[key] is not None and found[key] < beside[key] + LITTLE:
             out.append(
                 "That is hardly better than neighbours alone: the builtin encoder does not see these classes."
                 " Try a trained one, --encoder DIR."

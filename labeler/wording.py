@@ -47,7 +47,9 @@ def target(share: float, advice: Json | None) -> str:
     chance = f"chance {advice['chance']:.2f}"
     if advice["reached"]:
         return f"{wanted}, probably found ({chance}); going on {brings(advice)}"
-    return f"{wanted}, not yet ({chance}, asked: {SURE:g} twice); {takes(advice)}"
+    if advice["chance"] < SURE:
+        chance += f", asked: {SURE:g} twice"
+    return f"{wanted}, not yet ({chance}); {takes(advice)}"
 
 
 def brings(known: Json) -> str:
@@ -157,8 +159,7 @@ def share(estimate: Json, label: str) -> str:
     return (
         f"**About {found} % of all “{label}” have been found**, 95 % sure: {low} to {high} %. So there are"
         f" about {estimate['total']:,.0f} in all, at most {estimate['total_high']:,.0f}."
-        f" Going on {brings(estimate)}."
-        + (STILL if estimate["next_finds"] >= OFTEN else "")
+        f" Going on {brings(estimate)}." + (STILL if estimate["next_finds"] >= OFTEN else "")
     )
 
 

@@ -210,7 +210,9 @@ class Workspace:
                 url = self._address() if name == "server" else ""
                 raise Conflict(
                     f"Process {who} works on {self.folder} already ({name}{url and f' at {url}'}).",
-                    "Open that address, or stop it first." if url else "Stop it first, or wait for it.",
+                    "Open it there (by its link, if it has one), or stop it first."
+                    if url
+                    else "Stop it first, or wait for it.",
                 ) from e
             with contextlib.suppress(OSError):  # the disk is full: the lock holds without its number
                 if name == "server":

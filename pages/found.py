@@ -2,10 +2,7 @@
 
 import streamlit as st
 
-from labeler import certificate, chart, judging, loop, ui, wording
-from labeler.errors import NotReady
-
-SURE = 0.9  # what the price of a certificate is told for
+from labeler import chart, judging, loop, ui, wording
 
 ws, session = ui.current()
 facts = loop.session_status(ws, session)
@@ -45,46 +42,6 @@ def target() -> None:
             st.rerun()
 
 
-def guarantee() -> None:
-    """Draw what a certificate would cost and begin one; how it stands while it runs, and what it said."""
-    st.header("A guarantee")
-    st.caption(
-        "The estimate above is a model. A certificate is none: cards drawn evenly from what is left, counted."
-        " Make one when you are done. While it runs, only its cards are dealt."
-    )
-    known = certificate.look(ws, session)
-    if known is not None:
-        said = wording.certificate(certificate.to_json(known) or {}, session.target)
-        st.markdown(f"Certificate: {ui.plain(said)}.")
-    if known is not None and known.state == "running":
-        running()
-        return
-    wanted = st.number_input("At least this percentage", 50.0, 99.9, 100 * SURE, 1.0, "%g", width=200)
-    share = round(wanted / 100, 6)
-    try:
-        offer = certificate.price(ws, session, share)
-    except NotReady as e:
-        st.caption(str(e))
-        return
-    cards = offer.if_missed if offer.missed else offer.draws
-    st.caption(wording.price(cards, share))
-    if cards is not None and st.button(f"Draw {max(1, cards):,} cards"):
-        with ui.errors():
-            certificate.begin(ws, session, share, max(1, cards))
-            st.rerun()
-
-
-def running() -> None:
-    """Draw the two ways to end a certificate before all of its cards are answered."""
-    with st.expander("End it before all cards are answered"), st.container(horizontal=True):
-        is_ended = st.button("End it now", help="Cards without an answer count as missed.")
-        is_off = st.button("Give it up", help="It says nothing then, and other cards are dealt again.")
-    if is_ended or is_off:
-        with ui.errors():
-            (certificate.cancel if is_off else certificate.finish)(ws, session)
-            st.rerun()
-
-
 def predictions() -> None:
     """Draw how right the program's predictions are, by random cards alone."""
     st.header("How right the predictions are")
@@ -111,7 +68,7 @@ with ui.card("narrowing"):
 with ui.card("target"):
     target()
 with ui.card("guarantee"):
-    guarantee()
+    ui.guarantee(ws, session)
 with ui.card("predictions"):
     predictions()
 with ui.card("about"):

@@ -524,7 +524,7 @@ def test_one_server_per_workspace(here, served):
         ws.serves_at("http://localhost:8501")
         result = run("start", "--images", "photos", "--no-browser", "--port", free_port(), code=1)
         assert "(server at http://localhost:8501)" in result.stderr
-        assert "Open that address" in result.stderr
+        assert "Open it there" in result.stderr
     with ws.lock("server"):  # it ended, and another one is not that far yet
         assert "http" not in run("start", "--images", "photos", "--port", free_port(), code=1).stderr
     ws.close()

@@ -2,7 +2,9 @@
 
 import pytest
 
+from active import recall
 from labeler import wording
+from tests.served import ROOT
 
 ADVICE = {
     "target": 0.95, "reached": False, "chance": 0.42, "next_finds": 6.1, "cards_to_next": 8.2,
@@ -63,6 +65,12 @@ def test_what_is_at_least_found_is_rounded_down():
 )
 def test_what_is_said_of_a_target(more, text):
     assert wording.target(0.95, ADVICE | more) == text
+
+
+def test_the_limits_in_words_are_those_of_the_estimate_and_of_the_deck():
+    assert wording.SURE == recall.SURE
+    deck = (ROOT / "labeler" / "deck" / "deck.js").read_text("utf-8")
+    assert f"e.next_finds < {wording.OFTEN} ?" in deck
 
 
 @pytest.mark.parametrize(("next_finds", "is_said"), [(9.9, False), (10.0, True), (48.0, True)])

@@ -99,8 +99,6 @@ function icon(name) {
 const word = (text) => h("span", { class: "word", dir: "auto" }, text);
 const fill = (share) => { const i = h("i", { class: "fill" }); i.style.transform = `scaleX(${share})`; return i; };
 const now = () => performance.now();
-// finds in the next 50 cards
-const OFTEN = 10;
 const whole = (x) => Math.round(x * 100);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -520,10 +518,7 @@ function chart(found) {
 }
 
 /** Return how much is found; no middle of it as long as finds come often, for then it says too much. @param {any} e */
-const foundWords = (e) => {
-  const range = `${whole(e.low)}–${whole(e.high)} %`;
-  return e.next_finds < OFTEN ? `About ${whole(e.share)} % found (${range})` : `${range} found, more come`;
-};
+const foundWords = (e, range = `${whole(e.low)}–${whole(e.high)} %`) => e.next_finds < 10 ? `About ${whole(e.share)} % found (${range})` : `${range} found, more come`;
 
 /** Return what is known of the target, in words; nothing without one. @param {any} a  as /api/session sends it */
 function advised(a) {
@@ -614,7 +609,7 @@ class Screen {
     this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
     const { goal, estimate: e, certificate: c } = session;
-    const share = c?.state === "running" ? `Certificate: ${text(c.answered)} of ${text(c.draws)} cards` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
+    const share = c?.state === "running" ? `Certificate: ${c.answered} of ${c.draws}` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
     this.share.textContent = share;
     this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
     this.showReached(session);
@@ -643,7 +638,7 @@ class Screen {
     this.panel.replaceChildren(
       h("div", { class: "numbers" }, figure(f.found, `found: ${session.labels[0]}`), figure(f.answered, "answered"), figure(session.per_minute ?? 0, "per minute")),
       h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
-      e ? h("p", {}, h("b", {}, `${whole(e.share)} %`), ` of all found, likely ${whole(e.low)} to ${whole(e.high)} %`, e.next_finds < OFTEN ? "" : ". Finds still come often, so it may be less.") : "",
+      e ? h("p", {}, foundWords(e)) : "",
       a ? h("p", {}, advised(a)) : "",
       h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
   }
