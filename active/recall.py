@@ -23,7 +23,12 @@ SPREAD = 0.45
 
 The factor is 1 in the mean: what the finds out of reach tell is an expectation, so its middle is lower.
 """
-HIDDEN, HIDDEN_MOST = 0.09, 0.25
+ONWARD, ONWARD_MOST = 0.1, 2.0
+"""The chance that finds go on as they come now, and for how many times AHEAD cards at most.
+
+While they do, each find leaves others within reach, and nothing else tells how many others there are.
+"""
+HIDDEN, HIDDEN_MOST = 0.1, 0.2
 """The chance that a part of the target lies where no find points to, and the largest share of it there.
 
 The chance is higher while no end is in sight: as high as that of all the next AHEAD cards to be finds, by
@@ -65,7 +70,8 @@ class Estimate:
     found                         images answered so that are the target; fewer than answers where some err.
     total, total_low, total_high  images of the target in the pool, found ones included.
     share, low, high              share found: the middle of the 95 % interval is no better than its ends.
-    next_finds                    expected finds in the next 50 cards.
+    next_finds                    expected finds in the next 50 cards: no more than there may be.
+    pace                          finds in the next 50 cards if they come as they did in the last 60.
     shares, weights               (m,) the whole distribution of the share, ascending, weights add up to 1.
     """
 
@@ -77,6 +83,7 @@ class Estimate:
     low: float
     high: float
     next_finds: float
+    pace: float
     shares: Real
     weights: Real
 
@@ -129,9 +136,10 @@ def estimate(
     A find is out of reach when, had it not been found, it would not be among the next cards: those that bring
     REACH finds at the present rate. The share of such finds stands for the share of the target that no card
     has reached, as the share of words seen once stands for words not seen. What remains follows from it, but
-    for a factor that may be SPREAD off; with the chance HIDDEN, and a higher one while nearly every card is a
-    find, there is a part that no find points to; and the cards drawn evenly weigh all this by the exact
-    probability of their answers.
+    for a factor that may be SPREAD off. With the chance ONWARD, finds go on as they come now. With the chance
+    HIDDEN there is a part that no find points to: a higher one while nearly every card is a find, a lower one
+    the more of the pool was asked. The cards drawn evenly weigh all this by the exact probability of their
+    answers.
     Nothing is random: the same input gives the same estimate. Cost: a pass over `left` and some milliseconds.
     Source: Good 1953, doi:10.1093/biomet/40.3-4.237 (what was not seen, by leaving one out); docs/decisions
     tells how well it does, and what else was tried.
@@ -146,13 +154,14 @@ def estimate(
     n = len(left) + others
     rates = error_rates(repeats)
     hidden = HIDDEN + (1 - HIDDEN) * _rate(asked, why, NEWEST) ** AHEAD
-    reached = (beyond, int(finds.sum()), _unmet(hidden, n / (n + len(why))))
+    soon = min(AHEAD, n) * min(rate, _rate(asked, why, NEWEST))
+    reached = _Reached(beyond, int(finds.sum()), soon, _unmet(hidden, n / (n + len(why))))
     parts = [_given(asked, reached, n, wrong) for wrong, _ in rates]
     found = np.concatenate([np.full(len(part[1]), part[0]) for part in parts])
     remaining = np.concatenate([part[1] for part in parts])
     log = np.concatenate([part[2] + math.log(p) for part, (_, p) in zip(parts, rates, strict=True)])
     weights = np.exp(log - log.max())
-    return _estimate(found, remaining, weights / weights.sum(), next_finds=min(AHEAD, n) * rate)
+    return _estimate(found, remaining, weights / weights.sum(), soon=soon, pace=min(AHEAD, n) * rate)
 
 
 def _frontier(left: Scores, reach: int, *, others: int) -> float:
@@ -162,28 +171,37 @@ def _frontier(left: Scores, reach: int, *, others: int) -> float:
     return float(left.min(initial=np.inf)) if others else -math.inf
 
 
-def _given(
-    asked: Asked, reached: tuple[int, int, float], left: int, wrong: float
-) -> tuple[float, Real, Real]:
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """How many finds are out of reach, of how many; the finds to come soon; the chance of a hidden part."""
+
+    beyond: int
+    finds: int
+    soon: float
+    hidden: float
+
+
+def _given(asked: Asked, reached: _Reached, left: int, wrong: float) -> tuple[float, Real, Real]:
     """Return the images found, what may remain, and the log of its weight, if this part of answers is wrong.
 
-    reached  how many finds are out of reach, of how many, and the chance of a hidden part.
-    left     items still to be asked.
+    left  items still to be asked.
     """
-    beyond, finds, hidden = reached
+    beyond, finds = reached.beyond, reached.finds
     false = wrong * float((~asked.yes).sum())  # the wrong "yes" look like the rest: they are out of reach
     found = max(float(asked.yes.sum()) - false, 1.0)
     out = max(beyond - false, 0.1 * beyond) + 0.5
     within = max(finds - max(beyond, false), 0.0) + 0.5
-    spread = math.sqrt(1 / out + 1 / within + SPREAD**2)
-    remaining, log = _nodes(found * out / within, spread, found=found, hidden=hidden)
+    noise = 1 / out + 1 / within
+    remaining, log = _nodes(
+        found * out / within, noise, found=found, soon=reached.soon, hidden=reached.hidden
+    )
     log = log + _audit_likelihood(asked, np.minimum(remaining, left), wrong=wrong)
     missed = wrong * found / (1 - wrong)  # images of the target that were answered otherwise
     remaining, log = _counted(np.minimum(remaining, left) + missed, log)
     return found, np.minimum(remaining, left + 2 * missed), log
 
 
-def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float) -> Estimate:
+def _estimate(found: Real, remaining: Real, weights: Real, *, soon: float, pace: float) -> Estimate:
     """Return the summary of weighed pairs of images found and images that remain."""
     order = np.argsort(found / (found + remaining), kind="stable")
     shares, weights = (found / (found + remaining))[order], weights[order]
@@ -193,7 +211,7 @@ def _estimate(found: Real, remaining: Real, weights: Real, *, next_finds: float)
         found=middle,
         total=middle / share, total_low=middle / high, total_high=middle / low,
         share=share, low=low, high=high,
-        next_finds=next_finds,
+        next_finds=min(soon, middle / low - middle), pace=pace,
         shares=shares, weights=weights,
     )  # fmt: skip
 
@@ -205,7 +223,7 @@ def advise(now: Estimate, target: float, *, cards: int) -> Advice:
     target is reached waits until AGREE rounds one after the other say so.
     """
     chance = now.chance(target)
-    more = now.next_finds * max(1.0, LONGER * cards / AHEAD)
+    more = now.pace * max(1.0, LONGER * cards / AHEAD)
     plain = now.found / (now.found + more) >= target
     return Advice(reached=chance >= SURE and plain, chance=chance, next_finds=now.next_finds)
 
@@ -218,7 +236,7 @@ def cost(now: Estimate, target: float, *, left: int, cards: int) -> Cost:
     chance that it has now. More cards than there are left can't be said, nor how many until reached where
     the estimate says so and only the finds of the moment deny it.
     """
-    rate = now.next_finds / min(AHEAD, left) if left else 0.0
+    rate, soon = (x / min(AHEAD, left) if left else 0.0 for x in (now.pace, now.next_finds))
 
     def until(share: float) -> float | None:
         if share >= target:
@@ -233,7 +251,7 @@ def cost(now: Estimate, target: float, *, left: int, cards: int) -> Cost:
     said = advise(now, target, cards=cards)
     denied = said.chance >= SURE and not said.reached
     return Cost(
-        next_find=within(1 / rate) if rate else None,
+        next_find=within(1 / soon) if soon else None,
         to_target=until(now.share),
         to_sure=None if denied else until(_quantile(now.shares, now.weights, 1 - SURE)),
     )
@@ -269,18 +287,27 @@ def _unmet(chance: float, left: float) -> float:
     return chance * left / (1 - chance + chance * left)
 
 
-def _nodes(middle: float, spread: float, *, found: float, hidden: float) -> tuple[Real, Real]:
-    """Return what may remain and the log of its weight: log-normal, with or without a hidden part.
+def _nodes(middle: float, noise: float, *, found: float, soon: float, hidden: float) -> tuple[Real, Real]:
+    """Return what may remain and the log of its weight: log-normal, for each way of going on and hidden part.
 
-    hidden  the chance of such a part.
+    middle  what the finds out of reach tell to remain, with the variance `noise` of its log.
+    soon    finds in the next AHEAD cards at the present rate. hidden  the chance of a hidden part.
     """
     z = np.linspace(-3.2, 3.2, 33)
-    part = (np.arange(8) + 0.5) / 8 * HIDDEN_MOST
-    plain = middle * np.exp(spread * z - SPREAD**2 / 2)
-    more = np.concatenate([[0.0], part / (1 - part)])
-    chance = np.concatenate([[1 - hidden], np.full(8, hidden / 8)])
-    remaining = plain[:, None] + more * (found + plain[:, None])
-    return remaining.ravel(), ((-z * z / 2)[:, None] + np.log(np.maximum(chance, 1e-12))).ravel()
+    onward = np.concatenate([[0.0], (np.arange(6) + 0.5) / 6 * ONWARD_MOST])
+    part = np.concatenate([[0.0], (np.arange(6) + 0.5) / 6 * HIDDEN_MOST])
+    mean = (middle + soon * onward)[:, None]
+    spread = np.sqrt(noise * (middle / mean) ** 2 + SPREAD**2)
+    plain = (mean * np.exp(spread * z - SPREAD**2 / 2))[..., None]
+    remaining = plain + part / (1 - part) * (found + plain)
+    chance = np.outer(_parts(ONWARD), _parts(hidden))[:, None]
+    log = -(z[None, :, None] ** 2) / 2 + np.log(np.maximum(chance, 1e-12))
+    return remaining.ravel(), log.ravel()
+
+
+def _parts(chance: float) -> Real:
+    """Return the chances of none and of six parts that are as likely as each other."""
+    return np.array([1 - chance, *[chance / 6] * 6])
 
 
 def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:

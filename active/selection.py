@@ -117,7 +117,7 @@ def choose(
     if "uncertain" in plan:
         queues["uncertain"] = [uncertain(undrawn, n + SPARE, rng)]
     queues["find"] = [find(undrawn, n + SPARE, rng)]
-    return _deal(pool, plan, {why: _join(parts) for why, parts in queues.items()}, near_cos)
+    return _deal(pool, plan, {why: joined(parts) for why, parts in queues.items()}, near_cos)
 
 
 def find(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
@@ -261,16 +261,17 @@ def _mix(pool: Pool, goal: Goal) -> dict[Why, float]:
 
 def _block(size: int, mix: dict[Why, float], audit_share: float, rng: np.random.Generator) -> list[Why]:
     """Return the reasons of one block, shuffled. Fractions are rounded at random: the mean is right."""
-    block: list[Why] = ["audit"] * _round(size * audit_share, rng)
+    block: list[Why] = ["audit"] * rounded(size * audit_share, rng)
     rest = size - len(block)
     first, *others = mix
     for why in others:
-        block += [why] * min(_round(rest * mix[why], rng), size - len(block))
+        block += [why] * min(rounded(rest * mix[why], rng), size - len(block))
     block += [first] * (size - len(block))
     return [block[i] for i in rng.permutation(size)]
 
 
-def _round(x: float, rng: np.random.Generator) -> int:
+def rounded(x: float, rng: np.random.Generator) -> int:
+    """Return `x` rounded up or down at random, so that it is right in the mean."""
     return int(x + rng.random()) if x % 1 else int(x)
 
 
@@ -308,7 +309,7 @@ def _deal(pool: Pool, plan: list[Why], queues: dict[Why, Picks], near_cos: float
         taken[item] = True
         items.insert(place, item)
         order.insert(place - shown, (why, at))
-    return _join([_at(queues[why], at) for why, at in order])
+    return joined([_at(queues[why], at) for why, at in order])
 
 
 def _each_once(plan: Sequence[Why]) -> Iterator[Why]:
@@ -378,7 +379,8 @@ def _at(picks: Picks, at: int) -> Picks:
     return Picks(picks.ids[one], picks.reasons[one], picks.p_chosen[one], picks.scores[one])
 
 
-def _join(parts: Sequence[Picks]) -> Picks:
+def joined(parts: Sequence[Picks]) -> Picks:
+    """Return the picks of all parts, one after the other."""
     empty = _picks(_nothing(), "find")
     parts = [empty, *parts]
     return Picks(

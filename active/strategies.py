@@ -1,18 +1,20 @@
 """Ways to choose cards that others use, to compare with `selection.choose`: each ranks or draws, and no more.
 
 All are plain functions (pool, k, rng) → picks: at most `k` distinct candidates, the same for the same `rng`.
-None adds draws at random or keeps look-alikes apart; only the recipe does. Before there is a head, those that
-ask a head do what `neighbours` does: they look around the examples, or draw at random where there are none.
+None keeps look-alikes apart; only the recipe does. Draws at random are added by `audited`, as many as the
+recipe has. Before there is a head, those that ask a head do what `neighbours` does: they look around the
+examples, or draw at random where there are none.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Probs, Rows, Scores
 from active.search import combine
-from active.selection import Picks, Pool, Selector, Why, _best, _nothing, _picks
+from active.selection import Picks, Pool, Selector, Why, _best, _nothing, _picks, audit, joined, rounded
 
 SIGMA = 0.2
 """How far around 0.5 `gaussian` draws."""
@@ -175,6 +177,31 @@ class _Given:
 
     def predict_proba(self, p: Probs) -> Probs:
         return p
+
+
+def audited(
+    strategy: Selector, pool: Pool, n: int, *, batch_size: int, audit_share: float, rng: np.random.Generator
+) -> Picks:
+    """Return `n` cards: of each `batch_size`, `audit_share` are drawn evenly and `strategy` chooses the rest.
+
+    People who label need these draws whatever chooses the others, and they cost finds: a comparison is only
+    fair where all have them. They are drawn at once, so p_chosen is their number by that of all candidates.
+    """
+    is_audit = np.concatenate(
+        [
+            rng.permutation(np.arange(size) < rounded(size * audit_share, rng))
+            for size in (min(batch_size, n - start) for start in range(0, n, batch_size))
+        ]
+        or [np.empty(0, bool)]
+    )
+    drawn = audit(pool, int(is_audit.sum()), rng)
+    rest = replace(pool, candidates=np.setdiff1d(pool.candidates, drawn.ids))
+    chosen = strategy(rest, n - len(drawn.ids), rng)
+    nth_drawn, nth_chosen = np.cumsum(is_audit) - 1, np.cumsum(~is_audit) - 1
+    is_there = np.where(is_audit, nth_drawn < len(drawn.ids), nth_chosen < len(chosen.ids))
+    order = np.where(is_audit, nth_drawn, len(drawn.ids) + nth_chosen)[is_there]
+    both = joined([drawn, chosen])
+    return Picks(both.ids[order], [both.reasons[i] for i in order], both.p_chosen[order], both.scores[order])
 
 
 def _by_doubt(

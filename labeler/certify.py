@@ -1,5 +1,6 @@
 """The command that tells what a certificate costs, begins it, and says what it says."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,7 @@ FINDS_TOLD = (1, 2, 5)
 @click.command()
 @click.option(
     "--share",
-    type=click.FloatRange(1, 100, max_open=True),
-    default=90,
+    default="90",
     show_default=True,
     metavar="PERCENT",
     help="What you want to be able to say has been found, at least.",
@@ -41,14 +41,14 @@ FINDS_TOLD = (1, 2, 5)
     type=click.Path(path_type=Path),
     envvar="LABELER_WORKSPACE",
     metavar="DIR",
-    help="The workspace. Default: the one used last.",
+    help="The workspace. Default: the one started last.",
 )
 @click.option(
     "--session", type=click.IntRange(1), metavar="ID", help="Which question.  [default: the one started last]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def certificate(
-    share: float,
+    share: str,
     begin: bool,
     cards: int | None,
     finish: bool,
@@ -68,12 +68,13 @@ def certificate(
         raise click.UsageError("--begin, --finish and --cancel exclude each other.")
     if cards is not None and not begin:
         raise click.UsageError("--cards only goes with --begin.")
+    wanted = opening.read_share(share)
     ws = opening.find(workspace)
     asked = loop.get_session(ws, session)
     offer: Price | None = None
     why = None
     if begin:
-        found: Certificate | None = certificates.begin(ws, asked, share / 100, cards)
+        found: Certificate | None = certificates.begin(ws, asked, wanted, cards)
     elif finish:
         found = certificates.finish(ws, asked)
     elif cancel:
@@ -82,7 +83,7 @@ def certificate(
         found = certificates.look(ws, asked)
         if found is None or found.state != "running":
             try:
-                offer = certificates.price(ws, asked, share / 100)
+                offer = certificates.price(ws, asked, wanted)
             except NotReady as e:
                 if found is None:
                     raise
@@ -91,14 +92,14 @@ def certificate(
         say.print_json(_json(ws, asked, offer, found))
         return
     for one in certificates.earlier(ws, asked):
-        click.echo(f"Before      {say.certificate(certificates.to_json(one) or {}, asked.target)}")
+        click.echo(f"Before      {wording.certificate(certificates.to_json(one) or {}, asked.target)}")
     if found is not None:
-        click.echo(f"Certificate {say.certificate(certificates.to_json(found) or {}, asked.target)}")
+        click.echo(f"Certificate {wording.certificate(certificates.to_json(found) or {}, asked.target)}")
     if begin:
         click.echo("From now on only these cards are dealt. Nothing is sure before all are answered: whoever")
         click.echo("looks early and stops when it looks good is wrong more often than 1 in 20.")
     if offer is not None:
-        _tell(offer, asked)
+        _tell(offer, asked, workspace)
     if why is not None:
         click.echo(f"Another one: {why}")
 
@@ -119,7 +120,7 @@ def _json(
     }
 
 
-def _tell(offer: "Price", session: "Session") -> None:
+def _tell(offer: "Price", session: "Session", workspace: Path | None) -> None:
     """Say what a certificate would take."""
     wanted = f"{100 * offer.share:g}"
     told = f", {offer.unsure:,} could not be told" if offer.unsure else ""
@@ -141,4 +142,6 @@ def _tell(offer: "Price", session: "Session") -> None:
     finds = [n for n in FINDS_TOLD if n <= cards]
     said = [f"{wording.at_least(offer.says(cards, n))} with {n}" for n in finds]
     click.echo(f"            Of {cards:,} cards it would say {', '.join(said)} among them.")
-    click.echo("Begin       labeler certificate --begin, with --share and, for another number, --cards")
+    at = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
+    click.echo(f"Begin       labeler certificate --share {wanted} --session {session.id} --begin{at}")
+    click.echo("            For another number of cards add --cards.")

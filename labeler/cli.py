@@ -384,6 +384,7 @@ def _serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser
     shared = not people.is_local(host)
     url = f"http://{places.reachable(host)}:{port}"
     link = people.owner_link(ws, url) if shared else url
+    ws.serves_at(url)
     click.echo(f"\n  {link}\n")
     if shared:
         click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")

@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine(workspace: Path | None, host: str, port: int) -> list[Finding]:
-    """Return what was found. workspace None: the one used last, or the place where one would land."""
+    """Return what was found. workspace None: the one started last, or the place where one would land."""
     found = [Finding("labeler", "ok", __version__), _python()]
     found += [_package(name) for name in PACKAGES]
     found.append(_modal())

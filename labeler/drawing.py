@@ -1,4 +1,4 @@
-"""The cards of a round, from what is recorded of it and nothing else: drawn again, they are the same."""
+"""The cards of a round, from what is recorded of it and nothing else: one version draws the same again."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -147,7 +147,7 @@ def _choose(
     """Fit the head when there is something to fit, look at the pool, and let the selection choose."""
     from active.learner import fit_head
     from active.selection import SPARE, Pool, choose
-    from active.strategies import HEADLESS, STRATEGIES
+    from active.strategies import HEADLESS, STRATEGIES, audited
 
     x, y, is_recipe = labeled.x, labeled.y, material.strategy == RECIPE
     head = None
@@ -174,7 +174,10 @@ def _choose(
             audit_share=material.audit_share, near_cos=material.near_cos, rng=rng,
         )  # fmt: skip
     else:
-        picks = STRATEGIES[material.strategy](pool, material.n, rng)
+        picks = audited(
+            STRATEGIES[material.strategy], pool, material.n,
+            batch_size=material.batch_size, audit_share=material.audit_share, rng=rng,
+        )  # fmt: skip
     return [
         Pick(int(i), r, float(p), None if np.isnan(s) else float(s))
         for i, r, p, s in zip(picks.ids, picks.reasons, picks.p_chosen, picks.scores, strict=True)

@@ -39,6 +39,13 @@ from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Stand
 from labeler.store import label_numbers
 
 MOST_RECENT = 2000  # events looked at for the pace
+UNDRAWN = """(:drawn IS NOT NULL AND {c}.reason <> 'asked' AND {c}.item NOT IN
+  (SELECT item FROM picks WHERE session = :session AND round = :drawn)
+  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id))"""
+"""Whether card c can wait: it is none of the draws of the certificate that runs, whose round is :drawn.
+
+One that had an answer is there because that was taken back: it may count as a miss until it has one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +109,20 @@ class Journal:
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
         when nothing else of a certificate's draws is left, those that were skipped come at once.
+        While a certificate runs, own cards that it has not drawn are let go, but for those asked for.
         """
         args: Args = {
             "session": session, "person": person, "now": now, "until": now + lease_s,
-            "since": pause_began(self.conn, session),
+            "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
         }  # fmt: skip
         with transaction(self.conn) as conn:
             ids: list[int] = []
+            if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
+                conn.execute(
+                    f"""UPDATE cards SET lease_until = 0 WHERE session = :session AND person = :person
+                          AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
+                    args,
+                )
             if have is None:
                 ids += self._own(conn, args, n)
             if have:
@@ -117,7 +131,7 @@ class Journal:
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
                          AND +person = :person AND {WAITED_FOR.format(c="cards")}
-                         AND NOT {SETTLED.format(c="cards")}
+                         AND NOT {SETTLED.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
                          AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
                 )
@@ -146,16 +160,18 @@ class Journal:
     def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
         """Return which cards of a person's deck need no answer any more, in order.
 
-        Their item is answered, held by somebody else, or gone.
+        Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
         """
         marks = ",".join(str(int(card)) for card in have)
+        drawn = draws.running(self.conn, session)
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
                   OR {SETTLED.format(c="c")}
-                  OR {OTHERS.format(session=":session", item="c.item")})
+                  OR {OTHERS.format(session=":session", item="c.item")}
+                  OR {UNDRAWN.format(c="c")})
                 ORDER BY c.id""",
-            {"session": session, "person": person, "now": now},
+            {"session": session, "person": person, "now": now, "drawn": drawn},
         )
         return [i for (i,) in rows]
 
@@ -169,7 +185,7 @@ class Journal:
                 WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {SETTLED.format(c="c")}
+                  AND NOT {SETTLED.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
                 ORDER BY c.id LIMIT :n""",
             args | {"n": n},
         )

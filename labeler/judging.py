@@ -37,6 +37,7 @@ def arrays(now: "Whole", left: int) -> dict[str, NDArray[np.generic]]:
         "estimate_shares": shares,
         "estimate_weights": np.bincount(at, now.weights),
         "estimate_left": np.array(left),
+        "estimate_pace": np.array(now.pace),
     }
 
 
@@ -94,6 +95,7 @@ def _whole(path: Path, said: Estimate) -> "tuple[Whole, int] | None":
     if stored is None or "estimate_shares" not in stored:
         return None
     shown = asdict(said) | {"found": said.share * said.total}
+    shown["pace"] = float(stored.get("estimate_pace", said.next_finds))  # of an earlier version: the same
     now = Whole(**shown, shares=stored["estimate_shares"], weights=stored["estimate_weights"])
     return now, int(stored["estimate_left"])
 

@@ -193,7 +193,11 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
     waiting = journal.count_waiting(session.id, now, session.batch_size)
-    return waiting < session.batch_size and _count_candidates(ws, session, pool, now) > waiting
+    if waiting >= session.batch_size:
+        return False
+    # all is asked and nobody holds a card: the last round knows it
+    left = _count_candidates(ws, session, pool, now)
+    return left > waiting or (fresh > 0 and left == 0 and not journal.held(session.id, now))
 
 
 def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:

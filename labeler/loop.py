@@ -323,7 +323,7 @@ def next_cards(
 
 
 def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
-    """Return which cards of a person's deck need no answer any more: somebody else has given it or will."""
+    """Return which cards of a person's deck need no answer now; see `Journal.gone_cards`."""
     return ws.journal.gone_cards(session.id, person, have, time.time())
 
 

@@ -129,7 +129,7 @@ def find(workspace: Path | None) -> "Workspace":
     _say_kept(ws)
     if workspace is None and len(places.workspaces()) > 1:
         click.echo(
-            f"Of several workspaces, {short(ws.folder)} was used last; --workspace names another, such as "
+            f"Of several workspaces, {short(ws.folder)} was started last; --workspace names another, such as "
             f"{short(next(w for w in places.workspaces() if not drives.same_place(w, ws.folder)))}.",
             err=True,
         )
@@ -174,15 +174,29 @@ def read_until(text: str | None) -> float | None:
 
     if text is None or text.strip().lower() == OFF:
         return None
+    share = _share(text)
+    if share is None or not LEAST_TARGET <= share <= MOST_TARGET:
+        raise BadInput(
+            f"--until takes no {text!r}.",
+            "Give a percentage from 50 to 99.9, such as 95, or off. That all are found is never sure.",
+        )
+    return share
+
+
+def read_share(text: str) -> float:
+    """Return the share that a certificate is to say: 90, 90% and 0.9 are one. Raises BadInput for none."""
+    share = _share(text)
+    if share is None or not 0.01 <= share < 1:
+        raise BadInput(f"--share takes no {text!r}.", "Give a percentage from 1 to 99.9, such as 90.")
+    return share
+
+
+def _share(text: str) -> float | None:
     number = re.fullmatch(r"(\d{1,3}(?:[.,]\d{1,6})?|[.,]\d{1,6})\s*(%?)", text.strip(), re.ASCII)
-    if number is not None:
-        value = float(number[1].replace(",", "."))
-        share = value if value < 1 and not number[2] else value / 100
-        if LEAST_TARGET <= share <= MOST_TARGET:
-            return share
-    raise BadInput(
-        f"{text!r} can't be what --until asks for.", "Give a share from 50 to 99.9, such as 95, or off."
-    )
+    if number is None:
+        return None
+    value = float(number[1].replace(",", "."))
+    return value if value < 1 and not number[2] else value / 100
 
 
 def _split(labels: str | None) -> list[str] | None:

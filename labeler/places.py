@@ -17,7 +17,7 @@ from labeler.config import Config, load_config
 from labeler.drives import is_inside, same_place
 from labeler.errors import BadInput, NotReady
 from labeler.schema import version
-from labeler.workspace import DATABASE, SETTINGS, Workspace
+from labeler.workspace import DATABASE, SERVER_LOCK, SETTINGS, Workspace
 
 DATA = Path("data")  # workspaces land here, relative to where the command runs
 DEMO = "demo"
@@ -156,7 +156,7 @@ def _encoder(name: str | None) -> str | None:
 
 
 def find_workspace(folder: Path | None) -> Workspace:
-    """Return the workspace in `folder`, for None the one under `data` that was used last.
+    """Return the workspace in `folder`, for None the one under `data` that was started last.
 
     Raises NotReady when there is none: looking never creates one.
     """
@@ -173,14 +173,14 @@ def find_workspace(folder: Path | None) -> Workspace:
 
 
 def workspaces() -> list[Path]:
-    """Return the workspaces under `data`, the one used last first."""
+    """Return the workspaces under `data`, the one started last first; looking at one changes nothing."""
     found = [p.parent for p in DATA.glob(f"*/{DATABASE}")]
     return sorted(found, key=_used, reverse=True)
 
 
 def _used(folder: Path) -> float:
-    files = (folder / DATABASE, folder / f"{DATABASE}-wal")
-    return max(f.stat().st_mtime for f in files if f.exists())
+    files = (folder / SERVER_LOCK, folder / SETTINGS)  # written by each start, and by whatever changes it
+    return max((f.stat().st_mtime for f in files if f.exists()), default=0.0)
 
 
 def free_bytes(folder: Path) -> int:

@@ -87,7 +87,7 @@ def estimate_png(plays: Sequence[Played]) -> bytes | None:
                 color=colour,
                 label=f"{text}: {100 * ok.mean():.0f} % of rounds",
             )
-    axes.legend(frameon=False, loc="upper left", labelcolor=TEXT)
+    figure.legend(frameon=False, loc="outside lower left", ncols=2, labelcolor=TEXT)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(axes.yaxis.get_major_formatter())

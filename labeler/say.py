@@ -73,36 +73,12 @@ def answers(session: dict[str, Any]) -> None:  # Any: JSON
         if session["target_share"] is not None:
             click.echo(f"Target      {wording.target(session['target_share'], session['advice'])}")
     if session["certificate"] is not None:
-        click.echo(f"Certificate {certificate(session['certificate'], session['labels'][0])}")
+        click.echo(f"Certificate {wording.certificate(session['certificate'], session['labels'][0])}")
     label, quality = session["labels"][0], session["quality"]
     if lines := wording.precision(quality, label):
         click.echo(f"Precision   of {label}, by {quality['audit']:,} cards drawn evenly at random:")
         for threshold, text in lines:
             click.echo(f"            called so with {threshold} or more: {text}")
-
-
-def certificate(found: dict[str, Any], target: str) -> str:  # Any: JSON
-    """Return how a certificate stands. Shares are rounded down: it says "at least"."""
-    n, of = found["draws"], found["left"]
-    if found["state"] == "cancelled":
-        return f"over {n:,} cards was given up, so it says nothing"
-    if found["state"] == "running":
-        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
-        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
-    least = "nothing of it is found any more"
-    if found["at_least"] is not None:
-        least = f"at least {wording.at_least(found['at_least'])} found (95 % sure)"
-    said = f"{least}, from {n:,} cards drawn evenly"
-    said += f" out of {of:,}"
-    missing = n - found["answered"]
-    more = [
-        f"{found['finds']:,} of them {target}",
-        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
-        f"{missing:,} have no answer and count as missed" if missing else "",
-        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
-        f"number {found['number']} that was begun: tell of all" if found["number"] > 1 else "",
-    ]
-    return "; ".join([said, *(part for part in more if part)])
 
 
 def set_aside(aside: list[dict[str, str]]) -> None:

@@ -29,6 +29,7 @@ FILES = ("summary.json", "classes.csv", "curves.csv", "found.png", "estimate.png
 _HALF = re.compile(r"\.(.+)\.\d+\.\d+")
 MOST_NAMED = 40
 MOST_LINES = 40
+LITTLE = 0.05  # a gain that is not worth a head
 
 
 # before ------------------------------------------------------------------------------------
@@ -286,6 +287,13 @@ def words(found: Row) -> list[str]:
         if beside and beside[key] is not None:
             others.insert(0, f"looking at neighbours alone finds {_percent(beside[key])}")
         out.append(f"{line}; {', '.join(others)}.")
+        is_plain = str(found["encoder"]).startswith("builtin")
+        is_ours = found["strategy"] == "recipe" and found["goal"] == "find"  # as the neighbours beside it
+        if is_plain and is_ours and beside and beside[key] is not None and found[key] < beside[key] + LITTLE:
+            out.append(
+                "That is hardly better than neighbours alone: the builtin encoder does not see these classes."
+                " Try a trained one, --encoder DIR."
+            )
     size = float(np.mean([row["images"] for row in each]))
     for share in (90, 82):
         if (times := found[f"cards_{share}"]) is not None:
@@ -305,6 +313,11 @@ def words(found: Row) -> list[str]:
     if len(each) > 1 and after is not None:
         worst = each[0]
         out.append(f"The hardest class is {worst['class']}: {_percent(worst[key])} after that many.")
+    if said := found["estimate"]:
+        out.append(
+            f"What it said of how much is found held the truth in {_percent(said['coverage'])} of the"
+            " rounds in which it said something; it should be 95 %."
+        )
     judged = [k for k in found if k.startswith("ap_") and found[k] is not None]
     if judged:
         chance = float(np.mean([row["images"] / found["images"] for row in each]))

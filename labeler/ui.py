@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit import config
 
-from labeler import judging, loop, people, places, predicting, wording, worker, workspace
+from labeler import certificate, judging, loop, people, places, predicting, wording, worker, workspace
 from labeler.domain import SKIP, UNSURE, Progress, Session
 from labeler.errors import LabelerError, NotReady
 from labeler.workspace import Workspace
@@ -416,3 +416,46 @@ def _component(name: str, *modules: str) -> Callable[..., Any]:  # Any: what the
 def asset(name: str) -> str:
     """Return the address of a file of the deck, with its version, so that browsers keep it for good."""
     return f"/deck/{name}?v={hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12]}"
+
+
+# a certificate -------------------------------------------------------------------------------
+
+
+def guarantee(ws: Workspace, session: Session) -> None:
+    """Draw what a certificate would cost and begin one; how it stands while it runs, and what it said."""
+    st.header("A guarantee")
+    st.caption(
+        "The estimate above is a model. A certificate is none: cards drawn evenly from what is left, counted."
+        " Make one when you are done. While it runs, only its cards are dealt."
+    )
+    known = certificate.look(ws, session)
+    if known is not None:
+        said = wording.certificate(certificate.to_json(known) or {}, session.target)
+        st.markdown(f"Certificate: {plain(said)}.")
+    if known is not None and known.state == "running":
+        _end_early(ws, session)
+        return
+    wanted = st.number_input("At least this percentage", 50.0, 99.9, 90.0, 1.0, "%g", width=200)
+    share = round(wanted / 100, 6)
+    try:
+        offer = certificate.price(ws, session, share)
+    except NotReady as e:
+        st.caption(str(e))
+        return
+    cards = offer.if_missed if offer.missed else offer.draws
+    st.caption(wording.price(cards, share))
+    if cards is not None and st.button(f"Draw {max(1, cards):,} cards", key="draw"):
+        with errors():
+            certificate.begin(ws, session, share, max(1, cards))
+            st.rerun()
+
+
+def _end_early(ws: Workspace, session: Session) -> None:
+    """Draw the two ways to end a certificate before all of its cards are answered."""
+    with st.expander("End it before all cards are answered"), st.container(horizontal=True):
+        is_ended = st.button("End it now", help="Cards without an answer count as missed.")
+        is_off = st.button("Give it up", help="It says nothing then, and other cards are dealt again.")
+    if is_ended or is_off:
+        with errors():
+            (certificate.cancel if is_off else certificate.finish)(ws, session)
+            st.rerun()

@@ -8,6 +8,8 @@ from typing import Any
 
 Json = dict[str, Any]  # Any: JSON
 NOT_YET = "not enough is known yet"
+OFTEN = 10  # finds in the next 50 cards: as long as so many come, the estimate says too much as a rule
+SURE = 0.9  # active.recall.SURE, at which a target is called reached
 
 
 def percent(share: float) -> str:
@@ -33,7 +35,8 @@ def found(n: int, estimate: Json | None) -> str:
         return f"{n:,}; {NOT_YET} to say of how many"
     share, low, high = (rounded(estimate[name]) for name in ("share", "low", "high"))
     total, most = round(estimate["total"]), round(estimate["total_high"])
-    return f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+    said = f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
+    return f"{said}; finds still come often, so it may be less" if estimate["next_finds"] >= OFTEN else said
 
 
 def target(share: float, advice: Json | None) -> str:
@@ -44,6 +47,8 @@ def target(share: float, advice: Json | None) -> str:
     chance = f"chance {advice['chance']:.2f}"
     if advice["reached"]:
         return f"{wanted}, probably found ({chance}); going on {brings(advice)}"
+    if advice["chance"] < SURE:
+        chance += f", asked: {SURE:g} twice"
     return f"{wanted}, not yet ({chance}); {takes(advice)}"
 
 
@@ -119,13 +124,33 @@ def price(cards: int | None, share: float) -> str:
     """Return what a certificate would take."""
     sure = f"to be able to say at least {percent(share)}"
     if cards is None:
-        return (
-            f"For a guarantee without a model there is a certificate, but {sure} not even all cards would do."
-        )
-    return (
-        f"For a guarantee without a model there is a certificate: {sure}, about {tidy(cards):,} more cards,"
-        " drawn evenly from what is left. Run: labeler certificate."
-    )
+        return f"{sure}, not even all cards would do".capitalize() + "."
+    return f"{sure}, about {tidy(cards):,} more cards, drawn evenly from what is left".capitalize() + "."
+
+
+def certificate(found: Json, target: str) -> str:
+    """Return how a certificate stands. Shares are rounded down: it says "at least"."""
+    n, of = found["draws"], found["left"]
+    if found["state"] == "cancelled":
+        return f"over {n:,} cards was given up, so it says nothing"
+    if found["state"] == "running":
+        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
+        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
+    least = "nothing of it is found any more"
+    if found["at_least"] is not None:
+        least = f"at least {at_least(found['at_least'])} found (95 % sure)"
+    said = f"{least}, from {n:,} cards drawn evenly out of {of:,}"
+    missing = n - found["answered"]
+    more = [
+        f"{found['finds']:,} of them {target}",
+        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
+        f"{missing:,} have no answer and count as missed" if missing else "",
+        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
+        f"it is number {found['number']} of this question: whoever quotes it names all"
+        if found["number"] > 1
+        else "",
+    ]
+    return "; ".join([said, *(part for part in more if part)])
 
 
 def share(estimate: Json, label: str) -> str:
@@ -134,10 +159,11 @@ def share(estimate: Json, label: str) -> str:
     return (
         f"**About {found} % of all “{label}” have been found**, 95 % sure: {low} to {high} %. So there are"
         f" about {estimate['total']:,.0f} in all, at most {estimate['total_high']:,.0f}."
-        f" Going on {brings(estimate)}."
+        f" Going on {brings(estimate)}." + (STILL if estimate["next_finds"] >= OFTEN else "")
     )
 
 
+STILL = " Finds still come often. As long as they do, less has been found than this says, as a rule."
 WHAT_IT_IS = """
 - It is the share of what **people would call so**, not of what really is.
 - Of each find it asks: had it not been found, would the cards to come have brought it? If many would have

@@ -20,6 +20,7 @@ from labeler.vectors import Vectors
 
 ENV = "LABELER_WORKSPACE"
 DATABASE, SETTINGS = "labeler.db", "labeler.toml"
+SERVER_LOCK, ADDRESS = "server.lock", "server.address"
 
 
 class Workspace:
@@ -181,6 +182,17 @@ class Workspace:
         """Return where a server leaves word of what is wrong in its background."""
         return self.folder / "cache" / "problem.txt"
 
+    def serves_at(self, url: str) -> None:
+        """Note the address at which this process serves the workspace, for whoever starts another one."""
+        with contextlib.suppress(OSError):  # the disk is full: the address is a help, no more
+            (self.folder / ADDRESS).write_text(url, "utf-8")
+
+    def _address(self) -> str:
+        try:
+            return (self.folder / ADDRESS).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock of this workspace while the block runs; it ends with the process.
@@ -195,11 +207,16 @@ class Workspace:
                 _lock(f.fileno())
             except OSError as e:
                 who = f.read().decode("ascii", "replace").strip() or "another one"
+                url = self._address() if name == "server" else ""
                 raise Conflict(
-                    f"Process {who} works on {self.folder} already ({name}).",
-                    "Stop it first, or wait for it.",
+                    f"Process {who} works on {self.folder} already ({name}{url and f' at {url}'}).",
+                    "Open it there (by its link, if it has one), or stop it first."
+                    if url
+                    else "Stop it first, or wait for it.",
                 ) from e
             with contextlib.suppress(OSError):  # the disk is full: the lock holds without its number
+                if name == "server":
+                    (self.folder / ADDRESS).unlink(missing_ok=True)  # of one that ended
                 f.truncate(0)
                 f.write(str(os.getpid()).encode())
             yield

@@ -1,13 +1,8 @@
 """Found: how much of the target has been found, how that has narrowed, and when to stop."""
 
-import contextlib
-
 import streamlit as st
 
-from labeler import certificate, chart, judging, loop, ui, wording
-from labeler.errors import NotReady
-
-SURE = 0.9  # what the price of a certificate is told for
+from labeler import chart, judging, loop, ui, wording
 
 ws, session = ui.current()
 facts = loop.session_status(ws, session)
@@ -45,10 +40,6 @@ def target() -> None:
         with ui.errors():
             loop.set_target(ws, session, None if is_off else round(wanted / 100, 6))
             st.rerun()
-    if facts["estimate"] is not None:
-        with contextlib.suppress(NotReady):  # every image has been asked
-            offer = certificate.price(ws, session, SURE)
-            st.caption(wording.price(offer.if_missed if offer.missed else offer.draws, SURE))
 
 
 def predictions() -> None:
@@ -56,7 +47,10 @@ def predictions() -> None:
     st.header("How right the predictions are")
     quality = judging.quality_json(ws, session)
     st.caption(wording.judged_by(quality))
-    if lines := wording.precision(quality, session.target):
+    lines = wording.precision(quality, session.target)
+    if lines and not any("right" in text for _, text in lines):
+        st.caption(f"None of them was called “{name}” with 0.5 or more, so nothing can be said yet.")
+    elif lines:
         rows = "".join(f"| {threshold} or more | {text} |\n" for threshold, text in lines)
         st.markdown(f"| “{name}” with | of random cards |\n|---|---|\n{rows}")
 
@@ -73,6 +67,8 @@ with ui.card("narrowing"):
         st.caption("The picture begins after two rounds that could say something.")
 with ui.card("target"):
     target()
+with ui.card("guarantee"):
+    ui.guarantee(ws, session)
 with ui.card("predictions"):
     predictions()
 with ui.card("about"):

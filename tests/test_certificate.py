@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import uuid
 
 import numpy as np
 import pytest
@@ -236,7 +238,28 @@ def test_a_server_that_runs_deals_what_another_process_began(ws):
     after = deal(ws)
     assert {c.item for c in after} <= set(drawn(ws))
     assert {c.reason for c in after} == {"audit"}
-    assert before
+    session, person = loop.newest_session(ws), loop.owner(ws)
+    undrawn = [c.id for c in before if c.item not in drawn(ws)]
+    assert len(undrawn) > 10
+    held = [c.id for c in (*before, *after)]
+    assert loop.gone_cards(ws, session, person, held) == undrawn  # what the deck holds is let go
+    again = loop.next_cards(ws, session, person, 50)  # a reload
+    assert {c.item for c in again} <= set(drawn(ws))
+    items = {c.item for c in before if c.id in undrawn}
+    assert not items & set(ws.journal.held(session.id, time.time()))  # and anybody may have it after the end
+    assert loop.ask_about(ws, session, [min(items)]) == 1  # what a person wants to see comes all the same
+    assert [c.item for c in loop.next_cards(ws, session, person, 1, have=[])] == [min(items)]
+
+
+def test_an_answer_that_is_taken_back_while_one_runs_is_asked_again_at_once(ws):
+    session, person = loop.newest_session(ws), loop.owner(ws)
+    card = deal(ws, 1)[0]
+    given = event(card.item, "yes", card.id)
+    loop.record(ws, session, person, [given])
+    begin(ws)
+    loop.undo(ws, session, person, str(uuid.uuid4()))
+    assert loop.gone_cards(ws, session, person, [card.id]) == []
+    assert card.id in [c.id for c in loop.next_cards(ws, session, person, 50)]  # a reload
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -298,7 +321,7 @@ def test_a_second_one_is_counted(ws):
     begin(ws, cards=5)
     swipe_all(ws)
     assert look(ws).number == 2
-    assert "number 2 that was begun" in run("status", "--workspace", ws.folder).stdout
+    assert "number 2 of this question" in run("status", "--workspace", ws.folder).stdout
 
 
 def test_unsure_counts_as_missed_before_and_among_the_draws(ws):
@@ -541,14 +564,20 @@ def test_the_command_ends_early_on_the_safe_side(ws):
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--share", "0.9"),
-        ("--share", "100"),
         ("--begin", "--cancel"),
         ("--cards", "9"),
     ],
 )
 def test_wrong_options_are_refused(ws, wrong):
     run("certificate", *wrong, "--workspace", ws.folder, code=2)
+
+
+def test_a_share_is_a_percentage_in_any_of_three_ways(ws):
+    at = ("--json", "--workspace", ws.folder)
+    prices = [json.loads(run("certificate", "--share", x, *at).stdout)["price"] for x in ("80", "80%", "0.8")]
+    assert prices[0] == prices[1] == prices[2]
+    for wrong in ("100", "0", "-5", "1e1", "ninety", "0.5 %x"):
+        assert "Give a percentage from 1 to 99.9" in run("certificate", "--share", wrong, *at, code=1).stderr
 
 
 def test_a_share_that_is_too_large_says_what_is_in_the_way(ws):

@@ -163,18 +163,21 @@ def test_looking_creates_nothing(here):
     assert list(here.iterdir()) == []
 
 
-def test_status_takes_the_workspace_used_last_and_says_so(here, monkeypatch):
+def test_status_takes_the_workspace_started_last_and_says_so(here, monkeypatch):
     for name in ("one", "two"):
         paint(here / name)
         run("index", "--images", name)
     later = time.time() + 10
-    os.utime(here / "data" / "one" / "labeler.db", (later, later))
+    os.utime(here / "data" / "one" / "labeler.toml", (later, later))
     result = run("status", "--json")
     assert Path(json.loads(result.stdout)["workspace"]).name == "one"
-    assert "was used last" in result.stderr
-    result = run("status", "--json", "--workspace", "data/two")
-    assert Path(json.loads(result.stdout)["workspace"]).name == "two"
-    assert result.stderr == ""
+    assert "was started last" in result.stderr
+    for look in (["status", "--json"], ["doctor"]):
+        result = run(*look, "--workspace", "data/two")
+        assert result.stderr == ""
+        assert (
+            Path(json.loads(run("status", "--json").stdout)["workspace"]).name == "one"
+        )  # looking is no start
     monkeypatch.setenv("LABELER_WORKSPACE", str(here / "data" / "two"))
     assert Path(json.loads(run("status", "--json").stdout)["workspace"]).name == "two"
 
@@ -431,8 +434,8 @@ def test_start_sets_a_target_changes_it_and_clears_it(here, served):
 def test_a_target_that_is_none_is_refused_before_anything_is_made(here, text):
     paint(here / "photos")
     lines = run("start", "--images", "photos", f"--until={text}", "--no-browser", code=1).stderr.splitlines()
-    assert lines[0] == f"Error: {text!r} can't be what --until asks for."
-    assert lines[1] == "Give a share from 50 to 99.9, such as 95, or off."
+    assert lines[0] == f"Error: --until takes no {text!r}."
+    assert lines[1].startswith("Give a percentage from 50 to 99.9, such as 95, or off.")
     assert not (here / "data").exists()
 
 
@@ -516,6 +519,14 @@ def test_one_server_per_workspace(here, served):
         with ws.lock("server"):
             result = run("start", "--images", "photos", "--no-browser", "--port", free_port(), *more, code=1)
         assert f"Process {os.getpid()} works on" in result.stderr
+        assert "http" not in result.stderr
+    with ws.lock("server"):
+        ws.serves_at("http://localhost:8501")
+        result = run("start", "--images", "photos", "--no-browser", "--port", free_port(), code=1)
+        assert "(server at http://localhost:8501)" in result.stderr
+        assert "Open it there" in result.stderr
+    with ws.lock("server"):  # it ended, and another one is not that far yet
+        assert "http" not in run("start", "--images", "photos", "--port", free_port(), code=1).stderr
     ws.close()
     assert served == []
     assert (ws.folder / "labeler.toml").read_text() == settings

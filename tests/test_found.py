@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from active.bound import certificate_price
-from labeler import chart, loop, ui, wording, workspace
+from labeler import certificate, chart, judging, loop, ui, wording, workspace
 from labeler.domain import Estimate, Round, Session
 from labeler.workspace import Workspace
 from tests.pools import event, is_target, make_pool
@@ -39,10 +39,10 @@ def play(ws: Workspace, session: Session, cards: int) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Workspace, dict[str, Session]]]:
-    """The whole server over a pool of 300 with three questions: one new, one midway, one that is done."""
+    """The whole server over a pool of 300 with four questions: new, midway, done, and one to certify."""
     ws = make_pool(tmp_path_factory.mktemp("found"), 300, images=True)
     asked = {}
-    for name, cards in (("new", 0), ("midway", 40), ("done", 180)):
+    for name, cards in (("new", 0), ("midway", 40), ("done", 180), ("certified", 40)):
         question = f"Is it one of them? ({name})"
         asked[name] = loop.new_session(ws, question, ["yes", "no"], seed=1)
         play(ws, asked[name], cards)
@@ -90,8 +90,9 @@ def test_the_header_says_what_share_is_found_once_that_is_known(
     expect(page.locator(".reached")).to_be_hidden()
     page.goto(f"{url}/swipe?session={asked['midway'].id}")
     e = facts(ws, asked["midway"])["estimate"]
-    share, low, high = (round(100 * e[name]) for name in ("share", "low", "high"))
-    expect(page.locator(".share")).to_have_text(f"About {share} % found ({low}–{high} %)")
+    low, high = (round(100 * e[name]) for name in ("low", "high"))
+    assert e["next_finds"] >= wording.OFTEN
+    expect(page.locator(".share")).to_have_text(f"{low}–{high} % found, more come")
     expect(page.locator(".card[data-ready]")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     head, stage = (page.locator(name).bounding_box() for name in (".top", ".stage"))
@@ -103,6 +104,15 @@ def test_the_header_says_what_share_is_found_once_that_is_known(
     page.click(".stats")
     expect(page.locator("dialog[open] .panel")).to_contain_text("Target 95 %: not reached yet")
     shoot(page, f"panel-{width}", tmp_path)
+    page.goto(f"{url}/swipe?session={asked['done'].id}")
+    e = facts(ws, asked["done"])["estimate"]
+    assert e["next_finds"] < wording.OFTEN
+    share, low, high = (round(100 * e[name]) for name in ("share", "low", "high"))
+    expect(page.locator(".share")).to_have_text(f"About {share} % found ({low}–{high} %)")
+    certificate.begin(ws, asked["certified"], 0.5, 7)
+    page.goto(f"{url}/swipe?session={asked['certified'].id}")
+    expect(page.locator(".share")).to_have_text("Certificate: 0 of 7")
+    certificate.cancel(ws, asked["certified"])
     page.context.close()
 
 
@@ -245,7 +255,10 @@ def test_with_the_goal_classify_nothing_is_estimated(ws: Workspace) -> None:
     play(ws, session, 60)
     test = visit("found")
     assert any("only estimated while the goal is to find" in c.value for c in test.caption)
-    assert any("| 0.5 or more |" in m.value for m in test.markdown)
+    lines = wording.precision(judging.quality_json(ws, session), "yes")
+    is_known = any("right" in text for _, text in lines)
+    assert any("| 0.5 or more |" in m.value for m in test.markdown) == is_known
+    assert any("nothing can be said yet" in c.value for c in test.caption) != is_known
 
 
 def test_the_page_sets_and_clears_the_target_and_tells_the_price_of_a_certificate(ws: Workspace) -> None:
@@ -264,6 +277,35 @@ def test_the_page_sets_and_clears_the_target_and_tells_the_price_of_a_certificat
     assert any(f"at least 90 %, about {wording.tidy(price):,} more cards" in c.value for c in test.caption)
     press(test, "No target")
     assert loop.get_session(ws, session.id).target_share is None
+
+
+def test_the_page_begins_a_certificate_says_how_it_stands_and_ends_it(ws: Workspace) -> None:
+    session = loop.new_session(ws, "Is it <b>one</b>?", ["yes", "no"], seed=1)
+    assert any(
+        "No image has been labeled" in c.value or "Label some first" in c.value
+        for c in visit("found").caption
+    )
+    play(ws, session, 80)
+    test = visit("found")
+    test.number_input[1].set_value(60.0).run()
+    (draw,) = [b.label for b in test.button if b.label.startswith("Draw ")]
+    press(test, draw)
+    begun = certificate.look(ws, session)
+    assert begun is not None
+    assert (begun.state, begun.share, draw) == ("running", 0.6, f"Draw {begun.draws:,} cards")
+    assert any(f"running, 0 of {begun.draws} cards answered" in m.value for m in test.markdown)
+    assert not [b for b in test.button if b.label.startswith("Draw ")]
+    play(ws, session, 20)
+    press(test, "End it now")
+    ended = certificate.look(ws, session)
+    assert ended is not None
+    assert (ended.state, ended.answered) == ("done", min(20, begun.draws))
+    assert any(f"from {begun.draws} cards drawn evenly out of {begun.left}" in m.value for m in test.markdown)
+    (draw,) = [b.label for b in test.button if b.label.startswith("Draw ")]
+    press(test, draw)
+    press(test, "Give it up")
+    assert certificate.look(ws, session).state == "cancelled"
+    assert any("was given up, so it says nothing" in m.value for m in test.markdown)
 
 
 def test_predictions_are_vouched_for_by_random_cards_alone(ws: Workspace) -> None:

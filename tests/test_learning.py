@@ -358,7 +358,9 @@ def test_when_nothing_is_left_no_round_is_made_again_and_again(tmp_path):
     loop.learn(ws, session)
     assert not learning.needs_round(ws, session, now=0.0)
     answer_round(ws, session, loop.owner(ws), 10)
-    assert not learning.needs_round(ws, session, now=0.0)
+    assert learning.needs_round(ws, session, now=time.time())  # one, which knows that all was asked
+    loop.learn(ws, session)
+    assert not learning.needs_round(ws, session, now=time.time())
     ws.close()
 
 
@@ -432,10 +434,36 @@ def test_the_estimate_narrows_to_certainty(ws):
     play(ws, session, loop.owner(ws), until=30)
     while answer_round(ws, session, loop.owner(ws)):
         loop.learn(ws, session)
-    first, *_, half, _, _, last = [r.estimate for r in ws.store.rounds(session.id) if r.estimate]
-    assert first.low < half.low < last.low
-    assert last.low > 0.95  # but for a few cards at the end, everything was asked
-    assert last.high == pytest.approx(1)
+    known = [(r.shown, r.estimate) for r in ws.store.rounds(session.id) if r.estimate]
+    first, last = known[0][1], known[-1][1]
+    half = next(e for shown, e in known if shown >= 200)
+    most = next(e for shown, e in known if shown >= 260)
+    for more, less in ((half, first), (most, half), (last, most)):
+        assert more.low > less.low
+        assert more.high - more.low < less.high - less.low
+    assert (last.low, last.high) == (1, 1)  # everything was asked
+
+
+def test_the_last_answers_bring_one_round_and_not_one_each(ws):
+    """Nothing is left to ask as soon as the last cards are in people's hands."""
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person, held, rounds = loop.owner(ws), [], []
+    for at in range(400):
+        if learning.needs_round(ws, session, now=time.time()):
+            loop.learn(ws, session)
+            rounds.append(at)
+        if len(held) < 12:
+            held += loop.next_cards(ws, session, person, 20 - len(held), have=[c.id for c in held])
+        if not held:
+            break
+        card = held.pop(0)
+        answer = event(card.item, "yes" if is_target(card.item) else "no", card.id)
+        loop.record(ws, session, person, [answer])
+    made = ws.store.rounds(session.id)
+    assert made[-1].shown == 300
+    assert not learning.needs_round(ws, session, now=time.time())
+    assert len(rounds) <= 300 // 20 + 3
+    assert made[-1].estimate.low == 1
 
 
 def test_where_doubtful_images_are_asked_nothing_is_said_of_what_is_found(ws):

@@ -192,10 +192,25 @@ def test_while_every_card_is_a_find_more_may_be_hidden() -> None:
     assert endless is not None
     assert ending is not None
     assert endless.low < ending.low
-    some, none = (recall._nodes(5.0, 0.6, found=100, hidden=x) for x in (0.9, 0.1))
+    some, none = (recall._nodes(5.0, 0.16, found=100, soon=0, hidden=x) for x in (0.9, 0.1))
     assert (some[0] == none[0]).all()
-    is_hidden = some[0] > 5 * np.exp(0.6 * 3.2) + 1e-9
+    plain = 5 * np.exp(3.2 * np.sqrt(0.16 + recall.SPREAD**2) - recall.SPREAD**2 / 2)
+    is_hidden = some[0] > plain + 1e-9
     assert np.exp(some[1][is_hidden]).sum() > 8 * np.exp(none[1][is_hidden]).sum()
+
+
+def test_while_finds_come_there_may_be_as_many_more_as_would_come_soon() -> None:
+    """No find is out of reach, so that nothing but the finds themselves says that there are more."""
+    drying, coming = (session(0, finds=60, others=n) for n in (60, 20))
+    mixed = np.random.default_rng(0).permutation(80)
+    coming = replace(coming, yes=coming.yes[mixed], score=coming.score[mixed])
+    dry, now = recall.estimate(drying, LEFT), recall.estimate(coming, LEFT)
+    assert dry is not None
+    assert now is not None
+    assert now.next_finds > 30
+    assert now.total_high - now.found >= now.next_finds  # what is said of the next cards fits into it
+    assert dry.total_high - dry.found < 20
+    assert now.low < dry.low - 0.1
 
 
 @pytest.mark.parametrize(("chance", "left"), [(0.1, 0.9), (0.1, 0.02), (0.6, 0.5), (1.0, 0.3), (0.1, 0.0)])
@@ -252,19 +267,32 @@ def test_reached_needs_a_sure_estimate_and_cards_that_dry_up() -> None:
     assert recall.advise(now, 0.9, cards=400).reached
     assert not recall.advise(now, 0.999, cards=400).reached
     assert recall.advise(now, 0.9, cards=400).chance == now.chance(0.9) >= recall.SURE
-    flowing = replace(now, next_finds=45)
+    flowing = replace(now, pace=45)
     assert not recall.advise(flowing, 0.9, cards=50).reached
     assert recall.advise(flowing, 0.8, cards=50).reached
 
 
 def test_going_on_half_as_long_again_must_not_deny_it() -> None:
-    now = replace(made(0), shares=np.array([0.97]), weights=np.array([1.0]), found=850.0, next_finds=5.0)
+    now = replace(made(0), shares=np.array([0.97]), weights=np.array([1.0]), found=850.0, pace=5.0)
     assert recall.advise(now, 0.95, cards=300).reached  # 15 more finds by card 450
     assert not recall.advise(now, 0.95, cards=1200).reached  # 60 more by card 1,800
     assert recall.advise(now, 0.95, cards=1200).chance == 1
-    slow = replace(now, next_finds=40.0)
+    slow = replace(now, pace=40.0)
     assert recall.advise(slow, 0.95, cards=0).reached  # at least the next 50 cards are looked at
-    assert not recall.advise(replace(slow, next_finds=46.0), 0.95, cards=0).reached
+    assert not recall.advise(replace(slow, pace=46.0), 0.95, cards=0).reached
+
+
+def test_no_more_finds_are_expected_than_there_may_be_or_than_come_now() -> None:
+    """All that there is was found in a burst: half of the last 60 cards, and none of the last 20."""
+    burst = session(0, finds=40, others=30)
+    now = recall.estimate(burst, LEFT)
+    assert now is not None
+    assert now.pace == pytest.approx(50 * 30.5 / 61)
+    assert now.next_finds == pytest.approx(50 * 0.5 / 21)
+    scarce = recall.estimate(session(0, finds=40, others=8), LEFT)
+    assert scarce is not None
+    assert scarce.next_finds == pytest.approx(min(50 * 12.5 / 21, scarce.total_high - scarce.found))
+    assert scarce.next_finds < scarce.pace
 
 
 def depleted(now: Estimate, target: float, rate: float, *, total: float) -> float:
@@ -287,11 +315,13 @@ def test_the_cards_that_going_on_takes_are_those_of_a_count_one_by_one(
 ) -> None:
     shares = np.array([share * bad, share])
     now = replace(
-        made(5), found=1000.0, share=share, next_finds=50 * per_card, shares=shares,
+        made(5), found=1000.0, share=share, pace=50 * per_card, shares=shares,
         weights=np.array([0.11, 0.89]),
     )  # fmt: skip
     cost = recall.cost(now, target, left=10**9, cards=0)
-    assert cost.next_find == pytest.approx(1 / per_card)
+    assert recall.cost(
+        replace(now, next_finds=50 * per_card), target, left=10**9, cards=0
+    ).next_find == pytest.approx(1 / per_card)
     for said, of in ((cost.to_target, share), (cost.to_sure, share * bad)):
         counted = 0.0 if of >= target else depleted(now, target, per_card, total=1000 / of)
         if said is None:
@@ -301,14 +331,14 @@ def test_the_cards_that_going_on_takes_are_those_of_a_count_one_by_one(
 
 
 def test_what_cannot_be_said_of_going_on_is_not_said() -> None:
-    now = replace(made(5), next_finds=0.4)  # a find in 125 cards
+    now = replace(made(5), pace=0.4, next_finds=0.4)  # a find in 125 cards
     assert recall.cost(now, 0.95, left=1800, cards=0).next_find == pytest.approx(125)
     few = recall.cost(now, 0.95, left=100, cards=0)
     assert few.next_find is None
     assert few.to_sure is None
-    nothing = recall.cost(replace(now, next_finds=0.0), 0.95, left=0, cards=0)
+    nothing = recall.cost(replace(now, pace=0.0, next_finds=0.0), 0.95, left=0, cards=0)
     assert nothing.next_find is None
-    sure = replace(made(0), next_finds=45, shares=np.array([0.97]), weights=np.array([1.0]), share=0.97)
+    sure = replace(made(0), pace=45, shares=np.array([0.97]), weights=np.array([1.0]), share=0.97)
     assert recall.cost(sure, 0.9, left=1800, cards=0).to_sure is None  # only the finds of the moment deny it
 
 

@@ -10,7 +10,7 @@ from active import strategies
 from active.arrays import unit_rows
 from active.search import combine
 from active.selection import Pool, choose
-from active.strategies import NAMES, RECIPE, STRATEGIES
+from active.strategies import NAMES, RECIPE, STRATEGIES, audited
 from labeler import drawing
 from labeler.trying import STRATEGIES as OFFERED
 
@@ -39,6 +39,37 @@ def pick(name, pool, k, seed=0):
     if name == RECIPE:
         return choose(pool, goal="find", n=k, batch_size=20, audit_share=0.05, near_cos=0.98, rng=rng)
     return STRATEGIES[name](pool, k, rng)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize(("n", "every"), [(0, 1), (7, 1), (60, 1), (60, 20), (100, 3)])
+def test_each_batch_holds_as_many_even_draws_whatever_chooses_the_rest(name, n, every):
+    pool = some_pool(150, every=every)
+    rng = np.random.default_rng(3)
+    picks = audited(STRATEGIES[name], pool, n, batch_size=20, audit_share=0.1, rng=rng)
+    assert len(set(picks.ids.tolist())) == len(picks.ids) == min(n, len(pool.candidates))
+    assert set(picks.ids.tolist()) <= set(pool.candidates.tolist())
+    if name != "random" and len(picks.ids) == n:
+        whole = n // 20 * 20
+        assert [picks.reasons[i : i + 20].count("audit") for i in range(0, whole, 20)] == [2] * (whole // 20)
+        is_audit = np.array(picks.reasons) == "audit"
+        rest = replace(pool, candidates=np.setdiff1d(pool.candidates, picks.ids[is_audit]))
+        if name in {"neighbours", "likely", "uncertainty"}:  # the others draw, or look at the whole batch
+            want = STRATEGIES[name](rest, n - int(is_audit.sum()), rng).ids
+            np.testing.assert_array_equal(picks.ids[~is_audit], want)
+
+
+def test_even_draws_are_even_and_stand_anywhere_in_a_batch():
+    pool = some_pool(60)
+    drawn, places = np.zeros(60, int), np.zeros(20, int)
+    for seed in range(600):
+        rng = np.random.default_rng(seed)
+        picks = audited(strategies.likely, pool, 20, batch_size=20, audit_share=0.1, rng=rng)
+        is_audit = np.array(picks.reasons) == "audit"
+        drawn[picks.ids[is_audit]] += 1
+        places += is_audit
+    assert abs(drawn - 20).max() < 5 * np.sqrt(20)
+    assert abs(places - 60).max() < 5 * np.sqrt(60)
 
 
 # what every strategy does -------------------------------------------------------------------

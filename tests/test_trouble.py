@@ -367,9 +367,8 @@ def test_a_second_server_says_who_has_the_workspace_and_a_kill_leaves_no_lock(tm
             second = Killable("start", "--no-browser", "--port", port, "--batch-size", "7", *words)
             assert second.wait(60) == 1
             said = second.said()
-            assert (
-                f"Error: Process {first.process.pid} works on {tmp_path / 'ws'} already (server).\n" in said
-            )
+            by = f"server at http://localhost:{port}"
+            assert f"Error: Process {first.process.pid} works on {tmp_path / 'ws'} already ({by}).\n" in said
             assert "Traceback" not in said
             assert not first.is_over()
             assert "batch_size" not in (tmp_path / "ws" / "labeler.toml").read_text()

@@ -2,7 +2,9 @@
 
 import pytest
 
+from active import recall
 from labeler import wording
+from tests.served import ROOT
 
 ADVICE = {
     "target": 0.95, "reached": False, "chance": 0.42, "next_finds": 6.1, "cards_to_next": 8.2,
@@ -34,16 +36,23 @@ def test_what_is_at_least_found_is_rounded_down():
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({}, "95 %, not yet (chance 0.42); roughly 40 to 120 more cards until that can be said"),
+        (
+            {},
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 40 to 120 more cards until that can be"
+            " said",
+        ),
         (
             {"cards_to_target": 0.0},
-            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 120 more cards until that can be said",
         ),
         (
             {"cards_to_target": None},
-            "95 %, not yet (chance 0.42); roughly 120 more cards until that can be said",
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); roughly 120 more cards until that can be said",
         ),
-        ({"cards_to_sure": None}, "95 %, not yet (chance 0.42); how many more cards it takes can't be said"),
+        (
+            {"cards_to_sure": None},
+            "95 %, not yet (chance 0.42, asked: 0.9 twice); how many more cards it takes can't be said",
+        ),
         (
             {"reached": True, "chance": 0.934, "next_finds": 2.2},
             "95 %, probably found (chance 0.93); going on would bring about 2 in the next 50 cards",
@@ -56,6 +65,26 @@ def test_what_is_at_least_found_is_rounded_down():
 )
 def test_what_is_said_of_a_target(more, text):
     assert wording.target(0.95, ADVICE | more) == text
+
+
+def test_the_limits_in_words_are_those_of_the_estimate_and_of_the_deck():
+    assert wording.SURE == recall.SURE
+    deck = (ROOT / "labeler" / "deck" / "deck.js").read_text("utf-8")
+    assert f"e.next_finds < {wording.OFTEN} ?" in deck
+
+
+@pytest.mark.parametrize(("next_finds", "is_said"), [(9.9, False), (10.0, True), (48.0, True)])
+def test_while_finds_come_often_it_says_that_it_may_be_less(next_finds, is_said):
+    known = {
+        "share": 0.72,
+        "low": 0.45,
+        "high": 0.93,
+        "total": 12.5,
+        "total_high": 20.0,
+        "next_finds": next_finds,
+    }
+    assert ("finds still come often, so it may be less" in wording.found(9, known)) == is_said
+    assert ("Finds still come often." in wording.share(known, "yes")) == is_said
 
 
 def test_of_a_target_without_an_estimate_nothing_is_said():
@@ -88,5 +117,5 @@ def test_predictions_are_vouched_for_only_by_figures():
 
 
 def test_the_price_of_a_certificate():
-    assert "to be able to say at least 90 %, about 750 more cards," in wording.price(763, 0.9)
+    assert wording.price(763, 0.9).startswith("To be able to say at least 90 %, about 750 more cards,")
     assert "not even all cards would do" in wording.price(None, 0.9)

@@ -517,6 +517,9 @@ function chart(found) {
     h("path", { class: "area", d: `${line}V80H4Z` }), h("path", { class: "line", d: line }), h("circle", { class: "dot", cx, cy, r: 4 }));
 }
 
+/** Return how much is found; no middle of it as long as finds come often, for then it says too much. @param {any} e */
+const foundWords = (e, range = `${whole(e.low)}–${whole(e.high)} %`) => e.next_finds < 10 ? `About ${whole(e.share)} % found (${range})` : `${range} found, more come`;
+
 /** Return what is known of the target, in words; nothing without one. @param {any} a  as /api/session sends it */
 function advised(a) {
   if (!a) return "";
@@ -605,8 +608,8 @@ class Screen {
   showProgress(session, f) {
     this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
-    const { goal, estimate: e } = session;
-    const share = goal !== "find" ? "" : e ? `About ${whole(e.share)} % found (${whole(e.low)}–${whole(e.high)} %)` : "Share found: not enough yet";
+    const { goal, estimate: e, certificate: c } = session;
+    const share = c?.state === "running" ? `Certificate: ${c.answered} of ${c.draws}` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
     this.share.textContent = share;
     this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
     this.showReached(session);
@@ -635,7 +638,7 @@ class Screen {
     this.panel.replaceChildren(
       h("div", { class: "numbers" }, figure(f.found, `found: ${session.labels[0]}`), figure(f.answered, "answered"), figure(session.per_minute ?? 0, "per minute")),
       h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
-      e ? h("p", {}, h("b", {}, `${whole(e.share)} %`), ` of all found, likely ${whole(e.low)} to ${whole(e.high)} %`) : "",
+      e ? h("p", {}, foundWords(e)) : "",
       a ? h("p", {}, advised(a)) : "",
       h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
   }

@@ -58,7 +58,12 @@ def _lean(data: bytes, kind: str) -> bytes:
     kept = [line for line in lines if line and line != "*" and not line.startswith(comments)]
     if kind == ".css":
         return _close_up("".join(kept), CSS_MARKS).replace(";}", "}").encode()
-    return "\n".join(map(_close_line, kept)).encode()
+    return "".join(map(_ended, map(_close_line, kept))).encode()
+
+
+def _ended(line: str) -> str:
+    """Return a line of a script with the end that it needs: none after a mark that nothing has to end."""
+    return line if line[-1] in "{([,;" and "//" not in line else f"{line}\n"
 
 
 def _close_line(line: str) -> str:
