@@ -4,6 +4,8 @@ A pack is one .npz with both collections as small JPEG files, to carry to anothe
 """
 
 import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from active.embedding.network import SIDE_PX as SIDE
 from benchmarks.drawn import draw
 
 SIDE_PX = 192
@@ -78,6 +81,37 @@ class Drawn:
         slot = batch % self._slots * self._fresh
         rng = torch.Generator(self.pictures.device).manual_seed(self._seed * 1_000_003 + batch)
         self.pictures[slot : slot + self._fresh] = draw(self._fresh, rng, SIDE_PX)
+
+
+class Kept:
+    """Views with what the teacher made of them, in one file that is mapped into memory; the oldest make room.
+
+    A view is looked at by the teacher once and learned from several times: on two cores the teacher costs
+    as much as the learning. Maps are kept as bytes: a ReLU6's 0 to 6 in 256 steps.
+    """
+
+    SHAPES = ((3, SIDE, SIDE), (512, 14, 14), (1024, 7, 7))
+    TOP = 6.0  # of a ReLU6
+
+    def __init__(self, file: Path, room: int) -> None:
+        """room  how many views are kept: 188 KB each."""
+        self.room = room
+        sizes = [room * math.prod(shape) for shape in self.SHAPES]
+        whole = torch.from_file(str(file), shared=True, size=sum(sizes), dtype=torch.uint8)
+        parts = torch.split(whole, sizes)
+        self._parts = [p.view(room, *shape) for p, shape in zip(parts, self.SHAPES, strict=True)]
+
+    def put(self, first: int, view: Tensor, maps: Sequence[Tensor]) -> None:
+        """Keep views, (n, 3, 112, 112) in [-1, 1], as those of number `first` and on."""
+        at = torch.arange(first, first + len(view)) % self.room
+        small = ((view + 1) * 127.5, *(m * (255 / self.TOP) for m in maps))
+        for part, values in zip(self._parts, small, strict=True):
+            part[at] = values.round().clamp(0, 255).to(torch.uint8).cpu()
+
+    def take(self, at: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the views of these numbers and their maps, as they were put in but for the rounding."""
+        view, middle, last = (part[at % self.room].float() for part in self._parts)
+        return view / 127.5 - 1, (middle * (self.TOP / 255), last * (self.TOP / 255))
 
 
 def batch(real: Tensor, drawn: Tensor, n: int, share: float, rng: torch.Generator) -> Tensor:

@@ -14,7 +14,6 @@ DIR holds student.safetensors (float16, folded: what is shipped), log.jsonl, and
 import argparse
 import copy
 import json
-import math
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -29,11 +28,12 @@ from torch import Tensor, nn
 from active.embedding.network import SIDE_PX
 from benchmarks.changed import views
 from benchmarks.drawn import draw
-from benchmarks.lessons import COLLECTIONS, Drawn, batch, is_held, pack, read
+from benchmarks.lessons import COLLECTIONS, Drawn, Kept, batch, is_held, pack, read
 from benchmarks.student import Student
-from benchmarks.teacher import TEACHER_PX, Exam, Teacher, losses, resized
+from benchmarks.teacher import TEACHER_PX, Exam, Maps, Teacher, losses, resized
 
 WARM = 0.03  # part of the run in which the rate rises
+COOL = 0.35  # part in which it falls
 CLIP = 1.0
 PARTS = ("now", "mean", "first", "second")
 
@@ -62,15 +62,16 @@ def new_run(args: argparse.Namespace, device: torch.device) -> Run:
         {"params": [p for p in every if p.ndim > 1], "weight_decay": args.decay},
         {"params": [p for p in every if p.ndim == 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), fused=True)
     return Run(student, copy.deepcopy(student).requires_grad_(False), bridge, optimizer)
 
 
 def rate_now(progress: float, rate: float) -> float:
-    """Return the learning rate after this part of the run: up in a line, then down half a cosine."""
-    if progress < WARM:
-        return rate * max(progress / WARM, 0.01)
-    return rate * max(0.5 * (1 + math.cos(math.pi * min((progress - WARM) / (1 - WARM), 1))), 0.003)
+    """Return the learning rate after this part of the run: up in a line, level, then down in a line.
+
+    Level for long, so that a run that is given more time later has lost nothing.
+    """
+    return rate * max(min(progress / WARM, 1, (1 - progress) / COOL), 0.003)
 
 
 def follow(run: Run) -> None:
@@ -123,8 +124,9 @@ def resume(run: Run, out: Path) -> None:
 class Lessons:
     """What is learned from, at each step the same for the same seed; and the pictures kept for the exam."""
 
-    def __init__(self, args: argparse.Namespace, device: torch.device, *, step: int) -> None:
+    def __init__(self, args: argparse.Namespace, teacher: nn.Module, device: torch.device, step: int) -> None:
         self._args, self._device = args, device
+        self._teacher: Any = torch.compile(teacher) if args.compile and device.type == "cuda" else teacher
         pixels, names = read(args.data)
         real, held = torch.from_numpy(pixels), torch.tensor([is_held(n) for n in names])
         other = torch.Generator(device).manual_seed(args.seed + 999_999_937)
@@ -134,47 +136,69 @@ class Lessons:
         self._real = real[~held].to(device)
         self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=step)
 
+        self._kept = Kept(args.out / "views.bin", args.keep) if args.keep else None
+        self._first = max(args.keep // 16, args.batch)  # views that are there before the first step
+        if self._kept and step == 0:
+            for at in range(0, self._first, args.batch):
+                self._put(at, args.batch, torch.Generator(device).manual_seed(args.seed * 9_000_011 + at))
+
     @torch.no_grad()
-    def views(self, step: int) -> Tensor:
-        """Return what the teacher sees at this step, (batch, 3, 224, 224) in [-1, 1]; once for each step."""
+    def look(self, step: int) -> tuple[Tensor, Maps]:
+        """Return what is learned from at this step: views at the student's size, and the teacher's maps."""
         self._drawn.renew(step)
         rng = torch.Generator(self._device).manual_seed(self._args.seed * 7_000_003 + step)
-        pictures = batch(self._real, self._drawn.pictures, self._args.batch, self._args.real, rng)
-        return (views(pictures, rng, TEACHER_PX) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        if not self._kept:
+            return self._seen(self._args.batch, rng)
+        self._put(self._first + step * self._args.new, self._args.new, rng)
+        there = min(self._first + (step + 1) * self._args.new, self._args.keep)
+        x, maps = self._kept.take(torch.randint(there, (self._args.batch,), generator=rng).to("cpu"))
+        return x.contiguous(memory_format=torch.channels_last), maps
+
+    @torch.no_grad()
+    def _put(self, first: int, n: int, rng: torch.Generator) -> None:
+        assert self._kept
+        self._kept.put(first, *self._seen(n, rng))
+
+    def _seen(self, n: int, rng: torch.Generator) -> tuple[Tensor, Maps]:
+        """Return n new views and what the teacher makes of them."""
+        pictures = batch(self._real, self._drawn.pictures, n, self._args.real, rng)
+        x = (views(pictures, rng, TEACHER_PX) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        return resized(x, SIDE_PX).contiguous(memory_format=torch.channels_last), self._teacher(x)
 
 
 class Steps:
     """One step of learning after another."""
 
-    def __init__(self, args: argparse.Namespace, run: Run, teacher: nn.Module) -> None:
+    def __init__(self, args: argparse.Namespace, run: Run) -> None:
         self._run = run
-        self._student: Any = run.student  # Any: a module, or what torch.compile makes of it
-        self._teacher: Any = teacher
-        if args.compile:
-            self._student, self._teacher = torch.compile(run.student), torch.compile(teacher)
+        self._compare: Any = torch.compile(self._parts) if args.compile else self._parts
         self._weights = {"row": 1.0, "near": args.near, "map14": args.maps, "map7": args.maps}
         self.parts: list[Tensor] = []
 
-    def learn(self, x: Tensor, rate: float) -> None:
-        """Learn from one batch of views; what the parts of the loss were is added to `parts`."""
+    def _parts(self, x: Tensor, its: Maps) -> Tensor:
+        """Return the parts of the loss."""
+        fast = x.device.type == "cuda"
+        half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
+        with half:
+            mine = self._run.student(x)
+        parts = losses((mine[0].float(), mine[1].float()), its, self._run.bridge)
+        return torch.stack([parts[name] for name in self._weights])
+
+    def learn(self, x: Tensor, its: Maps, rate: float) -> None:
+        """Learn from one batch of views and the teacher's maps of them; its loss is added to `parts`."""
         run = self._run
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        fast = x.device.type == "cuda"
-        half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
         run.student.train()
-        small = resized(x, SIDE_PX).contiguous(memory_format=torch.channels_last)
-        with half:
-            mine, its = self._student(small), self._teacher(x)
-        parts = losses((mine[0].float(), mine[1].float()), its, run.bridge)
-        loss = torch.stack([self._weights[k] * v for k, v in parts.items()]).sum()
+        parts = self._compare(x, its)
+        loss = (parts * parts.new_tensor(list(self._weights.values()))).sum()
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
         nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
         run.optimizer.step()
         run.step += 1
         follow(run)
-        self.parts.append(torch.stack([v.detach() for v in parts.values()]))
+        self.parts.append(parts.detach())
 
     def means(self) -> dict[str, float]:
         """Return the mean of each part of the loss since last asked."""
@@ -188,9 +212,9 @@ def train(args: argparse.Namespace, teacher: nn.Module, device: torch.device) ->
     args.out.mkdir(parents=True, exist_ok=True)
     run = new_run(args, device)
     resume(run, args.out)
-    lessons = Lessons(args, device, step=run.step)
+    lessons = Lessons(args, teacher, device, run.step)
     exam = Exam(lessons.kept, teacher, device)
-    steps = Steps(args, run, teacher)
+    steps = Steps(args, run)
     started = saved = logged = time.monotonic()
     before, first, line = run.spent_s, run.step, {}
     while True:
@@ -210,7 +234,7 @@ def train(args: argparse.Namespace, teacher: nn.Module, device: torch.device) ->
             saved = time.monotonic()
         if over:
             return line
-        steps.learn(lessons.views(run.step), rate_now(done, args.rate))
+        steps.learn(*lessons.look(run.step), rate_now(done, args.rate))
         run.spent_s = before + time.monotonic() - started
 
 
@@ -253,6 +277,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--maps", type=float, default=0.3, help="weight of each map")
     out.add_argument("--room", type=int, default=1024, help="drawn pictures kept")
     out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at each step")
+    out.add_argument("--keep", type=int, default=0, help="views kept with the teacher's maps; 0: seen once")
+    out.add_argument("--new", type=int, default=8, help="views replaced at each step, where some are kept")
     return out
 
 
