@@ -39,8 +39,8 @@ class Builtin:
         import torch
 
         torch.set_num_threads(1)
-        self.key = f"builtin-{_VERSION}-{_fingerprint(weights)}"
-        self._model = _fused(network(_load(weights)))
+        self.key = key_of(weights)
+        self._model = _fused(network(load_weights(weights)))
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Return an upright image of any shape as (112, 112, 3) uint8, its proportions not kept."""
@@ -64,7 +64,12 @@ class Builtin:
         return self.forward([self.prepare(i) for i in images])
 
 
-def _load(path: Path) -> "dict[str, Tensor]":
+def key_of(weights: Path) -> str:
+    """Return what names the weights and the preprocessing."""
+    return f"builtin-{_VERSION}-{_fingerprint(weights)}"
+
+
+def load_weights(path: Path) -> "dict[str, Tensor]":
     """Return the numbers in a file of weights, after checking that they are this network's."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,0 +1,16 @@
+"""The table of methods: one file each, named here. Imports nothing heavy until a method is asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from active.embedding.training.objective import Objective
+
+METHODS = {"simclr": "SimCLR", "simsiam": "SimSiam", "vicreg": "VICReg", "dino": "DINO"}
+"""The method's name, which is its file's, and its class there."""
+
+
+def load_method(name: str) -> "type[Objective]":
+    """Return the class of a method in METHODS. Imports torch."""
+    module = import_module(f"active.embedding.training.{name}")
+    return cast("type[Objective]", getattr(module, METHODS[name]))  # the table holds nothing else
