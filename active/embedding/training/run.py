@@ -92,11 +92,12 @@ class Training:
         with ThreadPoolExecutor(1) as reader:  # the next pictures are read while these are learned from
             coming = reader.submit(self._read, learner.step)
             while True:
-                share, stopped = processes.from_first(
-                    [self._share_done(), float(stop.is_set())], self._device
-                )
+                share = self._share_done()
+                if self._sums.n and time.monotonic() - self._logged_s >= options.log_s:
+                    last = self._line(share, report)
+                share, stopped = processes.from_first([share, float(stop.is_set())], self._device)
                 over = share >= 1 or stopped > 0 or trouble is not None
-                if self._sums.n and (over or time.monotonic() - self._logged_s >= options.log_s):
+                if self._sums.n and over:
                     last = self._line(share, report)
                 if trouble is None and (over or time.monotonic() - saved >= options.save_s):
                     self._save()
