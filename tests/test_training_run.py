@@ -1,4 +1,4 @@
-"""active.embedding.training.run: it learns, goes on exactly, notices a collapse, and several processes agree."""
+"""active.embedding.training.run: it learns, goes on exactly, notices a collapse; processes agree."""
 
 import json
 import os

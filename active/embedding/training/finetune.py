@@ -48,7 +48,7 @@ class Tuning:
 class Tuned:
     """How a fine-tuning went. Keep the old encoder unless `pays`.
 
-    before, after  of the held-out images: average precision of class 1 for two classes, else balanced accuracy.
+    before, after  of the held-out images: average precision of class 1 of two, else balanced accuracy.
     """
 
     before: float
@@ -78,8 +78,8 @@ def finetune(
 ) -> Tuned:
     """Fine-tune `backbone` in place to its best epoch, and return the scores before and after. Saves nothing.
 
-    pictures  the labeled ones alone; labels, rows  (n,) classes from 0 and (n, d) unit rows, in their order. The
-              rows find near-duplicates.
+    pictures  the labeled ones alone.
+    labels    (n,) classes from 0, in their order. rows  (n, d) unit rows, which find near-duplicates.
     report    is given each epoch and its score.
     Raises ValueError with one sentence for too few labels.
     """
@@ -144,7 +144,7 @@ class _Work:
         return float(balanced_accuracy_score(self.labels[judged], model.predict(rows[judged] * WARMTH)))
 
     def head(self, rows: Rows) -> nn.Linear:
-        """Return a linear head that tells what is learned from apart already: the network is not shaken by it."""
+        """Return a linear head that already tells what is learned from apart: it won't shake the network."""
         from sklearn.linear_model import LogisticRegression
 
         learn, classes = self.part.learn, int(self.labels.max()) + 1
@@ -211,7 +211,7 @@ def _check(pictures: Pictures, labels: Labels, rows: Rows) -> None:
     """Raise ValueError for labels that nothing can be learned from."""
     if not len(pictures) == len(labels) == len(rows):
         raise ValueError(
-            f"There are {len(pictures)} pictures, {len(labels)} labels and {len(rows)} rows. Give one of each."
+            f"There are {len(pictures)} pictures, {len(labels)} labels, {len(rows)} rows. Give one of each."
         )
     if len(labels) and labels.min() < 0:
         raise ValueError(f"A label is {labels.min()}. Give classes from 0.")

@@ -1,4 +1,4 @@
-"""Which labeled images are learned from, which say when to stop, and which judge: near-duplicates stay together."""
+"""Which labeled images are learned from, say when to stop, or judge: near-duplicates stay together."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Split(NamedTuple):
 
 
 def duplicates(rows: Rows, *, alike: float = ALIKE) -> Ids:
-    """Return a group for each unit row: chains of rows with a cosine above `alike` are one. Takes n² products."""
+    """Return a group for each unit row: chains of rows with a cosine above `alike` are one. Costs n²."""
     parent = np.arange(len(rows), dtype=np.int64)
 
     def root(i: int) -> int:
@@ -43,8 +43,8 @@ def duplicates(rows: Rows, *, alike: float = ALIKE) -> Ids:
 def split(labels: Labels, groups: Ids, *, rng: np.random.Generator) -> Split:
     """Return about 60, 20 and 20 % of each class, no group in two parts.
 
-    A group counts for the class that most of it has. Raises ValueError with one sentence where a class has fewer
-    than three groups: each part needs one.
+    A group counts for the class that most of it has. Raises ValueError with one sentence where a class has
+    fewer than three groups: each part needs one.
     """
     part = np.zeros(len(labels), np.int64)
     main = np.array([np.bincount(labels[groups == g]).argmax() for g in range(groups.max() + 1)])

@@ -28,7 +28,7 @@ class Collapse:
     low: int = 0
 
     def see(self, loss: float, spreads: list[float]) -> str | None:
-        """Take one step's loss and the spreads of features and projector; return what is wrong, if anything."""
+        """Take a step's loss and the spreads of features and projector; return what is wrong, if any."""
         if not all(math.isfinite(x) for x in (loss, *spreads)):
             return "The loss is no longer a number. Try a smaller rate."
         before = self.now or spreads
