@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from active.arrays import Ids
 from labeler import draws
+from labeler.database import read_time, timestamp, transaction
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
 from labeler.errors import Conflict
 from labeler.line import (
@@ -34,7 +35,6 @@ from labeler.line import (
     paused,
     put_off,
 )
-from labeler.schema import read_time, timestamp, transaction
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
 

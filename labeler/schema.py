@@ -4,12 +4,21 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from labeler.database import HEAL, LOCKED_S, Connection, connect, copy_database, is_lock, shown
+from labeler.database import (
+    HEAL,
+    LOCKED_S,
+    Connection,
+    connect,
+    copy_database,
+    empty_log,
+    is_lock,
+    shown,
+    transaction,
+)
 from labeler.errors import Blocked, NotReady
 
 if TYPE_CHECKING:
@@ -415,55 +424,3 @@ def _use_wal(conn: Connection) -> None:
             if not is_lock(e) or time.monotonic() > end:
                 raise
             time.sleep(0.02)
-
-
-# working -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def snapshot(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Let everything that the block reads be of one moment; others go on writing."""
-    conn.execute("BEGIN")
-    try:
-        yield conn
-    finally:
-        conn.execute("COMMIT")
-
-
-def empty_log(conn: sqlite3.Connection) -> None:
-    """Move what the write-ahead log holds into the database file, as far as nobody reads it now."""
-    conn.execute("PRAGMA wal_checkpoint").fetchone()
-
-
-def timestamp() -> str:
-    """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def read_time(text: str) -> datetime:
-    """Return a stored time."""
-    return datetime.fromisoformat(text)
-
-
-@contextmanager
-def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Run the block as one transaction; inside another one, as a savepoint of it."""
-    if conn.in_transaction:
-        conn.execute("SAVEPOINT part")
-        try:
-            yield conn
-        except BaseException:
-            if conn.in_transaction:  # a full disk ends the whole transaction
-                conn.execute("ROLLBACK TO part")
-                conn.execute("RELEASE part")
-            raise
-        conn.execute("RELEASE part")
-        return
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield conn
-        conn.execute("COMMIT")
-    except BaseException:
-        if conn.in_transaction:  # SQLite ends it itself when the disk is full
-            conn.execute("ROLLBACK")
-        raise

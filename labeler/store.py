@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from labeler import draws
 from labeler.config import Config
+from labeler.database import read_time, timestamp, transaction
 from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
-from labeler.schema import read_time, timestamp, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from labeler.database import empty_log, transaction
 from labeler.errors import Blocked, NotReady
-from labeler.schema import empty_log, transaction
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
