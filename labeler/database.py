@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -133,6 +134,18 @@ def connect(path: Path) -> Connection:
     return conn
 
 
+def use_wal(conn: Connection) -> None:
+    """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
+    end = time.monotonic() + LOCKED_S
+    while conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+        except Blocked as e:
+            if not is_lock(e) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def copy_database(conn: Connection, to: Path) -> None:
     """Copy a database as it is at this moment to a new file, which is whole or not there."""
     half = to.with_name(f"{to.name}.new")
@@ -150,6 +163,19 @@ def copy_database(conn: Connection, to: Path) -> None:
         with contextlib.suppress(OSError):
             half.unlink()
         raise
+
+
+def check_copy(conn: Connection) -> None:
+    """Raise Blocked for what is left of a copy whose log was emptied between its two halves.
+
+    SQLite notices that here, or leaves a file with pages that the database knows nothing of; it
+    would call both whole, and write over them. Empties the log as far as nobody reads it now.
+    """
+    empty_log(conn)
+    size = conn.path.stat().st_size  # asked first: a database only grows
+    pages, page_size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if size > pages * page_size:
+        raise Blocked(f"{shown(conn.path)} is damaged: it was copied while labeler was running.", HEAL)
 
 
 # working -----------------------------------------------------------------------------------

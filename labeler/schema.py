@@ -2,24 +2,13 @@
 
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from labeler.database import (
-    HEAL,
-    LOCKED_S,
-    Connection,
-    connect,
-    copy_database,
-    empty_log,
-    is_lock,
-    shown,
-    transaction,
-)
-from labeler.errors import Blocked, NotReady
+from labeler.database import Connection, connect, copy_database, empty_log, shown, transaction, use_wal
+from labeler.errors import NotReady
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -374,7 +363,7 @@ def open_db(path: Path, *, sync: Sync = "FULL") -> Connection:
     conn = connect(path)
     try:
         before = _version(conn)
-        _use_wal(conn)
+        use_wal(conn)
         conn.execute(f"PRAGMA synchronous = {sync}")
         conn.execute("PRAGMA fullfsync = ON")  # on a Mac, where fsync alone leaves it to the drive
         conn.execute("PRAGMA temp_store = MEMORY")
@@ -399,28 +388,3 @@ def _migrate(conn: Connection) -> None:
     with transaction(conn):  # of two processes that start at once, one waits and finds it done
         migrations().apply(sqlite_utils.Database(conn))
     empty_log(conn)  # the file itself has all tables: a copy without the log is not taken for a new one
-
-
-def check_copy(conn: Connection) -> None:
-    """Raise Blocked for what is left of a copy whose log was emptied between its two halves.
-
-    SQLite notices that here, or leaves a file with pages that the database knows nothing of; it
-    would call both whole, and write over them. Empties the log as far as nobody reads it now.
-    """
-    empty_log(conn)
-    size = conn.path.stat().st_size  # asked first: a database only grows
-    pages, page_size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if size > pages * page_size:
-        raise Blocked(f"{shown(conn.path)} is damaged: it was copied while labeler was running.", HEAL)
-
-
-def _use_wal(conn: Connection) -> None:
-    """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
-    end = time.monotonic() + LOCKED_S
-    while conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            conn.execute("PRAGMA journal_mode = WAL")
-        except Blocked as e:
-            if not is_lock(e) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
-from labeler.database import copy_database
+from labeler.database import check_copy, copy_database
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
-from labeler.schema import Sync, check_copy, is_old, kept_copy, open_db, version
+from labeler.schema import Sync, is_old, kept_copy, open_db, version
 from labeler.standing import Standings
 from labeler.store import Store
 from labeler.vectors import Vectors
