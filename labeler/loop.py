@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from active.arrays import Rows
-from labeler import certificate, drawing, images, judging, learning, predicting
+from labeler import certificate, drawing, files, images, judging, learning, predicting
 from labeler.catalog import shown_path
 from labeler.database import HEAL
 from labeler.domain import (
@@ -178,7 +178,7 @@ def add_example(
     path = ws.example_file(content_hash)
     if not path.exists():
         with writing("The example"):
-            images.save_atomic(path, data)
+            files.save_atomic(path, data)
     shown = shown_path(Path(name).name[:200])[0]
     ws.store.add_example(session.id, content_hash, shown, numbers[label])
     link_examples(ws, session)
@@ -189,7 +189,7 @@ def open_picture(ws: Workspace, data: bytes, *, name: str = "The picture") -> "I
     """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
     try:
         return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
-    except images.Unreadable as e:
+    except files.Unreadable as e:
         raise BadInput(
             f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG."
         ) from e
