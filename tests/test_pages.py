@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
-from labeler import loop, results
+from labeler import loop, overview, results
 from labeler.errors import Missing
 from labeler.workspace import Workspace
 from tests.served import whole_server
@@ -84,7 +84,8 @@ def test_start_shows_folder_progress_and_what_was_set_aside(
     small: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop.start_session(small, "Is it green?")
-    monkeypatch.setattr(loop, "is_drawn", lambda ws: True)
+    for module in (loop, overview):
+        monkeypatch.setattr(module, "is_drawn", lambda ws: True)
     texts = [t.value for t in visit("start").text]
     assert str(small.images) in texts
     assert "broken.png\nIt is empty." in texts
