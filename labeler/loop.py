@@ -208,7 +208,7 @@ def link_examples(ws: Workspace, session: Session) -> int:
             item = found.get(example.id) if example.item is None else None  # another one may have been here
             if item is None:
                 continue
-            card = ws.journal.add_card(session.id, item, person, "asked", time.time())
+            card = ws.dealing.add_card(session.id, item, person, "asked", time.time())
             event = LabelEvent(
                 id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
                 item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
@@ -315,12 +315,12 @@ def next_cards(
 ) -> list[Card]:
     """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
     now, lease_s = time.time(), ws.config.lease_s
-    return ws.journal.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
+    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
 
 
 def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
-    """Return which cards of a person's deck need no answer now; see `Journal.gone_cards`."""
-    return ws.journal.gone_cards(session.id, person, have, time.time())
+    """Return which cards of a person's deck need no answer now; see `Dealing.gone_cards`."""
+    return ws.dealing.gone_cards(session.id, person, have, time.time())
 
 
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
@@ -331,7 +331,7 @@ def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelE
 def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
     """Return the session that answers belong to when none is named: that of their cards, else the newest."""
     for event in events:
-        number = None if event.card is None else ws.journal.session_of(event.card)
+        number = None if event.card is None else ws.dealing.session_of(event.card)
         if number is not None:
             return get_session(ws, number)
     return newest_session(ws)
@@ -348,7 +348,7 @@ def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:
     for item in items:
         if not 0 <= item < n:
             raise Missing(f"There is no item {item}.", f"Items go from 0 to {n - 1}.")
-    return ws.journal.ask(session.id, items)
+    return ws.dealing.ask(session.id, items)
 
 
 def correct(ws: Workspace, session: Session, person: int, item: int, label: str | None) -> None:

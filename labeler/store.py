@@ -1,4 +1,4 @@
-"""Sessions, people, rounds and reference pictures (SQL). Cards and answers are in journal.py."""
+"""Sessions, people, rounds and reference pictures (SQL). Cards are in dealing.py, answers in journal.py."""
 
 import json
 import sqlite3

@@ -292,7 +292,7 @@ def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
     expect(page.get_by_text("2 put at the front of the deck")).to_be_visible()
     later = time.time() + 1000  # decks that other tests opened hold their cards for a while
     asking = {"have": [], "now": later, "lease_s": 5}
-    cards = ws.journal.lease_cards(loop.newest_session(ws).id, loop.owner(ws), 2, **asking)
+    cards = ws.dealing.lease_cards(loop.newest_session(ws).id, loop.owner(ws), 2, **asking)
     assert {c.item for c in cards} == set(chosen)
     assert {c.reason for c in cards} == {"asked"}
 
