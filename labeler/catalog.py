@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 
-from labeler.database import HEAL, Connection, shown
+from labeler.database import HEAL, Connection, shown, transaction
 from labeler.domain import Item
 from labeler.errors import Blocked
-from labeler.schema import transaction
 
 # Reasons that may be gone the next time although the file is the same: rights, disk, memory, a copy.
 PASSING = ("permission", " disk ", "memory", "still being written")

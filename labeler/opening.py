@@ -205,7 +205,8 @@ def _split(labels: str | None) -> list[str] | None:
 
 def read_like(path: Path) -> bytes:
     """Return the bytes of a --like image, once it is sure that they are a picture."""
-    from labeler.images import Unreadable, check_picture, read_file
+    from labeler.files import Unreadable, read_file
+    from labeler.images import check_picture
 
     try:
         path.stat()

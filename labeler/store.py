@@ -1,4 +1,4 @@
-"""Sessions, people, rounds and reference pictures (SQL). Cards and answers are in journal.py."""
+"""Sessions, people, rounds and reference pictures (SQL). Cards are in dealing.py, answers in journal.py."""
 
 import json
 import sqlite3
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from labeler import draws
 from labeler.config import Config
+from labeler.database import read_time, timestamp, transaction
 from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
-from labeler.schema import read_time, timestamp, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labeler import images, loop, names, places, simulate
+from labeler import files, images, loop, names, places, simulate
 from labeler.config import Config
 from labeler.drives import is_inside
 from labeler.errors import BadInput, writing
@@ -227,12 +227,12 @@ def write_out(out: Path, found: Row, plays: Sequence[Played]) -> None:
         for path in out.iterdir():
             path.unlink()
         flat = [{k: v for k, v in row.items() if k != "estimate"} for row in found["classes"]]
-        images.save_atomic(out / "classes.csv", _csv(flat))
-        images.save_atomic(out / "curves.csv", _csv(curves))
+        files.save_atomic(out / "classes.csv", _csv(flat))
+        files.save_atomic(out / "curves.csv", _csv(curves))
         for name, data in drawn.items():
             if data is not None:
-                images.save_atomic(out / name, data)
-        images.save_atomic(out / "summary.json", (json.dumps(found, indent=1) + "\n").encode())
+                files.save_atomic(out / name, data)
+        files.save_atomic(out / "summary.json", (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _csv(rows: Sequence[Row]) -> bytes:
