@@ -18,9 +18,10 @@ def load_encoder(name: str, views: int = 1) -> Encoder:
 
         return Views(load_encoder(name), views)
     if name == BUILTIN:
-        from active.embedding.builtin import Builtin
+        from active.embedding.builtin import WEIGHTS, Builtin
+        from active.embedding.standin import Standin
 
-        return Builtin()
+        return Builtin() if WEIGHTS.exists() else Standin()  # until weights that are good enough are shipped
     from active.embedding.pretrained import load_pretrained
 
     return load_pretrained(name)

@@ -1,10 +1,12 @@
-"""The encoder that needs nothing: colour, edge and texture statistics at 64 px. A stand-in.
+"""The built-in encoder: a small trained network at 112 px, read from one safetensors file in the package.
 
-It tells sea from sand and stripes from spots, not a church from a school: nothing in it was
-trained. A trained network takes its place later; until then, use a pretrained one where you can.
+docs/builtin.md says what it saw and how good it is. benchmarks/train_builtin.py makes the file.
 """
 
+import copy
 from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,108 +14,95 @@ from PIL import Image
 
 from active.arrays import Rows, unit_rows
 from active.embedding.encoder import Prepared
+from active.embedding.network import DIM, SIDE_PX, fitting, network
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-_SIDE_PX = 64
-_DIRECTIONS = 8
-_LEVELS = 4
-_GRID = 4
-_BINS = 8
+WEIGHTS = Path(__file__).with_name("builtin.safetensors")
+BATCH = 8  # images per forward pass; more fit the processor's cache worse
+_VERSION = 1  # raised when the preprocessing changes, so that old vectors are not mixed with new
+_SAMPLE_SEED = 0
 
 
 class Builtin:
-    """Statistics of an image squeezed to 64 × 64 px, as one unit row; see `_groups` for which."""
+    """What the network makes of an image squeezed to 112 × 112 px: the mean of its last map, as one unit row.
 
-    key, size_px = "builtin-stats-1", _SIDE_PX
+    Squeezed, so that every part of an image counts and every pixel carries something: bars beside a tall
+    image would be seen as things, and a crop would lose its ends. It has learned from squeezed images.
+    """
 
-    def __init__(self) -> None:
+    dim, size_px = DIM, SIDE_PX
+
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        """Raises ValueError with one sentence for a file that is missing, damaged, or another network's."""
         import torch
 
         torch.set_num_threads(1)
-        self.dim = self._rows(np.zeros((1, _SIDE_PX, _SIDE_PX, 3), np.uint8)).shape[1]
+        self.key = f"builtin-{_VERSION}-{_fingerprint(weights)}"
+        self._model = _fused(network(_load(weights)))
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Return the image as (64, 64, 3) uint8, its proportions not kept."""
-        return np.asarray(image.resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR, reducing_gap=2.0))
+        """Return an upright image of any shape as (112, 112, 3) uint8, its proportions not kept."""
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        return np.asarray(rgb.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
     def forward(self, prepared: Sequence[Prepared]) -> Rows:
         """Return one unit row per prepared image. One core; call it from several threads."""
-        return self._rows(np.stack(prepared)) if len(prepared) else np.empty((0, self.dim), np.float32)
+        import torch
+
+        rows = []
+        with torch.inference_mode():
+            for at in range(0, len(prepared), BATCH):
+                pixels = torch.from_numpy(np.stack(prepared[at : at + BATCH]))
+                maps: Tensor = self._model(pixels.permute(0, 3, 1, 2).float().mul_(1 / 127.5).sub_(1))
+                rows.append(maps.mean((2, 3)).numpy())
+        return unit_rows(np.concatenate(rows)) if rows else np.empty((0, DIM), np.float32)
 
     def encode(self, images: Sequence[Image.Image]) -> Rows:
         """Return one unit row per RGB image."""
         return self.forward([self.prepare(i) for i in images])
 
-    def _rows(self, pixels: Prepared) -> Rows:
-        import torch
 
+def _load(path: Path) -> "dict[str, Tensor]":
+    """Return the numbers in a file of weights, after checking that they are this network's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as e:
+        raise ValueError(f"There is no file {path}.") from e
+    except (SafetensorError, OSError) as e:
+        raise ValueError(f"The weights {path} are cut off or damaged.") from e
+    if not fitting(weights):
+        raise ValueError(f"The weights {path} are not those of the built-in network.")
+    return weights
+
+
+def _fused(plain: "nn.Sequential") -> "nn.Module":
+    """Return the fast form of a network where this machine has one that gives the same, else the network."""
+    import torch
+
+    from active.embedding.fused import fuse
+
+    rng = torch.Generator().manual_seed(_SAMPLE_SEED)
+    sample = torch.rand((2, 3, SIDE_PX, SIDE_PX), generator=rng) * 2 - 1
+    sample = sample.contiguous(memory_format=torch.channels_last)
+    fast = copy.deepcopy(plain)
+    try:
         with torch.inference_mode():
-            x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-            parts = [g.flatten(1) * weight for g, weight in _groups(x)]
-            return unit_rows(torch.cat(parts, 1).numpy())
+            want = plain(sample)
+            if fuse(fast) and torch.allclose(fast(sample), want, atol=1e-4 * float(want.abs().max())):
+                return fast
+    except (RuntimeError, AttributeError, NotImplementedError):
+        pass  # this build of torch or this processor can't; the plain network can
+    return plain
 
 
-def _groups(x: "Tensor") -> "list[tuple[Tensor, float]]":
-    """Return groups of statistics of (n, 3, 64, 64) images in [0, 1], each with its weight.
-
-    Every number is taken relative to that of a dull picture, so that two rows point the same way
-    only when two images differ from dullness alike. The weights bring the groups to a similar size.
-    """
-    import torch
-    from torch.nn import functional as F
-
-    red, green, blue = x.unbind(1)
-    light = (red + green + blue) / 3
-    opponents = torch.stack([light - 0.5, (red - green) / 2, (red + green) / 4 - blue / 2], 1)
-    scale = torch.tensor([1.0, 3.0, 2.0]).reshape(1, 3, 1, 1)
-    colours = opponents * scale
-
-    groups = [
-        (F.adaptive_avg_pool2d(colours, _GRID), 0.6),  # where which colour is
-        (torch.cat([colours.mean((2, 3)), colours.std((2, 3)) - 0.15], 1), 2.5),
-        (_histogram(colours), 1.5),
-    ]
-    level = colours
-    for _ in range(_LEVELS):
-        groups.append((_edges(level[:, :1]), 1.0))
-        smaller = F.avg_pool2d(level, 2)
-        detail = level - F.interpolate(smaller, scale_factor=2.0, mode="nearest")
-        strength = detail.abs()
-        spread = torch.stack([strength.mean((2, 3)), strength.std((2, 3))], 1)
-        groups.append((torch.log2(spread.flatten(1) + 0.004) + 5, 0.12))
-        uneven = F.adaptive_avg_pool2d(strength[:, :1], _GRID).flatten(1)
-        groups.append((torch.log2(uneven.sort(1).values[:, :: _GRID - 1] + 0.004) + 5, 0.1))
-        level = smaller
-    return groups
-
-
-def _histogram(colours: "Tensor") -> "Tensor":
-    """Return soft histograms of each channel, square roots (Hellinger), less those of even spread."""
-    import torch
-
-    at = torch.linspace(-0.7, 0.7, _BINS).reshape(1, 1, _BINS, 1)
-    near = torch.exp(-(((colours.flatten(2).unsqueeze(2) - at) / 0.1) ** 2))
-    share = near.sum(3) / near.sum((2, 3)).clamp_min(1e-6).unsqueeze(2)
-    out: Tensor = (share.sqrt() - _BINS**-0.5) / 3
-    return out
-
-
-def _edges(light: "Tensor") -> "Tensor":
-    """Return how much of the edges runs in each direction, and how strong they are."""
-    import math
-
-    import torch
-    from torch.nn import functional as F
-
-    sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
-    g = F.conv2d(light, torch.stack([sobel, sobel.T]).unsqueeze(1))
-    size = g.square().sum(1).sqrt()
-    angle = torch.atan2(g[:, 1], g[:, 0]) * 2  # an edge and its opposite are one direction
-    steps = torch.arange(_DIRECTIONS) * (2 * math.pi / _DIRECTIONS)
-    lean = torch.exp(2 * (torch.cos(angle.unsqueeze(1) - steps.reshape(1, -1, 1, 1)) - 1)) * size.unsqueeze(1)
-    share = lean.sum((2, 3)) / lean.sum((1, 2, 3)).clamp_min(1e-6).unsqueeze(1)
-    strong = torch.stack([size.mean((1, 2)), size.std((1, 2)), size.amax((1, 2)) / 4], 1)
-    out: Tensor = torch.cat([share - 1 / _DIRECTIONS, torch.log2(strong + 0.004) / 12 + 0.45], 1)
-    return out
+def _fingerprint(path: Path) -> str:
+    """Return eight hex digits that name the weights."""
+    try:
+        return blake2b(path.read_bytes(), digest_size=4).hexdigest()
+    except OSError as e:
+        raise ValueError(f"There is no file {path}.") from e

@@ -15,8 +15,9 @@ def fuse(model: "nn.Module") -> int:
     """Replace the layers of `model` that can be fused, and return how many were.
 
     A layer is a module with the parts `convolution`, `normalization` and `activation` and nothing
-    else, as transformers builds its convolutional networks. Whoever calls this compares the
-    results before and after: a layer may do more in its forward() than its parts show.
+    else, as transformers builds its convolutional networks; `normalization` may be missing. Whoever
+    calls this compares the results before and after: a layer may do more in its forward() than its
+    parts show.
     """
     found = [(parent, name, child) for parent in model.modules() for name, child in parent.named_children()]
     n = 0
@@ -35,7 +36,9 @@ def _fused(layer: "nn.Module") -> "nn.Module | None":
     parts = dict(layer.named_children())
     conv, norm, act = (parts.pop(k, None) for k in ("convolution", "normalization", "activation"))
     plain = isinstance(conv, nn.Conv2d) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    if parts or not plain or not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None:
+    if parts or not plain:
+        return None
+    if norm is not None and (not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None):
         return None
     if act is None or isinstance(act, nn.Identity):
         after: tuple[str, list[float]] = ("none", [])
@@ -57,9 +60,9 @@ def _module() -> Any:  # Any: a class that exists only once torch is imported
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     class Fused(nn.Module):
-        def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, after: Any, same: bool) -> None:
+        def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, *, after: Any, same: bool) -> None:
             super().__init__()
-            conv = fuse_conv_bn_eval(conv, norm)
+            conv = conv if norm is None else fuse_conv_bn_eval(conv, norm)
             self.weight = conv.weight.detach().to(memory_format=torch.channels_last)
             self.bias = conv.bias.detach() if conv.bias is not None else None
             self.kernel, self.stride, self.dilation = conv.kernel_size, list(conv.stride), list(conv.dilation)

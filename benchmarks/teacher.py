@@ -1,0 +1,120 @@
+"""What the built-in network copies, how far it is from it, and how well it has learned it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from active.embedding.network import SIDE_PX
+
+TEACHER_PX = 224
+WARMTH = 0.07  # of the similarities in a batch
+NEAR = 10  # neighbours that are compared
+MIDDLE_PLACES = 14
+
+Maps = tuple[Tensor, Tensor]
+"""A map of 14 × 14 places, and the last one, of 7 × 7."""
+
+
+class Teacher(nn.Module):
+    """The pretrained MobileNet v1 that is copied: (n, 3, 224, 224) in [-1, 1] → 512 and 1,024 channels."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        from active.embedding.fused import fuse
+
+        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model.eval().requires_grad_(False)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        if device.type == "cpu":
+            fuse(self.model)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Maps:
+        """Return its last map of 14 × 14 places and its last map."""
+        maps = self.model(pixel_values=x, output_hidden_states=True).hidden_states
+        middle = [m for m in maps if m.shape[2] == MIDDLE_PLACES][-1]
+        return middle.float(), maps[-1].float()
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Return pictures squeezed to side × side px as PIL's bilinear filter does it: as the product will."""
+    return F.interpolate(x, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def unexplained(student: Tensor, teacher: Tensor, dims: tuple[int, ...] = (0,)) -> Tensor:
+    """Return the share of the teacher's variance that the student misses; 1: it knows the mean alone."""
+    spread = (teacher - teacher.mean(dims, keepdim=True)).square().mean()
+    return (student - teacher).square().mean() / spread.clamp_min(1e-8)
+
+
+def neighbourhoods(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return how differently two sets of rows say who is near whom (Kullback-Leibler, in nats).
+
+    Each row's similarities to the others, less the batch's mean, become shares that sum to 1.
+    """
+    same = torch.eye(len(student), dtype=torch.bool, device=student.device)
+    p, q = (
+        ((r := F.normalize(rows - rows.mean(0), dim=1)) @ r.T / WARMTH).masked_fill(same, -1e4)
+        for rows in (teacher, student)
+    )
+    return F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="batchmean", log_target=True)
+
+
+def losses(student: Maps, teacher: Maps, bridge: nn.Module) -> dict[str, Tensor]:
+    """Return the parts of the loss: row, near, map14, map7.
+
+    bridge  takes the student's 256 channels at 14 × 14 places to the teacher's 512; not part of the result.
+    """
+    like = teacher
+    mine, its = (F.normalize(maps[1].float().mean((2, 3)), dim=1) for maps in (student, teacher))
+    return {
+        "row": unexplained(mine, its),
+        "near": neighbourhoods(mine, its),
+        "map14": unexplained(bridge(student[0]).float(), like[0], (0, 2, 3)),
+        "map7": unexplained(student[1].float(), like[1], (0, 2, 3)),
+    }
+
+
+def agreement(student: Tensor, teacher: Tensor) -> float:
+    """Return which share of each picture's 10 nearest by the teacher are among the student's 10 nearest."""
+    tops = []
+    for rows in (student, teacher):
+        cos = F.normalize(rows, dim=1) @ F.normalize(rows, dim=1).T
+        tops.append(cos.fill_diagonal_(-9).topk(min(NEAR, len(rows) - 1), 1).indices)
+    return float((tops[0].unsqueeze(2) == tops[1].unsqueeze(1)).any(2).float().mean())
+
+
+class Exam:
+    """Pictures that are never learned from: of other sources, or drawn from another seed; seen whole."""
+
+    def __init__(self, sets: dict[str, Tensor], teacher: nn.Module, device: torch.device) -> None:
+        self._device = device
+        self._sets = {name: p.cpu() for name, p in sets.items() if len(p) > 1}
+        self._rows = {
+            name: self._look(lambda x: teacher(x)[1], p, TEACHER_PX) for name, p in self._sets.items()
+        }
+
+    def marks(self, student: nn.Module) -> dict[str, float]:
+        """Return, of each set, the share of neighbours in common and the share of variance missed."""
+        student.eval()
+        out = {}
+        for name, pictures in self._sets.items():
+            rows = self._look(lambda x: student(x)[1], pictures, SIDE_PX)
+            out[f"near_{name}"] = agreement(rows, self._rows[name])
+            mine, its = F.normalize(rows, dim=1), F.normalize(self._rows[name], dim=1)
+            out[f"missed_{name}"] = float(unexplained(mine, its))
+        return out
+
+    @torch.no_grad()
+    def _look(self, last: Callable[[Tensor], Tensor], pictures: Tensor, side: int) -> Tensor:
+        rows = []
+        for part in torch.split(pictures, 64):
+            x = part.to(self._device).float() / 127.5 - 1
+            x = resized(x, side)
+            rows.append(last(x.contiguous(memory_format=torch.channels_last)).float().mean((2, 3)))
+        return torch.cat(rows)

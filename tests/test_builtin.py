@@ -1,0 +1,295 @@
+"""active.embedding.builtin and how it is trained (benchmarks): the network, what it learns from, the run."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from active.embedding.builtin import Builtin
+from active.embedding.network import BLOCKS, DIM, SIDE_PX, fitting, layers, network
+from benchmarks import lessons, teacher, train_builtin
+from benchmarks.changed import views
+from benchmarks.drawn import KINDS, Pen, chance, draw, noise
+from benchmarks.student import Student
+from tests.test_embedding import pictures
+
+
+def learned(seed: int = 0) -> Student:
+    """A student whose norms have seen something: none is the identity."""
+    torch.manual_seed(seed)
+    student = Student()
+    student.train()
+    with torch.no_grad():
+        for norm in (m for m in student.modules() if isinstance(m, nn.BatchNorm2d)):
+            norm.weight.uniform_(0.6, 1.2)
+            norm.bias.uniform_(-0.2, 0.2)
+        for _ in range(2):
+            student(torch.rand(4, 3, SIDE_PX, SIDE_PX) * 2 - 1)
+    return student.eval()
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    return learned()
+
+
+@pytest.fixture(scope="module")
+def weights(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("builtin") / "w.safetensors"
+    save_file({k: v.half() for k, v in student.weights().items()}, file)
+    return file
+
+
+# the network -------------------------------------------------------------------------------
+
+
+def test_folded_it_computes_what_was_trained(student: Student) -> None:
+    x = torch.rand(3, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    with torch.no_grad():
+        middle, want = student(x)
+        got = network(student.weights())(x)
+    assert middle.shape == (3, 256, 14, 14)
+    assert want.shape == (3, DIM, 7, 7)
+    assert float(want.std()) > 0.05
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_it_is_small(weights: Path) -> None:
+    assert weights.stat().st_size < 8_000_000
+    assert len(layers()) == 1 + 2 * len(BLOCKS)
+
+
+def test_the_fast_form_gives_the_rows_of_the_plain_one(weights: Path) -> None:
+    encoder, images = Builtin(weights), pictures(11)
+    pixels = torch.from_numpy(np.stack([encoder.prepare(i) for i in images])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        want = network(load_file(weights))(pixels.float() / 127.5 - 1).mean((2, 3)).numpy()
+    want /= np.linalg.norm(want, axis=1, keepdims=True)
+    np.testing.assert_allclose(encoder.encode(images), want, atol=2e-4)
+    assert {type(m).__name__ for m in encoder._model.modules()} >= {"Fused"}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (30_000, 10), (3, 2000)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_any_kind_of_image(weights: Path, size: tuple[int, int], mode: str) -> None:
+    rows = Builtin(weights).encode([Image.new("RGB", size, "red").convert(mode)])
+    assert rows.shape == (1, DIM)
+    assert abs(np.linalg.norm(rows) - 1) < 1e-5
+
+
+def test_a_grey_image_is_seen_as_the_same_in_colour(weights: Path) -> None:
+    grey = pictures(1)[0].convert("L")
+    rows = Builtin(weights).encode([grey, grey.convert("RGB")])
+    np.testing.assert_array_equal(rows[0], rows[1])
+
+
+def test_other_weights_have_another_key(weights: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({k: v.half() for k, v in learned(1).weights().items()}, other)
+    assert Builtin(weights).key != Builtin(other).key
+
+
+def test_bad_weights_are_named(weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="There is no file"):
+        Builtin(tmp_path / "none.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cut off or damaged"):
+        Builtin(cut)
+    numbers = load_file(weights)
+    numbers["0.bias"] = numbers["0.bias"][:-1]
+    other = tmp_path / "other.safetensors"
+    save_file(numbers, other)
+    assert not fitting(numbers)
+    with pytest.raises(ValueError, match="not those of the built-in network"):
+        Builtin(other)
+
+
+# what it learns from -----------------------------------------------------------------------
+
+
+def test_drawn_pictures_are_the_same_for_a_seed_and_differ_from_each_other() -> None:
+    a, b = (draw(8, torch.Generator().manual_seed(3), 48) for _ in range(2))
+    other = draw(8, torch.Generator().manual_seed(4), 48)
+    assert a.shape == (8, 3, 48, 48)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, other)
+    flat = a.flatten(1).float()
+    assert (flat.std(1) > 2).all()
+    assert torch.cdist(flat, flat).fill_diagonal_(9e9).min() > 100
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS), key=lambda k: k.__name__))
+def test_every_kind_draws_finite_colours(kind: object) -> None:
+    for seed in range(3):
+        picture = kind(Pen(4, torch.Generator().manual_seed(seed), 40))  # type: ignore[operator]
+        assert picture.shape == (4, 3, 40, 40)
+        assert torch.isfinite(picture).all()
+        assert picture.min() > -0.5
+        assert picture.mean() < 1.5
+
+
+def test_noise_is_standard_and_cells_keep_their_chance() -> None:
+    pen = Pen(5, torch.Generator().manual_seed(0), 64)
+    field = noise(pen)
+    torch.testing.assert_close(field.mean((1, 2)), torch.zeros(5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(field.std((1, 2)), torch.ones(5), atol=1e-3, rtol=0)
+    cell = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    drawn = chance(cell, salt=4.0)
+    assert drawn[0, 0] == drawn[1, 1] != drawn[0, 1]
+    assert 0 <= float(drawn.min()) <= float(drawn.max()) < 1
+
+
+def test_views_are_seeded_in_range_and_new_each_time() -> None:
+    given = draw(16, torch.Generator().manual_seed(0), 64)
+    rng = torch.Generator().manual_seed(5)
+    first, second = views(given, rng, 56), views(given, rng, 56)
+    again = views(given, torch.Generator().manual_seed(5), 56)
+    assert first.shape == (16, 3, 56, 56)
+    assert 0 <= float(first.min()) <= float(first.max()) <= 1
+    assert torch.equal(first, again)
+    assert (first - second).abs().mean((1, 2, 3)).min() > 1e-3
+
+
+def collections(folder: Path) -> Path:
+    """A few drawn files where the real ones would be, aid too."""
+    given = draw(40, torch.Generator().manual_seed(9), 64).permute(0, 2, 3, 1).numpy()
+    for i, picture in enumerate(given):
+        name = (
+            f"hirise/crater/ESP_{i // 4:06d}_1950_RED-{i:04d}.jpg" if i % 2 else f"clothing/hat/{i:03d}.jpg"
+        )
+        for at in (name, f"aid/Port/{i}.jpg"):
+            (folder / at).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / at, quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lessons")
+    lessons.pack(collections(folder), folder / "pack.npz")
+    return folder / "pack.npz"
+
+
+def test_a_pack_holds_both_collections_and_never_aid(packed: Path) -> None:
+    pixels, names = lessons.read(packed)
+    assert pixels.shape == (40, 3, lessons.SIDE_PX, lessons.SIDE_PX)
+    assert {n.split("/")[0] for n in names} == {"hirise", "clothing"}
+    assert pixels.std() > 10
+
+
+def test_what_is_cut_from_one_image_is_held_out_together() -> None:
+    names = [f"hirise/ESP_{i:06d}_1950_RED-{k:04d}.jpg" for i in range(300) for k in range(3)]
+    held = np.array([lessons.is_held(n) for n in names]).reshape(300, 3)
+    assert (held.min(1) == held.max(1)).all()
+    assert 10 < held[:, 0].sum() < 60
+
+
+def test_drawn_pictures_after_a_stop_are_those_of_no_stop() -> None:
+    whole = lessons.Drawn(6, 2, seed=1, device=torch.device("cpu"))
+    for step in range(2):
+        whole.renew(step)
+    begun = lessons.Drawn(6, 2, seed=1, device=torch.device("cpu"), step=2)
+    assert torch.equal(whole.pictures, begun.pictures)
+
+
+# the losses, each against an obvious version ------------------------------------------------
+
+
+def test_unexplained_is_a_share_of_variance() -> None:
+    t = torch.randn(50, 6) * 3 + 2
+    assert float(teacher.unexplained(t, t)) == 0
+    assert float(teacher.unexplained(t.mean(0).expand_as(t), t)) == pytest.approx(1, rel=1e-5)
+
+
+def test_neighbourhoods_against_a_slow_version() -> None:
+    a, b = torch.randn(7, 5), torch.randn(7, 5)
+
+    def shares(rows: torch.Tensor, i: int) -> np.ndarray:
+        off = (rows - rows.mean(0)).double().numpy()
+        off /= np.linalg.norm(off, axis=1, keepdims=True)
+        power = np.exp([off[i] @ off[j] / teacher.WARMTH for j in range(7) if j != i])
+        return np.asarray(power / power.sum())
+
+    want = np.mean([sum(p * np.log(p / q)) for p, q in ((shares(b, i), shares(a, i)) for i in range(7))])
+    assert float(teacher.neighbourhoods(a, b)) == pytest.approx(want, rel=1e-3)
+    assert float(teacher.neighbourhoods(b, b)) == pytest.approx(0, abs=1e-5)
+
+
+def test_agreement_counts_common_neighbours() -> None:
+    rows = torch.randn(30, 8)
+    assert teacher.agreement(rows, rows.clone()) == 1
+    assert teacher.agreement(rows @ torch.linalg.qr(torch.randn(8, 8))[0], rows) == 1
+    chance_of_one = teacher.NEAR / 29
+    assert abs(teacher.agreement(torch.randn(30, 8), rows) - chance_of_one) < 0.2
+
+
+# the run -----------------------------------------------------------------------------------
+
+
+class SmallTeacher(nn.Module):
+    """Maps of the right shapes from random weights, quickly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.first, self.second = nn.Conv2d(3, 512, 16, 16), nn.Conv2d(3, 1024, 32, 32)
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.first(x).relu(), self.second(x).relu()
+
+
+def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
+    small = ["--batch", "8", "--room", "8", "--fresh", "8", "--every", "2", "--exam", "8"]
+    args = train_builtin.parser().parse_args(["--data", str(packed), "--out", str(out), *small, *more])
+    args.device = "cpu"
+    return args
+
+
+def test_a_run_goes_on_exactly_where_it_stopped(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu, guide = torch.device("cpu"), SmallTeacher()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_builtin.train(options(packed, whole, "--steps", "4"), guide, cpu)
+    real = train_builtin.progress
+    args = options(packed, parts, "--steps", "4")
+
+    def stop_at_two(args: argparse.Namespace, run: train_builtin.Run) -> float:
+        args.stop_s = 1e-9 if run.step == 2 else 0.0
+        return real(args, run)
+
+    monkeypatch.setattr(train_builtin, "progress", stop_at_two)
+    assert train_builtin.train(args, guide, cpu)["step"] == 2
+    monkeypatch.setattr(train_builtin, "progress", real)
+    args.stop_s = 0.0
+    assert train_builtin.train(args, guide, cpu)["step"] == 4
+    a, b = (load_file(d / "student.safetensors") for d in (whole, parts))
+    assert fitting(a)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert Builtin(whole / "student.safetensors").encode(pictures(2)).shape == (2, DIM)
+    logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (whole, parts)]
+    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == [2, 4]
+    assert logs[0][1]["row"] == logs[1][1]["row"]
+    parts_of_a_line = {"row", "near", "map14", "map7", "near_drawn", "missed_drawn", "images_per_s"}
+    assert parts_of_a_line <= logs[0][0].keys()
+
+
+def test_it_learns(packed: Path, tmp_path: Path) -> None:
+    args = options(packed, tmp_path, "--steps", "12", "--every", "4")
+    train_builtin.train(args, SmallTeacher(), torch.device("cpu"))
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["map14"] < 0.8 * log[0]["map14"]
+
+
+def test_the_rate_rises_then_falls() -> None:
+    rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 1.0)]
+    assert rates[0] < rates[1] < rates[2] == 1
+    assert rates[2] > rates[3] > rates[4] > 0
