@@ -62,7 +62,7 @@ def new_run(args: argparse.Namespace, device: torch.device) -> Run:
         {"params": [p for p in every if p.ndim > 1], "weight_decay": args.decay},
         {"params": [p for p in every if p.ndim == 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
     return Run(student, copy.deepcopy(student).requires_grad_(False), bridge, optimizer)
 
 
@@ -193,7 +193,7 @@ class Steps:
         parts = self._compare(x, its)
         loss = (parts * parts.new_tensor(list(self._weights.values()))).sum()
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
+        loss.backward()
         nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
         run.optimizer.step()
         run.step += 1

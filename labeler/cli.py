@@ -10,6 +10,7 @@ import click
 from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.seeing import encoders
 from labeler.trying import simulate
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
 
@@ -174,6 +175,7 @@ def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
         return
     click.echo(f"Workspace   {say.short(ws.folder)}")
     click.echo(f"Images      {say.images_line(found)}")
+    say.coming(found)
     if found["session"] is None:
         click.echo("Question    none yet; start one with labeler start")
     else:
@@ -273,6 +275,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 
 cli.add_command(certificate)
+cli.add_command(encoders)
 cli.add_command(simulate)
 
 

@@ -9,6 +9,7 @@ in hand. The first chunk is small and comes before the encoder (torch) is import
 """
 
 import io
+import math
 import os
 import queue
 import threading
@@ -27,7 +28,7 @@ from active.arrays import Rows
 from labeler import files, images
 from labeler.catalog import Aside, Decoded, FileRow, SeenFile
 from labeler.domain import Item, Progress
-from labeler.errors import NotReady, writing
+from labeler.errors import Blocked, NotReady, writing
 from labeler.files import Unreadable
 from labeler.scan import walk
 from labeler.vectors import SCATTER_FROM
@@ -437,7 +438,13 @@ class _Intake:
             return
         rows = np.concatenate(out.rows)
         out.rows.clear()
-        self._ws.vectors(encoder.key, encoder.dim).append(rows)
+        try:
+            self._ws.vectors(encoder.key, encoder.dim).append(rows)
+        except Blocked as e:
+            left = self._known - self._embedded
+            mb = math.ceil(left * encoder.dim * rows.itemsize / 1e6)
+            do = f"{e.do.rstrip('.')}: the {left:,} images without a vector take {mb:,} MB."
+            raise Blocked(e.error, do) from e
         if self._embedded < SCATTER_FROM <= self._embedded + len(rows):
             self._keep_scatter(encoder)
         self._ws.catalog.set_embedded(encoder.key, encoder.dim, self._embedded + len(rows))

@@ -237,8 +237,9 @@ def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
 
 
 def load_encoder(ws: Workspace) -> "Encoder":
-    """Return the encoder that the workspace is set to, noted as the one in use.
+    """Return the encoder that the workspace is set to, noted as the one wanted.
 
+    It is the one in use at once, or, where another has seen images, as soon as it has seen as many.
     Reference pictures get their vectors at once. Raises BadInput when it can't be loaded.
     """
     from active.embedding import load_encoder as load
@@ -249,7 +250,7 @@ def load_encoder(ws: Workspace) -> "Encoder":
         raise BadInput(
             f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder."
         ) from e
-    ws.catalog.use_encoder(encoder.key, encoder.dim)
+    ws.catalog.choose_encoder(encoder.key, encoder.dim)
     embed_examples(ws, encoder)
     return encoder
 

@@ -53,7 +53,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
 def pool_status(ws: Workspace) -> dict[str, Any]:  # Any: JSON
     """Return how far the pool has come; cheap enough to ask every second."""
     catalog = ws.catalog
-    used = catalog.encoder()
+    used, coming = catalog.encoder(), catalog.next_encoder()
     return {
         "workspace": str(ws.folder),
         "images": catalog.count_files(),
@@ -61,6 +61,7 @@ def pool_status(ws: Workspace) -> dict[str, Any]:  # Any: JSON
         "set_aside": [{"path": p, "reason": r} for p, r in catalog.set_aside()],
         "duplicates": catalog.count_duplicates(),
         "encoder": used[0] if used else None,
+        "next_encoder": {"key": coming[0], "embedded": coming[2]} if coming else None,
         "drawn": is_drawn(ws),
     }
 

@@ -126,7 +126,7 @@ def make_workspace(
     config = load_config(
         folder / SETTINGS,
         images=str(images),
-        encoder=_encoder(encoder),
+        encoder=encoder_name(encoder),
         views=views,
         batch_size=batch_size,
     )
@@ -142,7 +142,7 @@ def _check_apart(folder: Path, images: Path) -> None:
         )
 
 
-def _encoder(name: str | None) -> str | None:
+def encoder_name(name: str | None) -> str | None:
     """Return an encoder as it is stored: "builtin" or the absolute path of a folder that looks like one."""
     if name is None or name == Config().encoder:
         return name

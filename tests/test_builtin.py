@@ -253,14 +253,15 @@ def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
     return args
 
 
+@pytest.mark.parametrize("more", [(), ("--keep", "16", "--new", "2")], ids=["new views", "kept views"])
 def test_a_run_goes_on_exactly_where_it_stopped(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
     cpu, guide = torch.device("cpu"), SmallTeacher()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_builtin.train(options(packed, whole, "--steps", "4"), guide, cpu)
+    train_builtin.train(options(packed, whole, "--steps", "4", *more), guide, cpu)
     real = train_builtin.progress
-    args = options(packed, parts, "--steps", "4")
+    args = options(packed, parts, "--steps", "4", *more)
 
     def stop_at_two(args: argparse.Namespace, run: train_builtin.Run) -> float:
         args.stop_s = 1e-9 if run.step == 2 else 0.0
@@ -282,6 +283,18 @@ def test_a_run_goes_on_exactly_where_it_stopped(
     assert parts_of_a_line <= logs[0][0].keys()
 
 
+def test_kept_views_are_seen_again_as_they_were_put_in_and_make_room(tmp_path: Path) -> None:
+    kept = lessons.Kept(tmp_path / "views.bin", 4)
+    view = torch.rand(6, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    maps = torch.rand(6, 512, 14, 14) * 6, torch.rand(6, 1024, 7, 7) * 6
+    kept.put(0, view, maps)  # the last two take the places of the first two
+    again = lessons.Kept(tmp_path / "views.bin", 4)
+    x, its = again.take(torch.tensor([4, 5, 2, 3]))
+    torch.testing.assert_close(x, view[[4, 5, 2, 3]], atol=1 / 255, rtol=0)
+    for got, want in zip(its, maps, strict=True):
+        torch.testing.assert_close(got, want[[4, 5, 2, 3]], atol=3.01 / 255, rtol=0)
+
+
 def test_it_learns(packed: Path, tmp_path: Path) -> None:
     args = options(packed, tmp_path, "--steps", "12", "--every", "4")
     train_builtin.train(args, SmallTeacher(), torch.device("cpu"))
@@ -290,6 +303,6 @@ def test_it_learns(packed: Path, tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 1.0)]
-    assert rates[0] < rates[1] < rates[2] == 1
-    assert rates[2] > rates[3] > rates[4] > 0
+    rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 0.8, 1.0)]
+    assert rates[0] < rates[1] < rates[2] == rates[3] == 1
+    assert rates[3] > rates[4] > rates[5] > 0
