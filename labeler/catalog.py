@@ -361,7 +361,7 @@ class Catalog:
             self.set_embedded(key, dim, self.embedded(key))
 
     def next_encoder(self) -> tuple[str, int, int] | None:
-        """Return (key, dim, embedded) of the encoder that will be the one in use, None: no change is coming."""
+        """Return (key, dim, embedded) of the encoder that will be the one in use, None: no change comes."""
         row = self.conn.execute(
             """SELECT key, dim, embedded FROM encoders
                WHERE key = (SELECT value FROM facts WHERE name = ?)""",

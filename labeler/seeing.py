@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     "--encoder",
     "more",
     multiple=True,
-    metavar="DIR|NAME",
-    help="Another one to look at: a folder, or a name from the hub. May be given several times.",
+    metavar="DIR",
+    help="Another one to look at: a model's folder. May be given several times.",
 )
 @click.option(
     "--remove",

@@ -1,4 +1,4 @@
-"""Changing the encoder of a workspace, and the list of encoders: what each has seen, and how it is removed."""
+"""Changing the encoder of a workspace; the list of encoders, what each has seen, and how it is removed."""
 
 import json
 import threading
