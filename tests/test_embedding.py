@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from active.embedding import Encoder, load_encoder
-from active.embedding import pretrained as pretrained_module
+from active.embedding import device as device_module
 from tests.fakes import MeanColour
 
 MOBILENET = "mobilenet_v1_1.0_224"
@@ -355,5 +355,5 @@ def test_small_batches_are_what_the_network_sees(networks: Path, monkeypatch: py
     sizes: list[int] = []
     real = encoder._run
     monkeypatch.setattr(encoder, "_run", lambda x: sizes.append(len(x)) or real(x))
-    encoder.encode(pictures(2 * pretrained_module.BATCH + 1))
-    assert sizes == [pretrained_module.BATCH] * 2 + [1]
+    encoder.encode(pictures(2 * device_module.BATCH + 1))
+    assert sizes == [device_module.BATCH] * 2 + [1]

@@ -13,18 +13,21 @@ from PIL import Image
 
 from active.arrays import Rows, unit_rows
 from active.embedding.crop import crop_plan, samples
+from active.embedding.device import Cpu, Gpu, ShortOfMemory, is_short_of_memory
 from active.embedding.encoder import Prepared
 from active.embedding.folder import check_folder, fingerprint, first_line, load_model, load_processor, silence
 
 if TYPE_CHECKING:
     import torch
 
-BATCH = 8  # images per forward pass; more fit the processor's cache worse
 _CLASS_TOKEN = re.compile(r"(cls_token|class_embedding)$")
 
 
-def load_pretrained(folder: str) -> "Pretrained":
-    """Return the encoder in a folder of weights. Raises ValueError with one sentence when there is none."""
+def load_pretrained(folder: str, on: Cpu | Gpu | None = None) -> "Pretrained":
+    """Return the encoder in a folder of weights, computing on a device; None: the CPU.
+
+    Raises ValueError with one or two sentences when there is none.
+    """
     path = Path(folder)
     check_folder(path)
     with warnings.catch_warnings():
@@ -32,7 +35,8 @@ def load_pretrained(folder: str) -> "Pretrained":
         silence()
         model, absent = load_model(path)
         processor = load_processor(path)
-        return Pretrained(path, model, processor, pooled=not any("pooler" in name for name in absent))
+        pooled = not any("pooler" in name for name in absent)
+        return Pretrained(path, model, processor, pooled=pooled, on=on or Cpu())
 
 
 class Pretrained:
@@ -40,29 +44,40 @@ class Pretrained:
 
     A row is the network's pooled output; of networks that pool nothing, or whose pooler has no
     trained weights, the class token or else the mean of the last layer. Of networks that read text
-    too (CLIP, SigLIP), the image's side.
+    too (CLIP, SigLIP), the image's side. The device changes rows by no more than rounding, and
+    the key not at all.
     """
 
-    def __init__(self, path: Path, model: "torch.nn.Module", processor: Any, *, pooled: bool) -> None:
+    def __init__(
+        self, path: Path, model: "torch.nn.Module", processor: Any, *, pooled: bool, on: Cpu | Gpu
+    ) -> None:
         # Any: transformers has no types
         self.key = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', path.resolve().name)[:60]}-{fingerprint(path)}"
-        self._model = model
+        self._on = on
+        self._model = _moved(model, on)
         self._pooled = pooled
         self._has_class_token = any(_CLASS_TOKEN.search(name) for name, _ in model.named_parameters())
         self._processor = processor
         self._crop = crop_plan(processor)
         self.size_px = self._crop.size_px if self._crop else 512
+        if self._crop:
+            self._scale, self._shift = self._crop.scale.to(on.device), self._crop.shift.to(on.device)
         try:
             sample = [self.prepare(image) for image in samples()[:2]]
             rows = self.forward(sample)
+        except ShortOfMemory:
+            raise
         except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as e:
             raise ValueError(
                 f"The network in {path} makes no vectors of RGB images ({first_line(e)})."
             ) from e
         self.dim = rows.shape[1]
-        self._speed_up(sample, rows)
+        if isinstance(on, Gpu):
+            on.use_half(lambda: self.forward(sample), rows)
+        else:
+            self._fuse(sample, rows)
 
-    def _speed_up(self, sample: Sequence[Prepared], rows: Rows) -> None:
+    def _fuse(self, sample: Sequence[Prepared], rows: Rows) -> None:
         """Use the fused network if there is anything to fuse and the rows stay the same."""
         from active.embedding.fused import fuse
 
@@ -83,29 +98,25 @@ class Pretrained:
         return np.asarray(out[0], np.float32)
 
     def forward(self, prepared: Sequence[Prepared]) -> Rows:
-        """Return one unit row per prepared image. One core; call it from several threads."""
-        import torch
+        """Return one unit row per prepared image.
 
-        rows = []
-        with torch.inference_mode():
-            for _, same in groupby(prepared, key=lambda p: (p.dtype, p.shape)):
-                run = list(same)
-                batches = (run[at : at + BATCH] for at in range(0, len(run), BATCH))
-                rows += [self._pool(self._run(self._batch(b))).float().numpy() for b in batches]
+        On a CPU one core; call it from several threads. On a GPU they wait for each other.
+        """
+        runs = (list(same) for _, same in groupby(prepared, key=lambda p: (p.dtype, p.shape)))
+        rows = [self._on.rows(self._see, run) for run in runs]
         return unit_rows(np.concatenate(rows)) if rows else np.empty((0, self.dim), np.float32)
 
     def encode(self, images: Sequence[Image.Image]) -> Rows:
         """Return one unit row per RGB image."""
         return self.forward([self.prepare(i) for i in images])
 
-    def _batch(self, run: Sequence[Prepared]) -> "torch.Tensor":
+    def _see(self, x: "torch.Tensor") -> "torch.Tensor":
+        """Return numbers (n, dim) of prepared images, (n, …) on the device."""
         import torch
 
-        x = torch.from_numpy(np.stack(run))
-        if x.dtype != torch.uint8:
-            return x.contiguous(memory_format=torch.channels_last)
-        assert self._crop is not None
-        return x.permute(0, 3, 1, 2).float().mul_(self._crop.scale).sub_(self._crop.shift)
+        if x.dtype == torch.uint8:
+            x = x.permute(0, 3, 1, 2).float().mul_(self._scale).sub_(self._shift)
+        return self._pool(self._run(x.contiguous(memory_format=torch.channels_last)))
 
     def _run(self, x: "torch.Tensor") -> Any:  # Any: an output class of transformers, or a tensor
         features = getattr(self._model, "get_image_features", None)
@@ -121,3 +132,13 @@ class Pretrained:
         if last.ndim == 4:
             return last.mean((2, 3))  # type: ignore[no-any-return]
         return last[:, 0] if self._has_class_token else last.mean(1)  # type: ignore[no-any-return]
+
+
+def _moved(model: "torch.nn.Module", on: Cpu | Gpu) -> "torch.nn.Module":
+    """Return the network on its device. Raises ShortOfMemory where there is no room."""
+    try:
+        return model.to(on.device)
+    except RuntimeError as e:
+        if is_short_of_memory(e):
+            raise ShortOfMemory(on.device) from e
+        raise
