@@ -1,5 +1,7 @@
 """Encoders: pictures in, unit rows out."""
 
+from pathlib import Path
+
 from active.embedding.encoder import Encoder, Prepared
 
 __all__ = ["BUILTIN", "Encoder", "Prepared", "load_encoder"]
@@ -8,7 +10,9 @@ BUILTIN = "builtin"
 
 
 def load_encoder(name: str, views: int = 1, device: str = "auto") -> Encoder:
-    """Return the encoder called `name`: "builtin", or a local folder that transformers can load.
+    """Return the encoder called `name`: "builtin", a local folder that transformers can load, or owner/name.
+
+    owner/name is a network of the hub that `hub.fetch` has downloaded; nothing is downloaded here.
 
     views   1, or 4 or 8 turned views of each image, whose mean is taken.
     device  where a pretrained network computes: auto (CUDA, else MPS, else the CPU), cpu, cuda,
@@ -28,6 +32,10 @@ def load_encoder(name: str, views: int = 1, device: str = "auto") -> Encoder:
         if device != "auto":
             pick(device)  # a wrong name is wrong here too
         return Builtin() if WEIGHTS.exists() else Standin()  # until weights that are good enough are shipped
+    from active.embedding import hub
     from active.embedding.pretrained import load_pretrained
 
-    return load_pretrained(name, on(pick(device)))
+    folder = hub.cached(name) if hub.is_name(name) else Path(name)
+    if folder is None:
+        raise ValueError(hub.absent(name, "this step downloads nothing"))
+    return load_pretrained(str(folder), on(pick(device)))

@@ -6,6 +6,7 @@ Nothing is fetched, no code from the folder is run, and only safetensors are rea
 import json
 from collections.abc import Callable
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 SETTINGS = ("config.json", "preprocessor_config.json")
+NO_TIMM = (
+    "{} is a network of timm, which isn't installed here. Install timm and torchvision, "
+    "or choose a network of transformers."
+)
 _VERSION = 1  # raised when our own preprocessing changes, so that old vectors are not mixed with new
 
 
@@ -20,17 +25,64 @@ def check_folder(path: Path) -> None:
     """Raise ValueError for a folder that can't be a network, in words a person understands."""
     if not path.is_dir():
         raise ValueError(f"There is no folder {path}.")
-    for name in SETTINGS:
-        try:
-            if not isinstance(json.loads((path / name).read_text("utf-8")), dict):
-                raise ValueError
-        except FileNotFoundError as e:
-            raise ValueError(f"{path} holds no {name}, so it is no image network of transformers.") from e
-        except (OSError, ValueError) as e:
-            raise ValueError(f"{path / name} can't be read as JSON.") from e
+    config = _setting(path / SETTINGS[0])
+    if _is_timm(config):
+        if not has_timm():
+            raise ValueError(NO_TIMM.format(path))
+    else:
+        _setting(path / SETTINGS[1])
+        _check_known(path, config)
+    _check_weights(path)
+
+
+def has_timm() -> bool:
+    """Return whether networks of timm can be used: with timm and torchvision installed."""
+    return all(find_spec(name) is not None for name in ("timm", "torchvision"))
+
+
+def _is_timm(config: dict[str, Any]) -> bool:  # Any: JSON
+    kind = config.get("model_type")
+    own = (
+        kind is None and "architecture" in config and ("pretrained_cfg" in config or "num_classes" in config)
+    )
+    return own or kind in ("timm_wrapper", "timm_backbone")
+
+
+def _setting(file: Path) -> dict[str, Any]:  # Any: JSON
+    """Return what a file of settings says. Raises ValueError with one sentence."""
+    try:
+        said = json.loads(file.read_text("utf-8"))
+        if isinstance(said, dict):
+            return said
+        raise ValueError
+    except FileNotFoundError as e:
+        raise ValueError(
+            f"{file.parent} holds no {file.name}, so it is no image network of transformers."
+        ) from e
+    except (OSError, ValueError) as e:
+        raise ValueError(f"{file} can't be read as JSON.") from e
+
+
+def _check_known(path: Path, config: dict[str, Any]) -> None:  # Any: JSON
+    """Raise ValueError for a network that only code from elsewhere can make."""
+    if not config.get("auto_map"):
+        return
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise ValueError(
+            f"The network in {path} needs code of its own, which is never run here. "
+            "Choose one that transformers knows."
+        )
+
+
+def _check_weights(path: Path) -> None:
+    """Raise ValueError unless the weights are whole safetensors."""
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
-        raise ValueError(f"{path} holds no weights in the safetensors format.")
+        others = sorted(f.name for kind in ("*.bin", "*.pt", "*.pth") for f in path.glob(kind))
+        but = f", only {others[0]}, which may run code when it is read" if others else ""
+        raise ValueError(f"{path} holds no weights in the safetensors format{but}.")
     for index in path.glob("*.safetensors.index.json"):
         _check_index(index)
     from safetensors import SafetensorError, safe_open
@@ -120,7 +172,8 @@ def first_line(e: BaseException) -> str:
 def fingerprint(path: Path) -> str:
     """Return eight hex digits that name the weights, the settings and our preprocessing."""
     digest = blake2b(str(_VERSION).encode(), digest_size=4)
-    for file in sorted([*path.glob("*.safetensors"), *(path / name for name in SETTINGS)]):
+    settings = [path / name for name in SETTINGS if (path / name).exists()]  # timm has one file
+    for file in sorted([*path.glob("*.safetensors"), *settings]):
         digest.update(file.name.encode())
         with open(file, "rb") as f:
             while part := f.read(1 << 22):

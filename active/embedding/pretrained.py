@@ -52,7 +52,7 @@ class Pretrained:
         self, path: Path, model: "torch.nn.Module", processor: Any, *, pooled: bool, on: Cpu | Gpu
     ) -> None:
         # Any: transformers has no types
-        self.key = f"{re.sub(r'[^A-Za-z0-9._-]+', '-', path.resolve().name)[:60]}-{fingerprint(path)}"
+        self.key = f"{_label(path.resolve())}-{fingerprint(path)}"
         self._on = on
         self._model = _moved(model, on)
         self._pooled = pooled
@@ -142,3 +142,10 @@ def _moved(model: "torch.nn.Module", on: Cpu | Gpu) -> "torch.nn.Module":
         if is_short_of_memory(e):
             raise ShortOfMemory(on.device) from e
         raise
+
+
+def _label(path: Path) -> str:
+    """Return what a network is called in its key: its folder's name, or owner-name in the hub's cache."""
+    cached = re.search(r"models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$", str(path))
+    name = cached[1].replace("--", "-") if cached else path.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]
