@@ -16,7 +16,7 @@ from active.embedding import load_encoder
 from active.embedding.device import BatchSize, Cpu, Gpu, ShortOfMemory, pick
 from active.embedding.pretrained import load_pretrained
 from active.embedding.views import Views
-from tests.test_embedding import pictures, save_network
+from tests.networks import pictures, save_network
 
 CPU = torch.device("cpu")
 
