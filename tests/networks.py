@@ -60,12 +60,12 @@ def save_network(folder: Path, kind: str, processor: dict[str, object] = PROCESS
             config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
             model = transformers.ResNetModel(config)
         elif kind == "clip":
-            text = sizes | {"vocab_size": 50}
+            text = sizes | WORDS
             model = transformers.CLIPModel(
                 transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
             )
         elif kind == "siglip":
-            text = sizes | {"vocab_size": 50}
+            text = sizes | WORDS
             model = transformers.SiglipModel(
                 transformers.SiglipConfig(text_config=text, vision_config=vision)
             )
@@ -105,3 +105,49 @@ def plain_rows(folder: Path, images: list[Image.Image], kind: str) -> np.ndarray
                 out.append(row.flatten(1).numpy()[0])
     rows = np.array(out)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORDS = {
+    "vocab_size": 2 * len(LETTERS) + 2, "max_position_embeddings": 16,
+    "bos_token_id": 2 * len(LETTERS), "eos_token_id": 2 * len(LETTERS) + 1,
+    "pad_token_id": 2 * len(LETTERS) + 1,
+}  # fmt: skip
+
+
+def add_tokenizer(folder: Path, kind: str = "CLIPTokenizer") -> Path:
+    """Save a tokenizer that spells, as CLIP's own is saved, and return the folder."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import transformers
+
+        pieces = [*LETTERS, *(f"{c}</w>" for c in LETTERS), START, END]
+        transformers.CLIPTokenizer(vocab={p: i for i, p in enumerate(pieces)}, merges=[]).save_pretrained(
+            folder
+        )
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tokenizer_class": kind}))
+    return folder
+
+
+def plain_text_rows(folder: Path, texts: list[str]) -> np.ndarray:
+    """The rows of texts as transformers' own documentation would have one compute them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+        import transformers
+
+        model = transformers.AutoModel.from_pretrained(folder).eval()
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+        rows = []
+        for text in texts:
+            if model.config.model_type == "siglip":
+                words = tokenizer([text.lower()], padding="max_length", max_length=16, return_tensors="pt")
+                words = {"input_ids": words["input_ids"]}
+            else:
+                words = transformers.CLIPTokenizer.from_pretrained(folder)([text], return_tensors="pt")
+            with torch.inference_mode():
+                rows.append(model.get_text_features(**words).pooler_output[0].numpy())
+    out = np.array(rows)
+    return out / np.linalg.norm(out, axis=1, keepdims=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from active.embedding.encoder import Encoder, Prepared
+from active.embedding.encoder import Encoder, Prepared, Reader, read, reads_text
 
-__all__ = ["BUILTIN", "Encoder", "Prepared", "load_encoder"]
+__all__ = ["BUILTIN", "Encoder", "Prepared", "Reader", "load_encoder", "read", "reads_text"]
 
 BUILTIN = "builtin"
 

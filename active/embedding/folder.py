@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -116,8 +116,11 @@ def silence() -> None:
     torch.set_num_threads(1)  # several threads of ours with one core each waste less than one with all
 
 
-def load_model(path: Path) -> "tuple[torch.nn.Module, list[str]]":
-    """Return the network in evaluation mode, and the names of weights that the folder lacks."""
+def load_model(path: Path, side: Literal["image", "text"] = "image") -> "tuple[torch.nn.Module, list[str]]":
+    """Return the network in evaluation mode, and the names of weights that the folder lacks.
+
+    side  of a network for images and text, the one that is kept in memory.
+    """
     import torch
     from transformers import AutoModel
 
@@ -134,8 +137,9 @@ def load_model(path: Path) -> "tuple[torch.nn.Module, list[str]]":
     broken = [n for n in absent if "pooler" not in n] + sorted(str(n) for n in info["mismatched_keys"])
     if broken:
         raise ValueError(f"The weights in {path} don't fit its config.json ({broken[0]} is missing).")
-    if hasattr(model, "get_image_features") and hasattr(model, "text_model"):
-        model.text_model = None  # never used here
+    other = "text_model" if side == "image" else "vision_model"
+    if hasattr(model, "get_image_features") and hasattr(model, other):
+        setattr(model, other, None)
     model.eval().requires_grad_(False)
     return model.to(memory_format=torch.channels_last), absent
 
@@ -150,6 +154,29 @@ def load_processor(path: Path) -> Any:  # Any: transformers has no types
         ),
         path,
     )
+
+
+def load_tokenizer(path: Path) -> Any:  # Any: transformers has no types
+    """Return what makes numbers of words for the network. Raises ValueError with one sentence."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    kinds: list[Any] = [AutoTokenizer]  # Any: transformers has no types
+    if (path / "tokenizer.json").exists():  # it says all; the network's own class may want a package more
+        kinds.append(PreTrainedTokenizerFast)
+
+    def load() -> Any:  # Any: transformers has no types
+        for kind in kinds:
+            try:
+                tokenizer = kind.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+                break
+            except (ImportError, ValueError, TypeError, AttributeError):
+                if kind is kinds[-1]:
+                    raise
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        return tokenizer
+
+    return _guarded(load, path)
 
 
 def _guarded(load: Callable[[], Any], path: Path) -> Any:  # Any: transformers has no types

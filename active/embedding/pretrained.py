@@ -16,6 +16,7 @@ from active.embedding.crop import crop_plan, samples
 from active.embedding.device import Cpu, Gpu, ShortOfMemory, is_short_of_memory
 from active.embedding.encoder import Prepared
 from active.embedding.folder import check_folder, fingerprint, first_line, load_model, load_processor, silence
+from active.embedding.text import TextSide, why_not
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,8 @@ class Pretrained:
         # Any: transformers has no types
         self.key = f"{_label(path.resolve())}-{fingerprint(path)}"
         self._on = on
+        self._deaf = why_not(path, model)
+        self._text = TextSide(path)
         self._model = _moved(model, on)
         self._pooled = pooled
         self._has_class_token = any(_CLASS_TOKEN.search(name) for name, _ in model.named_parameters())
@@ -89,6 +92,29 @@ class Pretrained:
         except (RuntimeError, AttributeError, NotImplementedError):
             pass  # this build of torch or this processor can't; the plain network can
         self._model = plain
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the network has a side for text, and the folder a tokenizer."""
+        return self._deaf is None
+
+    def read(self, texts: Sequence[str]) -> Rows:
+        """Return one unit row per text, comparable with rows of images.
+
+        The text's side is loaded with the first text, onto the CPU. Raises ValueError with one or
+        two sentences for a network that reads no text.
+        """
+        if self._deaf is not None:
+            raise ValueError(self._deaf)
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        rows = self._text.rows(texts)
+        if rows.shape[1] != self.dim:
+            raise ValueError(
+                f"The rows of text have {rows.shape[1]} numbers and those of images {self.dim}. "
+                "Choose another network to search by words."
+            )
+        return rows
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Return the image as the network wants it: (h, w, 3) uint8, or (3, h, w) float32 normalised."""
