@@ -117,6 +117,19 @@ def test_the_same_rows_as_transformers(networks: Path, kind: str, processor: dic
     assert (encoder.dim == 12) == (kind == "clip")
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
+def test_any_mode_of_image(networks: Path, mode: str) -> None:
+    odd = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.8}
+    for processor in (PROCESSOR, PROCESSOR | odd):
+        folder = networks / f"modes {processor['image_processor_type']}"
+        encoder = load_encoder(str(folder if folder.exists() else save_network(folder, "vit", processor)))
+        grey = pictures(1)[0].convert("L")
+        image = grey if mode == "L" else grey.convert("I").convert("I;16") if mode == "I;16" else None
+        image = image or grey.convert("RGB").convert(mode)
+        rows = encoder.encode([image, image.convert("RGB")])
+        np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+
+
 def test_convolutions_are_fused(networks: Path) -> None:
     encoder = load_encoder(str(save_network(networks / "fused", "resnet")))
     assert {type(m).__name__ for m in encoder._model.modules()} >= {"Fused"}

@@ -192,7 +192,9 @@ def test_a_downloaded_network_is_loaded_by_its_name(server: Hub, vit: Path) -> N
 
 
 def test_a_name_that_was_not_downloaded_is_not_downloaded_on_the_way(server: Hub) -> None:
-    with pytest.raises(ValueError, match="is not on this machine, and this step downloads nothing"):
+    with pytest.raises(
+        ValueError, match="is neither a folder nor downloaded, and this step downloads nothing"
+    ):
         load_encoder(NAME)
     assert server.asked == []
 
@@ -259,15 +261,15 @@ def test_it_works_offline(server: Hub, cache: Path) -> None:
 
 def test_no_connection_says_which_files_to_copy_where() -> None:
     assert why("facebook/dinov2-small") == (
-        "facebook/dinov2-small is not on this machine, and the hub can't be reached. Copy its files "
-        "config.json, preprocessor_config.json and model.safetensors (to search by words also tokenizer.json "
+        "facebook/dinov2-small is neither a folder nor downloaded, and the hub can't be reached. Copy its "
+        "files config.json, preprocessor_config.json and model.safetensors (to search by words also tokenizer.json "
         "and tokenizer_config.json) into a folder dinov2-small, and give the path of that folder instead."
     )
 
 
 def test_a_page_that_wants_one_to_log_in_is_not_the_hub(server: Hub) -> None:
     server.page = b"<html>Welcome to the hotel</html>"
-    assert "is not on this machine, and what answers is not the hub. Copy its files" in why()
+    assert "is neither a folder nor downloaded, and what answers is not the hub. Copy its files" in why()
 
 
 def test_an_unknown_name(server: Hub) -> None:

@@ -169,7 +169,7 @@ def load_tokenizer(path: Path) -> Any:  # Any: transformers has no types
             try:
                 tokenizer = kind.from_pretrained(path, local_files_only=True, trust_remote_code=False)
                 break
-            except (ImportError, ValueError, TypeError, AttributeError):
+            except (ImportError, OSError, ValueError, TypeError, AttributeError, RuntimeError):
                 if kind is kinds[-1]:
                     raise
         if tokenizer.pad_token is None:

@@ -68,8 +68,8 @@ def absent(name: str, why: str) -> str:
     """Return two sentences: a network isn't on this machine, why it doesn't come, and what to copy where."""
     folder = name.partition("/")[2]
     return (
-        f"{name} is not on this machine, and {why}. Copy its files config.json, preprocessor_config.json and "
-        f"{WEIGHTS} (to search by words also {TOKENIZER[0]} and {TOKENIZER[1]}) into a folder {folder}, "
+        f"{name} is neither a folder nor downloaded, and {why}. Copy its files config.json, "
+        f"preprocessor_config.json and {WEIGHTS} (to search by words also {TOKENIZER[0]} and {TOKENIZER[1]}) into a folder {folder}, "
         f"and give the path of that folder instead."
     )
 
@@ -118,7 +118,9 @@ def _listed(name: str) -> Any:  # Any: a record of the hub's library
 
 def _download(name: str, say: Say, *, shown: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what matters is said in our own words
     info = _listed(name)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     wanted = _wanted(name, set(sizes), timm=info.library_name == "timm")

@@ -117,10 +117,14 @@ class Pretrained:
         return rows
 
     def prepare(self, image: Image.Image) -> Prepared:
-        """Return the image as the network wants it: (h, w, 3) uint8, or (3, h, w) float32 normalised."""
+        """Return an upright image of any mode as the network wants it.
+
+        (h, w, 3) uint8; (3, h, w) float32 where the network's own processor does more than crop.
+        """
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
         if self._crop is not None:
-            return self._crop(image)
-        out = self._processor(image, return_tensors="np")["pixel_values"]
+            return self._crop(rgb)
+        out = self._processor(rgb, return_tensors="pt")["pixel_values"]  # all that timm's gives
         return np.asarray(out[0], np.float32)
 
     def forward(self, prepared: Sequence[Prepared]) -> Rows:
