@@ -262,8 +262,9 @@ def test_it_works_offline(server: Hub, cache: Path) -> None:
 def test_no_connection_says_which_files_to_copy_where() -> None:
     assert why("facebook/dinov2-small") == (
         "facebook/dinov2-small is neither a folder nor downloaded, and the hub can't be reached. Copy its "
-        "files config.json, preprocessor_config.json and model.safetensors (to search by words also tokenizer.json "
-        "and tokenizer_config.json) into a folder dinov2-small, and give the path of that folder instead."
+        "files config.json, preprocessor_config.json and model.safetensors (to search by words also "
+        "tokenizer.json and tokenizer_config.json) into a folder dinov2-small, "
+        "and give the path of that folder instead."
     )
 
 

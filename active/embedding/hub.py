@@ -69,8 +69,8 @@ def absent(name: str, why: str) -> str:
     folder = name.partition("/")[2]
     return (
         f"{name} is neither a folder nor downloaded, and {why}. Copy its files config.json, "
-        f"preprocessor_config.json and {WEIGHTS} (to search by words also {TOKENIZER[0]} and {TOKENIZER[1]}) into a folder {folder}, "
-        f"and give the path of that folder instead."
+        f"preprocessor_config.json and {WEIGHTS} (to search by words also {TOKENIZER[0]} and {TOKENIZER[1]}) "
+        f"into a folder {folder}, and give the path of that folder instead."
     )
 
 
