@@ -45,7 +45,14 @@ images_option = click.option(
     "--images", type=click.Path(path_type=Path), metavar="DIR", help="The folder of images; only ever read."
 )
 encoder_option = click.option(
-    "--encoder", metavar="builtin|DIR", help="What turns images into vectors: builtin, or a model's folder."
+    "--encoder",
+    metavar="builtin|DIR|NAME",
+    help="What turns images into vectors: builtin, a model's folder, or its name on the hub.",
+)
+device_option = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Where a model computes: auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
 )
 views_option = click.option(
     "--views",
@@ -91,6 +98,7 @@ def cli() -> None:
 )
 @encoder_option
 @views_option
+@device_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 1000),
@@ -111,6 +119,7 @@ def start(
     until: str | None,
     encoder: str | None,
     views: int | None,
+    device: str | None,
     batch_size: int | None,
     host: str,
     port: int,
@@ -125,7 +134,9 @@ def start(
     share = opening.read_until(until)
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
-    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, batch_size=batch_size)
+    ws = opening.open_for_work(
+        images, workspace, encoder=encoder, views=views, device=device, batch_size=batch_size
+    )
     with ws.lock("server"):
         session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
         if until is not None:
@@ -142,14 +153,20 @@ def start(
 @workspace_option
 @encoder_option
 @views_option
+@device_option
 @json_option
 def index(
-    images: Path | None, workspace: Path | None, encoder: str | None, views: int | None, as_json: bool
+    images: Path | None,
+    workspace: Path | None,
+    encoder: str | None,
+    views: int | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Scan and embed a folder of images, no server."""
     from labeler import loop
 
-    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, quiet=as_json)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, device=device, quiet=as_json)
     ws.catalog.refuse_damage()
     prepare(ws, quiet=as_json)
     status = loop.status(ws)

@@ -1,10 +1,12 @@
 """Which encoders there are, how quick each is here, and what each has seen of a workspace."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import click
 import numpy as np
 
 from labeler.errors import BadInput, NotReady, writing
@@ -43,6 +45,31 @@ class Found:
     problem: str | None = None
 
 
+def stored(name: str | None) -> str | None:
+    """Return an encoder as a workspace keeps it: "builtin", owner/name, or the absolute path of a folder.
+
+    A network of the hub that is not on this machine is downloaded, with a bar on the terminal.
+    Raises BadInput for what can't be one, with what to do.
+    """
+    from active.embedding import hub
+
+    if name is None or name == BUILTIN:
+        return name
+    if hub.is_name(name):
+        try:
+            hub.fetch(name, lambda text: click.echo(text, err=True))
+        except ValueError as e:
+            raise BadInput(str(e)) from e
+        return name
+    folder = Path(os.path.abspath(name))
+    if not (folder / "config.json").is_file():
+        raise BadInput(
+            f"{folder} holds no image model (no config.json).",
+            "Give builtin, a folder saved by transformers, or a name on the hub (owner/name) to --encoder.",
+        )
+    return str(folder)
+
+
 def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | None = None) -> list[Found]:
     """Return the built-in encoder, that of the workspace, `more`, and all whose vectors are kept there.
 
@@ -51,7 +78,8 @@ def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | Non
     """
     looks = views or (ws.config.views if ws else 1)
     names = dict.fromkeys([BUILTIN, *([ws.config.encoder] if ws else []), *more])
-    out = [_loaded(name, looks) for name in names]
+    device = ws.config.device if ws else "auto"
+    out = [_loaded(name, looks, device) for name in names]
     if ws is None:
         return out
     sets = {key: (dim, n) for key, dim, n in ws.catalog.encoders()}
@@ -59,11 +87,11 @@ def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | Non
     return out + [_with_vectors(ws, Found(None, key), dim, n) for key, (dim, n) in sets.items() if n]
 
 
-def _loaded(name: str, views: int) -> Found:
+def _loaded(name: str, views: int, device: str) -> Found:
     from active.embedding import load_encoder
 
     try:
-        encoder = load_encoder(name, views)
+        encoder = load_encoder(name, views, device)
         ms = _ms(encoder)
     except ValueError as e:
         return Found(name, views=views, problem=str(e))
@@ -89,9 +117,11 @@ def _ms(encoder: "Encoder") -> float:
 
 
 def _weights_bytes(name: str) -> int | None:
+    from active.embedding import hub
     from active.embedding.builtin import WEIGHTS
 
-    files = [WEIGHTS] if name == BUILTIN else sorted(Path(name).glob("*.safetensors"))
+    folder = hub.cached(name) if hub.is_name(name) else Path(name)
+    files = [WEIGHTS] if name == BUILTIN or folder is None else sorted(folder.glob("*.safetensors"))
     sizes = [file.stat().st_size for file in files if file.exists()]
     return sum(sizes) if sizes else None
 

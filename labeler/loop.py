@@ -245,7 +245,7 @@ def load_encoder(ws: Workspace) -> "Encoder":
     from active.embedding import load_encoder as load
 
     try:
-        encoder = load(ws.config.encoder, ws.config.views)
+        encoder = load(ws.config.encoder, ws.config.views, ws.config.device)
     except ValueError as e:
         raise BadInput(
             f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder."

@@ -26,11 +26,12 @@ def open_for_work(
     *,
     encoder: str | None = None,
     views: int | None = None,
+    device: str | None = None,
     batch_size: int | None = None,
     quiet: bool = False,
 ) -> "Workspace":
     """Return the workspace to work in, made if need be; no images named: they are drawn."""
-    from labeler import loop, places
+    from labeler import encoders, loop, places
     from labeler.config import load_config
     from labeler.demo import is_ours
     from labeler.scan import walk
@@ -59,8 +60,12 @@ def open_for_work(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
     _warn_network(where)
+    load_config(where / SETTINGS, views=views, device=device, batch_size=batch_size)  # before a download
+    chosen = encoders.stored(encoder)
     ws = close_at_end(
-        places.make_workspace(where, folder, encoder=encoder, views=views, batch_size=batch_size)
+        places.make_workspace(
+            where, folder, encoder=chosen, views=views, device=device, batch_size=batch_size
+        )
     )
     _say_kept(ws)
     if drawn or (folder == ws.folder / "images" and is_ours(folder)):  # before a kill that left it unsaid

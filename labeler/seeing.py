@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     "--encoder",
     "more",
     multiple=True,
-    metavar="DIR",
-    help="Another one to look at: a model's folder. May be given several times.",
+    metavar="DIR|NAME",
+    help="Another one to look at: a folder, or a name on the hub. May be given several times.",
 )
 @click.option(
     "--remove",
@@ -50,7 +50,7 @@ def encoders(more: tuple[str, ...], remove: str | None, workspace: Path | None, 
         else:
             click.echo(f"Removed {say.plain(remove)}: {_size(freed)} freed.")
         return
-    found = all_of.listed(ws, tuple(places.encoder_name(name) or name for name in more))
+    found = all_of.listed(ws, tuple(all_of.stored(name) or name for name in more))
     if as_json:
         say.print_json({"workspace": str(ws.folder) if ws else None, "encoders": [asdict(f) for f in found]})
         return

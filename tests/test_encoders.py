@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from active.embedding import hub
 from active.embedding.builtin import WEIGHTS
 from labeler import encoders, loop, overview, vectors
 from labeler.cli import cli
@@ -199,3 +200,45 @@ def test_status_says_in_words_that_a_change_is_on_its_way(tmp_path):
     ws.close()
     words = CliRunner().invoke(cli, ["status", "--workspace", str(ws.folder)]).output
     assert "the new encoder has seen 0 of 200 images" in words
+
+
+def unreachable(name: str) -> None:
+    raise ValueError(hub.absent(name, "the hub can't be reached"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--device", "gpu"], "The device is 'gpu'."),
+        (["--encoder", "nobody/nothing", "--views", "1"], "Copy its files config.json"),
+        (["--encoder", "photos"], "holds no image model"),
+    ],
+)
+def test_what_can_be_no_encoder_is_told_before_anything_is_made(tmp_path, monkeypatch, flags, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("active.embedding.hub._listed", unreachable)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "a.png")
+    for command in ("index", "start"):
+        more = ["--no-browser"] if command == "start" else []
+        out = CliRunner().invoke(cli, [command, "--images", "photos", *flags, *more])
+        assert out.exit_code == 1
+        assert said in out.output
+    assert not (tmp_path / "data" / "photos" / "labeler.db").exists()
+
+
+def test_a_name_on_the_hub_is_kept_and_found_again_without_a_request(tmp_path, monkeypatch, weights_dir):
+    monkeypatch.chdir(tmp_path)
+    folder = weights_dir / "mobilenet_v1_1.0_224"
+    monkeypatch.setattr(hub, "cached", lambda name: folder if name == "google/mobilenet" else None)
+    monkeypatch.setattr("active.embedding.hub._listed", unreachable)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "photos" / "a.png")
+    out = CliRunner().invoke(cli, ["index", "--images", "photos", "--encoder", "google/mobilenet"])
+    assert out.exit_code == 0, out.output
+    out = CliRunner().invoke(cli, ["index", "--images", "photos", "--json"])
+    assert json.loads(out.stdout)["encoder"].startswith("mobilenet")
+    out = CliRunner().invoke(cli, ["encoders", "--json"])
+    one = json.loads(out.stdout)["encoders"][1]
+    assert (one["name"], one["state"], one["embedded"]) == ("google/mobilenet", "in use", 1)
+    assert one["weights_bytes"] > 1e6
