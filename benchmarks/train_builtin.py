@@ -129,7 +129,8 @@ class Lessons:
         for name in COLLECTIONS:
             self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][: args.exam]
         self._real = real[~held].to(device)
-        self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=step)
+        renewed = -(-step // args.draw_every)
+        self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=renewed)
 
         self._kept = Kept(args.out / "views.bin", args.keep) if args.keep else None
         self._first = max(args.keep // 16, args.batch)  # views that are there before the first step
@@ -140,7 +141,8 @@ class Lessons:
     @torch.no_grad()
     def look(self, step: int) -> tuple[Tensor, Maps]:
         """Return what is learned from at this step: views at the student's size, and the teacher's maps."""
-        self._drawn.renew(step)
+        if step % self._args.draw_every == 0:
+            self._drawn.renew(step // self._args.draw_every)
         rng = torch.Generator(self._device).manual_seed(self._args.seed * 7_000_003 + step)
         if not self._kept:
             return self._seen(self._args.batch, rng)
@@ -275,7 +277,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--maps", type=float, default=1.0, help="weight of each map")
     out.add_argument("--apart", type=float, default=0.6, help="share of the run in which stages learn alone")
     out.add_argument("--room", type=int, default=1024, help="drawn pictures kept")
-    out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at each step")
+    out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at a time")
+    out.add_argument("--draw-every", type=int, default=1, help="steps between two times")
     out.add_argument("--keep", type=int, default=0, help="views kept with the teacher's maps; 0: seen once")
     out.add_argument("--new", type=int, default=8, help="views replaced at each step, where some are kept")
     return out

@@ -255,7 +255,9 @@ def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
     return args
 
 
-@pytest.mark.parametrize("more", [(), ("--keep", "16", "--new", "2")], ids=["new views", "kept views"])
+@pytest.mark.parametrize(
+    "more", [(), ("--keep", "16", "--new", "2", "--draw-every", "3")], ids=["new views", "kept views"]
+)
 def test_a_run_goes_on_exactly_where_it_stopped(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
