@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_the_text_side_waits_for_the_first_text(folder: Path, monkeypatch: pytes
     assert np.ptp(rows, axis=0).max() < 1e-6
     model = encoder._text._loaded[0]
     assert not any(name.startswith("vision_model") for name, _ in model.named_parameters())
+
+
+def test_nobody_is_asked_for_anything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, lambda self, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: asked.append(args) or [])
+    encoder = load_encoder(str(folder))
+    encoder.encode(pictures(2))
+    encoder.read(["a cat"])
+    assert asked == []
 
 
 def test_views_pass_words_on(folder: Path) -> None:
