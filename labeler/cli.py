@@ -87,6 +87,12 @@ def cli() -> None:
     help="An image of what you look for; may be repeated.",
 )
 @click.option(
+    "--words",
+    multiple=True,
+    metavar="TEXT",
+    help="What you look for in words, where the encoder reads text; may be repeated.",
+)
+@click.option(
     "--goal",
     type=click.Choice(["find", "classify"]),
     help="Find them all, or learn to tell apart.  [default: find]",
@@ -115,6 +121,7 @@ def start(
     question: str | None,
     labels: str | None,
     like: tuple[Path, ...],
+    words: tuple[str, ...],
     goal: "Goal | None",
     until: str | None,
     encoder: str | None,
@@ -138,7 +145,9 @@ def start(
         images, workspace, encoder=encoder, views=views, device=device, batch_size=batch_size
     )
     with ws.lock("server"):
-        session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
+        session = opening.start_session(
+            ws, question=question, labels=labels, goal=goal, like=like, words=words
+        )
         if until is not None:
             session = loop.set_target(ws, session, share)
         say.question(ws, session, batch_size)

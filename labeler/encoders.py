@@ -70,6 +70,17 @@ def stored(name: str | None) -> str | None:
     return str(folder)
 
 
+def why_no_words(name: str) -> str | None:
+    """Return two sentences on why an encoder reads no text, None when it does; loads nothing."""
+    from active.embedding import hub
+    from active.embedding.text import pictures_only, why_not_by_settings
+
+    folder = hub.cached(name) if hub.is_name(name) else Path(name)
+    if name == BUILTIN or folder is None:
+        return pictures_only(f"The encoder {name}")
+    return why_not_by_settings(folder)
+
+
 def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | None = None) -> list[Found]:
     """Return the built-in encoder, that of the workspace, `more`, and all whose vectors are kept there.
 

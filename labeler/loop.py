@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from active.arrays import Rows
-from labeler import drawing, files, images, learning, predicting
+from labeler import drawing, encoders, files, images, learning, predicting
 from labeler.catalog import shown_path
 from labeler.domain import (
     Card,
@@ -39,7 +39,7 @@ from labeler.overview import (
     status,
 )
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
-from labeler.store import Example
+from labeler.store import WORDS, Example
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ __all__ += ["is_drawn", "mark_drawn", "note_problem", "pool_counts", "pool_statu
 __all__ += ["session_status", "status"]
 
 EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
+MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
 QUESTION = "Is this what you are looking for?"
 LABELS = ("yes", "no")
 
@@ -181,6 +182,20 @@ def add_example(
     return ws.catalog.item_by_hash(content_hash)
 
 
+def add_words(ws: Workspace, session: Session, text: str) -> None:
+    """Take words that describe the target: what lies near to them is asked first. Twice the same count once.
+
+    Raises BadInput for none, for too many, and where the encoder that is wanted reads no text.
+    """
+    words = " ".join(text.split())
+    if not words or len(words) > MOST_WORDS or not words.isprintable():
+        raise BadInput("That describes nothing.", f"Give words, up to {MOST_WORDS} letters.")
+    why = encoders.why_no_words(ws.config.encoder)
+    if why is not None:
+        raise BadInput(why)
+    ws.store.add_example(session.id, WORDS + images.content_hash(words.encode()), words, 0)
+
+
 def open_picture(ws: Workspace, data: bytes, *, name: str = "The picture") -> "Image":
     """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
     try:
@@ -223,6 +238,9 @@ def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
     waiting = ws.store.unembedded_examples(encoder.key)
     done = 0
     for example in waiting:
+        if example.is_words:
+            done += _embed_words(ws, encoder, example)
+            continue
         try:
             data = ws.example_file(example.hash).read_bytes()
             picture = open_picture(ws, data, name=example.name)
@@ -231,6 +249,17 @@ def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
         ws.store.set_example_vector(example.id, encoder.key, encoder.encode([picture])[0])
         done += 1
     return done
+
+
+def _embed_words(ws: Workspace, encoder: "Encoder", example: Example) -> int:
+    from active.embedding import read
+
+    try:
+        row = read(encoder, [example.name])[0]
+    except ValueError:
+        return 0  # another encoder was chosen since; it goes by the pictures
+    ws.store.set_example_vector(example.id, encoder.key, row)
+    return 1
 
 
 # taking images in --------------------------------------------------------------------------

@@ -148,8 +148,9 @@ def start_session(
     labels: str | None,
     goal: "Goal | None",
     like: Sequence[Path],
+    words: Sequence[str] = (),
 ) -> "Session":
-    """Return the session to go on with, its reference pictures taken."""
+    """Return the session to go on with, its reference pictures and words taken."""
     from labeler import loop
 
     pictures = [(path, read_like(path)) for path in like]
@@ -158,6 +159,8 @@ def start_session(
     session = loop.start_session(ws, question, _split(labels), goal)
     for path, data in pictures:
         loop.add_example(ws, session, path.name, data)
+    for text in words:
+        loop.add_words(ws, session, text)
     return session
 
 

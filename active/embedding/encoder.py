@@ -70,6 +70,6 @@ def read(encoder: Encoder, texts: Sequence[str]) -> Rows:
     """Return one unit row per text, comparable with the encoder's rows of images. See `Reader.read`."""
     if isinstance(encoder, Reader):
         return encoder.read(texts)
-    raise ValueError(
-        f"The encoder {encoder.key} knows pictures only. Choose one that reads text too, like CLIP or SigLIP."
-    )
+    from active.embedding.text import pictures_only
+
+    raise ValueError(pictures_only(f"The encoder {encoder.key}"))

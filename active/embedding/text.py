@@ -1,6 +1,7 @@
 """The text's side of networks that learned pictures and words together (CLIP, SigLIP): words in, rows out."""
 
 import inspect
+import json
 import threading
 import warnings
 from collections.abc import Sequence
@@ -19,9 +20,25 @@ BATCH = 32  # texts per forward pass
 def why_not(path: Path, model: Any) -> str | None:  # Any: transformers has no types
     """Return one or two sentences on why a network reads no text; None when it does."""
     if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
-        return (
-            f"The network in {path} knows pictures only. Choose one that reads text too, like CLIP or SigLIP."
-        )
+        return pictures_only(f"The network in {path}")
+    return _no_tokenizer(path)
+
+
+def why_not_by_settings(path: Path) -> str | None:
+    """Return the same from the settings in a folder alone, quickly, before anything is loaded."""
+    try:
+        settings = json.loads((path / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    return _no_tokenizer(path) if "text_config" in settings else pictures_only(f"The network in {path}")
+
+
+def pictures_only(what: str) -> str:
+    """Return two sentences: an encoder reads no text, and which do."""
+    return f"{what} knows pictures only. Choose one that reads text too, like CLIP or SigLIP."
+
+
+def _no_tokenizer(path: Path) -> str | None:
     there = {f.name for f in path.iterdir()}
     if "tokenizer.json" in there or {"vocab.json", "merges.txt"} <= there:
         return None
