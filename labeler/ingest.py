@@ -443,7 +443,7 @@ class _Intake:
         except Blocked as e:
             left = self._known - self._embedded
             mb = math.ceil(left * encoder.dim * rows.itemsize / 1e6)
-            do = f"{e.do.rstrip('.')}: the {left:,} images without a vector take {mb:,} MB."
+            do = f"{e.do} The vectors of {left:,} images are missing: {mb:,} MB."
             raise Blocked(e.error, do) from e
         if self._embedded < SCATTER_FROM <= self._embedded + len(rows):
             self._keep_scatter(encoder)

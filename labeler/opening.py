@@ -60,6 +60,7 @@ def open_for_work(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
     _warn_network(where)
+    version(where / DATABASE)  # as above
     load_config(where / SETTINGS, views=views, device=device, batch_size=batch_size)  # before a download
     chosen = encoders.stored(encoder)
     ws = close_at_end(

@@ -123,7 +123,7 @@ def test_a_full_disk_says_how_much_is_needed_and_the_change_goes_on_after(ws, mo
         with pytest.raises(Blocked) as e:
             prepare(ws, Darkness())
     assert "No space left on device" in e.value.error
-    assert e.value.do == "Free some space; then try again: the 120 images without a vector take 1 MB."
+    assert e.value.do == "Free some space; then try again. The vectors of 120 images are missing: 1 MB."
     assert ws.catalog.encoder() == (MeanColour.key, 3, 120)
     prepare(ws, Darkness())
     assert ws.catalog.encoder() == (Darkness.key, 4, 120)
