@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from labeler import api, cli, people, workspace
+from labeler import api, people, serving, workspace
 from labeler.server import running
 from labeler.server.desk import Desk
 from labeler.server.pages import Pages
@@ -43,7 +43,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
             from labeler import ui
 
             host, port = ui.address()
-            cli.open_alone(held, host, port)
+            serving.open_alone(held, host, port)
         async with desk.serving(workspace.current(), shared=not people.is_local(host)), pages.serving():
             yield
 

@@ -1,6 +1,7 @@
 """How much has been found at the least: what a certificate says, by even draws and counting alone."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ def at_most(left: int, *, draws: int, hits: int) -> int:
     return low
 
 
+@lru_cache(64)  # a page asks again whenever it is drawn
 def certificate_price(
     left: int, *, found: int, share: float, remaining: float = 0, unsure: int = 0
 ) -> int | None:

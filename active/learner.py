@@ -232,9 +232,8 @@ def _one_against_rest(
     from sklearn.linear_model import LogisticRegression
 
     balanced = _balanced(is_one, weights)
-    with config_context(
-        assume_finite=True, skip_parameter_validation=True
-    ):  # rows are checked on their way in
+    # rows are checked on their way in
+    with config_context(assume_finite=True, skip_parameter_validation=True):
         fitted = LogisticRegression(C=STRENGTH, tol=1e-3, max_iter=200).fit(rows, is_one, balanced)
     coef, intercept = fitted.coef_[0].astype(np.float64), float(fitted.intercept_[0])
     unseen = _left_out(rows, is_one, balanced, coef=coef, intercept=intercept)

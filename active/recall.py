@@ -203,8 +203,9 @@ def _given(asked: Asked, reached: _Reached, left: int, wrong: float) -> tuple[fl
 
 def _estimate(found: Real, remaining: Real, weights: Real, *, soon: float, pace: float) -> Estimate:
     """Return the summary of weighed pairs of images found and images that remain."""
-    order = np.argsort(found / (found + remaining), kind="stable")
-    shares, weights = (found / (found + remaining))[order], weights[order]
+    shares = found / (found + remaining)
+    order = np.argsort(shares)
+    shares, weights = shares[order], weights[order]
     low, share, high = (_quantile(shares, weights, q) for q in (0.025, 0.5, 0.975))
     middle = float(found[0]) if found.min() == found.max() else float(weights @ found[order])
     return Estimate(
@@ -323,7 +324,7 @@ def _audit_likelihood(asked: Asked, remaining: Real, *, wrong: float) -> Real:
         later = asked.yes.sum() - found[drawn] + asked.yes[drawn]
         p = (remaining[:, None] + later) / np.maximum(asked.unasked[drawn], 1)
         p = np.clip(wrong + (1 - 2 * wrong) * p, 1e-9, 1 - 1e-9)
-        total += np.where(asked.yes[drawn], np.log(p), np.log1p(-p)).sum(1)
+        total += np.log(np.where(asked.yes[drawn], p, 1 - p)).sum(1)
     return total
 
 

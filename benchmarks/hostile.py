@@ -57,7 +57,8 @@ from benchmarks.rubbish import (
 )
 from benchmarks.server import ROOT, Client, running, settle
 from labeler.catalog import shown_path
-from labeler.images import Unreadable, decode, read_file
+from labeler.files import Unreadable, read_file
+from labeler.images import decode
 from labeler.workspace import Workspace
 
 PORT = "8647"

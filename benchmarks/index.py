@@ -47,9 +47,10 @@ def stages(files: list[Path], encoder_name: str) -> dict[str, object]:
     """Return what each stage costs alone."""
     from active.embedding import load_encoder
     from labeler import images
+    from labeler.files import read_file
 
     def decode(path: Path) -> Any:  # Any: PIL's image
-        return images.decode(images.read_file(path)).image
+        return images.decode(read_file(path)).image
 
     encoder = load_encoder(encoder_name)
     decoded = in_threads(decode, files)

@@ -44,7 +44,7 @@ import numpy as np
 
 from benchmarks.killable import Count, Killable, Swiper, wait_until
 from benchmarks.pool import HOME, flat_folder, show
-from labeler import images, loop
+from labeler import files, images, loop
 from labeler.demo import draw_demo
 from labeler.domain import LabelEvent
 from labeler.workspace import Workspace
@@ -186,7 +186,7 @@ def look_at(workspace: Path) -> dict[str, Any]:  # Any: JSON
     some = np.random.default_rng(0).permutation(len(rows))[:SAMPLE]
     for item in ws.catalog.items_between(0, items):
         if item.id in some and item.present:
-            data = images.read_file(ws.images / item.path)
+            data = files.read_file(ws.images / item.path)
             want_px = max(images.THUMB_PX, encoder.size_px)
             fresh = encoder.encode([images.decode(data, want_px=want_px).image])[0]
             off += bool(fresh @ rows[item.id] < AGREE_COS)

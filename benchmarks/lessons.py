@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from active.embedding.network import SIDE_PX as SIDE
+from active.embedding import network
 from benchmarks.drawn import draw
+from benchmarks.student import LEADS
 
 SIDE_PX = 192
 COLLECTIONS = ("hirise", "clothing")  # never aid: it is what the network is judged on
@@ -90,16 +91,16 @@ class Kept:
     as much as the learning. Maps are kept as bytes: a ReLU6's 0 to 6 in 256 steps.
     """
 
-    SHAPES = ((3, SIDE, SIDE), (512, 14, 14), (1024, 7, 7))
     TOP = 6.0  # of a ReLU6
 
     def __init__(self, file: Path, room: int) -> None:
-        """room  how many views are kept: 188 KB each."""
+        """room  how many views are kept: 314 KB each."""
         self.room = room
-        sizes = [room * math.prod(shape) for shape in self.SHAPES]
+        shapes = [(3, network.SIDE_PX, network.SIDE_PX), *map_shapes()]
+        sizes = [room * math.prod(shape) for shape in shapes]
         whole = torch.from_file(str(file), shared=True, size=sum(sizes), dtype=torch.uint8)
         parts = torch.split(whole, sizes)
-        self._parts = [p.view(room, *shape) for p, shape in zip(parts, self.SHAPES, strict=True)]
+        self._parts = [p.view(room, *shape) for p, shape in zip(parts, shapes, strict=True)]
 
     def put(self, first: int, view: Tensor, maps: Sequence[Tensor]) -> None:
         """Keep views, (n, 3, 112, 112) in [-1, 1], as those of number `first` and on."""
@@ -108,10 +109,20 @@ class Kept:
         for part, values in zip(self._parts, small, strict=True):
             part[at] = values.round().clamp(0, 255).to(torch.uint8).cpu()
 
-    def take(self, at: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def take(self, at: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the views of these numbers and their maps, as they were put in but for the rounding."""
-        view, middle, last = (part[at % self.room].float() for part in self._parts)
-        return view / 127.5 - 1, (middle * (self.TOP / 255), last * (self.TOP / 255))
+        view, *maps = (part[at % self.room].float() for part in self._parts)
+        return view / 127.5 - 1, [m * (self.TOP / 255) for m in maps]
+
+
+def map_shapes() -> list[tuple[int, int, int]]:
+    """Return the channels and places of the maps at LEADS."""
+    out, side = [], network.SIDE_PX // network.layers()[0].stride
+    for block, (wide, stride) in enumerate(network.BLOCKS):
+        side //= stride
+        if block in LEADS:
+            out.append((wide, side, side))
+    return out
 
 
 def batch(real: Tensor, drawn: Tensor, n: int, share: float, rng: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""The built-in network as it is trained: convolutions with batch norms and shortcuts, then folded.
+"""The built-in network as it is trained: convolutions with batch norms and shortcuts, in stages, then folded.
 
 A layer that keeps its shape adds its input, normalised, to its output. All of it is linear before the ReLU,
 so that it folds into one convolution with a bias.
@@ -7,7 +7,14 @@ so that it folds into one convolution with a bias.
 import torch
 from torch import Tensor, nn
 
-from active.embedding.network import Layer, layers
+from active.embedding.network import BLOCKS, Layer, layers
+
+LEADS = {1: (5, 2), 4: (9, 2), 6: (13, 2), 8: (17, 2), 10: (21, 2), 12: (25, 1)}
+"""After which of BLOCKS the map is compared with which of the teacher's hidden states, pooled by how much.
+
+Each pair has the same depth, as many channels and, pooled, as many places. Between two of them lies a stage.
+"""
+EPS = 1e-2  # of the norms: channels that are hardly ever active must not be blown up
 
 
 class Step(nn.Module):
@@ -20,9 +27,9 @@ class Step(nn.Module):
             at.wide_in, at.wide_out, at.kernel, at.stride, at.kernel // 2, groups=at.groups, bias=False
         )
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_in", nonlinearity="relu")
-        self.norm = nn.BatchNorm2d(at.wide_out)
+        self.norm = nn.BatchNorm2d(at.wide_out, eps=EPS)
         keeps = at.wide_in == at.wide_out and at.stride == 1
-        self.shortcut = nn.BatchNorm2d(at.wide_in) if keeps else None
+        self.shortcut = nn.BatchNorm2d(at.wide_in, eps=EPS) if keeps else None
         if self.shortcut is not None:
             nn.init.constant_(self.norm.weight, 0.7)
             nn.init.constant_(self.shortcut.weight, 0.7)
@@ -49,18 +56,32 @@ class Student(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.steps = nn.ModuleList(Step(at) for at in layers())
-        self.halving = max(i for i, at in enumerate(layers()) if at.stride == 2)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the map before the last halving (n, 256, 14, 14), and the last map (n, 1024, 7, 7).
+    def forward(self, x: Tensor, apart: bool = False) -> list[Tensor]:
+        """Return the maps at the places of LEADS, the last one (n, 1024, 7, 7).
 
-        x  (n, 3, 112, 112) in [-1, 1].
+        x      (n, 3, 112, 112) in [-1, 1].
+        apart  each stage learns for itself: nothing of a loss goes back beyond it.
         """
-        middle = x
-        for i, step in enumerate(self.steps):
-            middle = x if i == self.halving else middle
-            x = step(x)
-        return middle, x
+        out = []
+        x = self.steps[0](x)
+        for block in range(len(BLOCKS)):
+            x = self.steps[2 * block + 2](self.steps[2 * block + 1](x))
+            if block in LEADS:
+                out.append(x)
+                x = x.detach() if apart else x
+        return out
+
+    @torch.no_grad()
+    def set_out(self, maps: list[Tensor]) -> None:
+        """Begin with maps of about the teacher's size: the mean and deviation of each of its channels."""
+        for block, target in zip(LEADS, maps, strict=True):
+            step = self.steps[2 * block + 2]
+            assert isinstance(step, Step)
+            step.norm.weight.copy_(target.std((0, 2, 3)) * (0.7 if step.shortcut is None else 0.5))
+            step.norm.bias.copy_(target.mean((0, 2, 3)))
+            if step.shortcut is not None:
+                nn.init.constant_(step.shortcut.weight, 0.3)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the folded weights by the names that active.embedding.network knows, float32, on the CPU."""

@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from active.embedding.network import SIDE_PX
+from benchmarks.student import LEADS
 
 TEACHER_PX = 224
 WARMTH = 0.07  # of the similarities in a batch
 NEAR = 10  # neighbours that are compared
-MIDDLE_PLACES = 14
-
-Maps = tuple[Tensor, Tensor]
-"""A map of 14 × 14 places, and the last one, of 7 × 7."""
+Maps = list[Tensor]
+"""A map for each of LEADS, the last one (n, 1024, 7, 7)."""
 
 
 class Teacher(nn.Module):
-    """The pretrained MobileNet v1 that is copied: (n, 3, 224, 224) in [-1, 1] → 512 and 1,024 channels."""
+    """The pretrained MobileNet v1 that is copied: (n, 3, 224, 224) in [-1, 1] → the maps of LEADS."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         super().__init__()
@@ -35,10 +34,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Maps:
-        """Return its last map of 14 × 14 places and its last map."""
+        """Return its maps at LEADS, pooled to the student's places."""
         maps = self.model(pixel_values=x, output_hidden_states=True).hidden_states
-        middle = [m for m in maps if m.shape[2] == MIDDLE_PLACES][-1]
-        return middle.float(), maps[-1].float()
+        return [F.avg_pool2d(maps[i], by).float() for i, by in LEADS.values()]
 
 
 def resized(x: Tensor, side: int) -> Tensor:
@@ -65,18 +63,12 @@ def neighbourhoods(student: Tensor, teacher: Tensor) -> Tensor:
     return F.kl_div(q.log_softmax(1), p.log_softmax(1), reduction="batchmean", log_target=True)
 
 
-def losses(student: Maps, teacher: Maps, bridge: nn.Module) -> dict[str, Tensor]:
-    """Return the parts of the loss: row, near, map14, map7.
-
-    bridge  takes the student's 256 channels at 14 × 14 places to the teacher's 512; not part of the result.
-    """
-    like = teacher
-    mine, its = (F.normalize(maps[1].float().mean((2, 3)), dim=1) for maps in (student, teacher))
-    return {
-        "row": unexplained(mine, its),
-        "near": neighbourhoods(mine, its),
-        "map14": unexplained(bridge(student[0]).float(), like[0], (0, 2, 3)),
-        "map7": unexplained(student[1].float(), like[1], (0, 2, 3)),
+def losses(student: Maps, teacher: Maps) -> dict[str, Tensor]:
+    """Return the parts of the loss: row, near, and map1 … map6, one for each stage."""
+    mine, its = (F.normalize(maps[-1].float().mean((2, 3)), dim=1) for maps in (student, teacher))
+    return {"row": unexplained(mine, its), "near": neighbourhoods(mine, its)} | {
+        f"map{i + 1}": unexplained(s.float(), t, (0, 2, 3))
+        for i, (s, t) in enumerate(zip(student, teacher, strict=True))
     }
 
 
@@ -96,7 +88,7 @@ class Exam:
         self._device = device
         self._sets = {name: p.cpu() for name, p in sets.items() if len(p) > 1}
         self._rows = {
-            name: self._look(lambda x: teacher(x)[1], p, TEACHER_PX) for name, p in self._sets.items()
+            name: self._look(lambda x: teacher(x)[-1], p, TEACHER_PX) for name, p in self._sets.items()
         }
 
     def marks(self, student: nn.Module) -> dict[str, float]:
@@ -104,7 +96,7 @@ class Exam:
         student.eval()
         out = {}
         for name, pictures in self._sets.items():
-            rows = self._look(lambda x: student(x)[1], pictures, SIDE_PX)
+            rows = self._look(lambda x: student(x)[-1], pictures, SIDE_PX)
             out[f"near_{name}"] = agreement(rows, self._rows[name])
             mine, its = F.normalize(rows, dim=1), F.normalize(self._rows[name], dim=1)
             out[f"missed_{name}"] = float(unexplained(mine, its))

@@ -4,8 +4,9 @@
 --data FILE.npz --out DIR    train for --minutes or --steps; given again, it goes on where it stopped
 
 Student and teacher (a MobileNet v1 of ImageNet, LABELER_TEST_WEIGHTS) see the same view; the student learns
-the teacher's 1,024 numbers, who is near whom in the batch, and the maps of 14 × 14 and 7 × 7 places. It
-starts from random numbers, and none of the teacher's are in it. With --steps the same seed on the same
+the teacher's 1,024 numbers, who is near whom in the batch, and six maps on the way. For the first --apart of
+the run each stage between two of these maps learns for itself, which is quick, then all together. It starts
+from random numbers, and none of the teacher's are in it. With --steps the same seed on the same
 machine gives the same network; with --minutes the rate of learning follows the clock.
 
 DIR holds student.safetensors (float16, folded: what is shipped), log.jsonl, and a checkpoint of five files.
@@ -29,7 +30,7 @@ from active.embedding.network import SIDE_PX
 from benchmarks.changed import views
 from benchmarks.drawn import draw
 from benchmarks.lessons import COLLECTIONS, Drawn, Kept, batch, is_held, pack, read
-from benchmarks.student import Student
+from benchmarks.student import LEADS, Student
 from benchmarks.teacher import TEACHER_PX, Exam, Maps, Teacher, losses, resized
 
 WARM = 0.03  # part of the run in which the rate rises
@@ -44,7 +45,6 @@ class Run:
 
     student: Student
     mean: Student  # the moving average of the student's weights: what is used
-    bridge: nn.Conv2d  # the student's channels at 14 × 14 places to the teacher's; not part of the result
     optimizer: torch.optim.AdamW
     step: int = 0
     spent_s: float = 0.0
@@ -53,17 +53,15 @@ class Run:
 def new_run(args: argparse.Namespace, device: torch.device) -> Run:
     """Return a run at its start: random weights from the seed."""
     torch.manual_seed(args.seed)
-    student, bridge = Student(), nn.Conv2d(256, 512, 1)
-    for module in (student, bridge):
-        module.to(device)
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub leaves it out
-    every = [*student.parameters(), *bridge.parameters()]
+    student = Student().to(device)
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub leaves it out
+    every = list(student.parameters())
     groups = [
         {"params": [p for p in every if p.ndim > 1], "weight_decay": args.decay},
         {"params": [p for p in every if p.ndim == 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), fused=True)
-    return Run(student, copy.deepcopy(student).requires_grad_(False), bridge, optimizer)
+    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98))
+    return Run(student, copy.deepcopy(student).requires_grad_(False), optimizer)
 
 
 def rate_now(progress: float, rate: float) -> float:
@@ -87,8 +85,7 @@ def save(run: Run, out: Path) -> None:
     """Write the network as it is shipped, and the checkpoint; what was there stays until all is written."""
     state = run.optimizer.state_dict()["state"]
     parts: dict[str, dict[str, Tensor]] = {
-        "now": {f"student.{k}": v for k, v in run.student.state_dict().items()}
-        | {f"bridge.{k}": v for k, v in run.bridge.state_dict().items()},
+        "now": dict(run.student.state_dict()),
         "mean": dict(run.mean.state_dict()),
         "first": {str(i): s["exp_avg"] for i, s in state.items()},
         "second": {str(i): s["exp_avg_sq"] for i, s in state.items()},
@@ -107,10 +104,8 @@ def resume(run: Run, out: Path) -> None:
     if not (out / "state.json").exists():
         return
     parts = {name: load_file(out / f"{name}.safetensors") for name in PARTS}
-    for module, start, part in (
-        (run.student, "student.", "now"), (run.bridge, "bridge.", "now"), (run.mean, "", "mean"),
-    ):  # fmt: skip
-        module.load_state_dict({k[len(start) :]: v for k, v in parts[part].items() if k.startswith(start)})
+    run.student.load_state_dict(parts["now"])
+    run.mean.load_state_dict(parts["mean"])
     at = json.loads((out / "state.json").read_text())
     run.step, run.spent_s = at["step"], at["spent_s"]
     moments = {
@@ -134,7 +129,8 @@ class Lessons:
         for name in COLLECTIONS:
             self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][: args.exam]
         self._real = real[~held].to(device)
-        self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=step)
+        renewed = -(-step // args.draw_every)
+        self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=renewed)
 
         self._kept = Kept(args.out / "views.bin", args.keep) if args.keep else None
         self._first = max(args.keep // 16, args.batch)  # views that are there before the first step
@@ -145,7 +141,8 @@ class Lessons:
     @torch.no_grad()
     def look(self, step: int) -> tuple[Tensor, Maps]:
         """Return what is learned from at this step: views at the student's size, and the teacher's maps."""
-        self._drawn.renew(step)
+        if step % self._args.draw_every == 0:
+            self._drawn.renew(step // self._args.draw_every)
         rng = torch.Generator(self._device).manual_seed(self._args.seed * 7_000_003 + step)
         if not self._kept:
             return self._seen(self._args.batch, rng)
@@ -172,29 +169,32 @@ class Steps:
     def __init__(self, args: argparse.Namespace, run: Run) -> None:
         self._run = run
         self._compare: Any = torch.compile(self._parts) if args.compile else self._parts
-        self._weights = {"row": 1.0, "near": args.near, "map14": args.maps, "map7": args.maps}
+        maps = {f"map{i + 1}": args.maps for i in range(len(LEADS))}
+        self._weights = {"row": 1.0, "near": args.near, **maps}
         self.parts: list[Tensor] = []
 
-    def _parts(self, x: Tensor, its: Maps) -> Tensor:
+    def _parts(self, x: Tensor, its: Maps, apart: bool) -> Tensor:
         """Return the parts of the loss."""
         fast = x.device.type == "cuda"
         half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
         with half:
-            mine = self._run.student(x)
-        parts = losses((mine[0].float(), mine[1].float()), its, self._run.bridge)
+            mine = self._run.student(x, apart)
+        parts = losses(mine, its)
         return torch.stack([parts[name] for name in self._weights])
 
-    def learn(self, x: Tensor, its: Maps, rate: float) -> None:
+    def learn(self, x: Tensor, its: Maps, *, rate: float, apart: bool) -> None:
         """Learn from one batch of views and the teacher's maps of them; its loss is added to `parts`."""
+        if self._run.step == 0:
+            self._run.student.set_out(its)
         run = self._run
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         run.student.train()
-        parts = self._compare(x, its)
+        parts = self._compare(x, its, apart)
         loss = (parts * parts.new_tensor(list(self._weights.values()))).sum()
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no type
-        nn.utils.clip_grad_norm_(run.student.parameters(), CLIP)
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.student.parameters(), CLIP * len(LEADS))
         run.optimizer.step()
         run.step += 1
         follow(run)
@@ -234,7 +234,7 @@ def train(args: argparse.Namespace, teacher: nn.Module, device: torch.device) ->
             saved = time.monotonic()
         if over:
             return line
-        steps.learn(*lessons.look(run.step), rate_now(done, args.rate))
+        steps.learn(*lessons.look(run.step), rate=rate_now(done, args.rate), apart=done < args.apart)
         run.spent_s = before + time.monotonic() - started
 
 
@@ -269,14 +269,16 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--threads", type=int, default=1)
     out.add_argument("--compile", action="store_true", help="torch.compile: for long runs on a GPU")
     out.add_argument("--seed", type=int, default=1)
-    out.add_argument("--batch", type=int, default=64)
-    out.add_argument("--rate", type=float, default=2e-3)
+    out.add_argument("--batch", type=int, default=16)
+    out.add_argument("--rate", type=float, default=1e-2)
     out.add_argument("--decay", type=float, default=0.02)
     out.add_argument("--real", type=float, default=0.5, help="share of real pictures in a batch")
     out.add_argument("--near", type=float, default=0.3, help="weight of the neighbourhoods")
-    out.add_argument("--maps", type=float, default=0.3, help="weight of each map")
+    out.add_argument("--maps", type=float, default=1.0, help="weight of each map")
+    out.add_argument("--apart", type=float, default=0.6, help="share of the run in which stages learn alone")
     out.add_argument("--room", type=int, default=1024, help="drawn pictures kept")
-    out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at each step")
+    out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at a time")
+    out.add_argument("--draw-every", type=int, default=1, help="steps between two times")
     out.add_argument("--keep", type=int, default=0, help="views kept with the teacher's maps; 0: seen once")
     out.add_argument("--new", type=int, default=8, help="views replaced at each step, where some are kept")
     return out

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler import images
+from labeler import files
 from labeler.errors import writing
 
 
@@ -17,7 +17,7 @@ def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
     data = io.BytesIO()
     np.savez(data, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for options
     with writing(f"The file {path.name}"):
-        images.save_atomic(path, data.getvalue())
+        files.save_atomic(path, data.getvalue())
 
 
 def load_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":  # Any: whatever dtype was saved

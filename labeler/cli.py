@@ -1,29 +1,22 @@
-"""The commands: parse, call, print. The only place that exits. Imports nothing heavy at the top."""
+"""The commands: parse, call, print, exit. Imports nothing heavy at the top."""
 
 import io
-import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labeler import __version__, opening, say
+from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.seeing import encoders
 from labeler.trying import simulate
-from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, leave, prepare
+from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from labeler.domain import Goal
     from labeler.export.records import Format, How
-    from labeler.workspace import Workspace
-
-STOPPED = "Stopped. Every answer is kept; start again to go on."
-STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
 
 
 class Commands(click.Group):
@@ -52,7 +45,14 @@ images_option = click.option(
     "--images", type=click.Path(path_type=Path), metavar="DIR", help="The folder of images; only ever read."
 )
 encoder_option = click.option(
-    "--encoder", metavar="builtin|DIR", help="What turns images into vectors: builtin, or a model's folder."
+    "--encoder",
+    metavar="builtin|DIR|NAME",
+    help="What turns images into vectors: builtin, a model's folder, or its name on the hub.",
+)
+device_option = click.option(
+    "--device",
+    metavar="DEVICE",
+    help="Where a model computes: auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
 )
 views_option = click.option(
     "--views",
@@ -87,6 +87,12 @@ def cli() -> None:
     help="An image of what you look for; may be repeated.",
 )
 @click.option(
+    "--words",
+    multiple=True,
+    metavar="TEXT",
+    help="What you look for in words, where the encoder reads text; may be repeated.",
+)
+@click.option(
     "--goal",
     type=click.Choice(["find", "classify"]),
     help="Find them all, or learn to tell apart.  [default: find]",
@@ -98,6 +104,7 @@ def cli() -> None:
 )
 @encoder_option
 @views_option
+@device_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 1000),
@@ -114,10 +121,12 @@ def start(
     question: str | None,
     labels: str | None,
     like: tuple[Path, ...],
+    words: tuple[str, ...],
     goal: "Goal | None",
     until: str | None,
     encoder: str | None,
     views: int | None,
+    device: str | None,
     batch_size: int | None,
     host: str,
     port: int,
@@ -132,16 +141,20 @@ def start(
     share = opening.read_until(until)
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
-    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, batch_size=batch_size)
+    ws = opening.open_for_work(
+        images, workspace, encoder=encoder, views=views, device=device, batch_size=batch_size
+    )
     with ws.lock("server"):
-        session = opening.start_session(ws, question=question, labels=labels, goal=goal, like=like)
+        session = opening.start_session(
+            ws, question=question, labels=labels, goal=goal, like=like, words=words
+        )
         if until is not None:
             session = loop.set_target(ws, session, share)
         say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
-        site = _load_site(ws)
-        _serve(ws, site, host=host, port=is_new, browser=not no_browser)
+        site = serving.load_site(ws)
+        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser)
 
 
 @cli.command()
@@ -149,14 +162,20 @@ def start(
 @workspace_option
 @encoder_option
 @views_option
+@device_option
 @json_option
 def index(
-    images: Path | None, workspace: Path | None, encoder: str | None, views: int | None, as_json: bool
+    images: Path | None,
+    workspace: Path | None,
+    encoder: str | None,
+    views: int | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Scan and embed a folder of images, no server."""
     from labeler import loop
 
-    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, quiet=as_json)
+    ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, device=device, quiet=as_json)
     ws.catalog.refuse_damage()
     prepare(ws, quiet=as_json)
     status = loop.status(ws)
@@ -182,6 +201,7 @@ def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
         return
     click.echo(f"Workspace   {say.short(ws.folder)}")
     click.echo(f"Images      {say.images_line(found)}")
+    say.coming(found)
     if found["session"] is None:
         click.echo("Question    none yet; start one with labeler start")
     else:
@@ -281,6 +301,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 
 cli.add_command(certificate)
+cli.add_command(encoders)
 cli.add_command(simulate)
 
 
@@ -290,118 +311,6 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     cli(prog_name="labeler")
-
-
-# opening ------------------------------------------------------------------------------------
-
-
-def open_default(workspace: Path | None) -> "Workspace":
-    """Return what `labeler start` opens without options, a session begun: for `streamlit run app.py`."""
-    ws = opening.open_for_work(None, workspace)
-    ws.catalog.refuse_damage()
-    opening.start_session(ws, question=None, labels=None, goal=None, like=())
-    return ws
-
-
-def open_alone(held: ExitStack, host: str, port: int) -> None:
-    """Open, lock and name the workspace for `streamlit run app.py`; what a person can mend ends it."""
-    from labeler import people, places
-    from labeler.workspace import ENV
-
-    named = os.environ.get(ENV)
-    try:
-        ws = open_default(Path(named) if named else None)
-        held.enter_context(ws.lock("server"))
-        os.environ[ENV] = str(ws.folder)
-        if not people.is_local(host):
-            click.echo(people.owner_link(ws, f"http://{places.reachable(host)}:{port}"))
-    except LabelerError as e:
-        click.echo(f"Error: {e.error}\n{e.do}", err=True)
-        sys.stderr.flush()
-        os._exit(1)
-
-
-def _follow() -> None:
-    """Draw how far the images are while the server runs, until they are all there."""
-    import time
-
-    from labeler import worker
-    from labeler.bar import Bar
-
-    bar = Bar(sys.stderr)
-    while True:
-        time.sleep(0.5)
-        running = worker.current()
-        if running is None:
-            continue
-        progress, problem = running.progress(), running.problem()
-        bar.show(progress)
-        if problem or progress.stage == "done":
-            bar.close()
-            if problem:
-                click.echo(problem, err=True)
-            return
-
-
-# working -----------------------------------------------------------------------------------
-
-
-def _leave_in(seconds: float, message: str) -> None:
-    """End after `seconds` if the process is still there then."""
-    import threading
-
-    last = threading.Timer(seconds, leave, (message, 0))
-    last.daemon = True
-    last.start()
-
-
-def _load_site(ws: "Workspace") -> "ModuleType":
-    """Return app.py. Meanwhile the whole database is read; raises Blocked when it is damaged."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from labeler import places
-
-    def check() -> None:
-        try:
-            ws.catalog.refuse_damage()
-        finally:
-            ws.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        checked = pool.submit(check)
-        site = places.load_site()
-        checked.result()
-    return site
-
-
-def _serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool) -> None:
-    """Serve until Ctrl-C."""
-    import threading
-
-    from labeler import people, places
-    from labeler.workspace import ENV
-
-    shared = not people.is_local(host)
-    url = f"http://{places.reachable(host)}:{port}"
-    link = people.owner_link(ws, url) if shared else url
-    ws.serves_at(url)
-    click.echo(f"\n  {link}\n")
-    if shared:
-        click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
-        click.echo(f"On a phone: {people.owner_link(ws, url, '/swipe')}")
-        click.echo("Whoever opens one of these links may do everything here; share them with care.")
-    else:
-        click.echo(f"Only the deck: {url}/swipe")
-    click.echo("Ctrl-C stops; every answer is kept.")
-    os.environ[ENV] = str(ws.folder)
-    if browser:
-        places.open_browser(link, host, port)
-    threading.Thread(target=_follow, name="progress", daemon=True).start()
-    try:
-        site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
-    except KeyboardInterrupt:
-        pass
-    click.echo(f"\n{STOPPED}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Everything a user may set, read once from `labeler.toml` plus flags and passed down."""
 
 import json
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ TYPES: dict[str, Any] = {  # Any: a type, or several
     "images": str | None,
     "encoder": str,
     "views": int,
+    "device": str,
     "batch_size": int,
     "audit_share": int | float,
     "repeat_share": int | float,
@@ -29,8 +31,9 @@ class Config:
     """Everything a user may set. Units in the names."""
 
     images: str | None = None  # the folder of images; None: the drawn demonstration set
-    encoder: str = "builtin"  # builtin, or a folder that transformers can load
+    encoder: str = "builtin"  # builtin, a folder that transformers can load, or a name on the hub
     views: int = 1  # turned views of each image; 4 or 8 for images that have no up
+    device: str = "auto"  # where a pretrained encoder computes: auto, cpu, cuda, cuda:1 or mps
     batch_size: int = 20  # answers between two rounds of learning
     audit_share: float = 0.05  # part of each batch drawn at random, for honest figures
     repeat_share: float = 0.03  # part of the cards asked a second time, where a share to find is set
@@ -53,6 +56,8 @@ class Config:
             raise BadInput(f"The batch size is {self.batch_size}.", "Give a number from 1 to 1000.")
         if self.views not in (1, 4, 8):
             raise BadInput(f"views is {self.views}.", "Give 1, 4 or 8.")
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,2})?", self.device) is None:
+            raise BadInput(f"The device is {self.device!r}.", "Give auto, cpu, cuda, cuda:1 or mps.")
         if not 5 <= self.lease_s <= 86_400:
             raise BadInput(f"lease_s is {self.lease_s}.", "Give seconds from 5 to 86400.")
         if not 0 < self.near_duplicate_cos <= 1:

@@ -1,10 +1,13 @@
-"""A connection to SQLite that says in two sentences what a person can mend."""
+"""A connection to SQLite that says in two sentences what a person can mend; transactions and times."""
 
 import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -88,7 +91,6 @@ class Cursor(sqlite3.Cursor):
     executemany = _explained(sqlite3.Cursor.executemany)
     fetchone = _explained(sqlite3.Cursor.fetchone)
     fetchall = _explained(sqlite3.Cursor.fetchall)
-    __next__ = _explained(sqlite3.Cursor.__next__)  # type: ignore[arg-type]  # compared with Iterator's
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # Any: a row; sqlite3's returns itself
         """Give row after row; a wrapper around each would cost as much as the row."""
@@ -132,6 +134,18 @@ def connect(path: Path) -> Connection:
     return conn
 
 
+def use_wal(conn: Connection) -> None:
+    """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
+    end = time.monotonic() + LOCKED_S
+    while conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+        except Blocked as e:
+            if not is_lock(e) or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 def copy_database(conn: Connection, to: Path) -> None:
     """Copy a database as it is at this moment to a new file, which is whole or not there."""
     half = to.with_name(f"{to.name}.new")
@@ -148,4 +162,69 @@ def copy_database(conn: Connection, to: Path) -> None:
     except BaseException:
         with contextlib.suppress(OSError):
             half.unlink()
+        raise
+
+
+def check_copy(conn: Connection) -> None:
+    """Raise Blocked for what is left of a copy whose log was emptied between its two halves.
+
+    SQLite notices that here, or leaves a file with pages that the database knows nothing of; it
+    would call both whole, and write over them. Empties the log as far as nobody reads it now.
+    """
+    empty_log(conn)
+    size = conn.path.stat().st_size  # asked first: a database only grows
+    pages, page_size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    if size > pages * page_size:
+        raise Blocked(f"{shown(conn.path)} is damaged: it was copied while labeler was running.", HEAL)
+
+
+# working -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Let everything that the block reads be of one moment; others go on writing."""
+    conn.execute("BEGIN")
+    try:
+        yield conn
+    finally:
+        conn.execute("COMMIT")
+
+
+def empty_log(conn: sqlite3.Connection) -> None:
+    """Move what the write-ahead log holds into the database file, as far as nobody reads it now."""
+    conn.execute("PRAGMA wal_checkpoint").fetchone()
+
+
+def timestamp() -> str:
+    """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_time(text: str) -> datetime:
+    """Return a stored time."""
+    return datetime.fromisoformat(text)
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Run the block as one transaction; inside another one, as a savepoint of it."""
+    if conn.in_transaction:
+        conn.execute("SAVEPOINT part")
+        try:
+            yield conn
+        except BaseException:
+            if conn.in_transaction:  # a full disk ends the whole transaction
+                conn.execute("ROLLBACK TO part")
+                conn.execute("RELEASE part")
+            raise
+        conn.execute("RELEASE part")
+        return
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield conn
+        conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:  # SQLite ends it itself when the disk is full
+            conn.execute("ROLLBACK")
         raise

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from labeler.errors import BadInput
-from labeler.images import save_atomic
+from labeler.files import save_atomic
 
 TILES, SIDE_PX, SEED = 600, 256, 1
 FIRST = 48  # tiles drawn before the first card is asked for; the rest follows while people label

@@ -130,14 +130,16 @@ def labeled_rows(
     items = answers.items[known]
     x, y = rows[items], answers.labels[known]
     wanted = set(material.examples.tolist())
-    outside = [
-        (e.label, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted
-    ]
-    vectors = np.array([v for _, v in outside], np.float32)
-    if outside:
-        x = np.concatenate([x, space.turned(turn, vectors)])
-        y = np.concatenate([y, np.array([label for label, _ in outside], np.int64)])
-    return Labeled(x, y, items, vectors)
+    given = [(e, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted]
+    vectors = np.array([v for _, v in given], np.float32)
+    is_words = np.array([e.is_words for e, _ in given], bool)
+    words = np.empty((0, rows.shape[1]), np.float32)
+    if given:
+        seen = space.turned(turn, vectors)
+        labels = np.array([e.label for e, _ in given], np.int64)
+        x, y = np.concatenate([x, seen[~is_words]]), np.concatenate([y, labels[~is_words]])
+        words = seen[is_words]
+    return Labeled(x, y, items, vectors, words)
 
 
 def _choose(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from active.arrays import Ids
-from labeler.schema import read_time, timestamp, transaction
+from labeler.database import read_time, timestamp, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from labeler import loop
 from labeler.child import SAID, begin, give_way, orders, say
 from labeler.domain import Progress
-from labeler.errors import Blocked, Conflict, LabelerError
+from labeler.errors import Blocked, Conflict, LabelerError, NotReady
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -110,12 +110,24 @@ def _answer(ws: Workspace, loaded: _Loaded, coming: Iterator[str]) -> None:
         path = ws.folder / "cache" / "incoming" / name
         try:
             picture = loop.open_picture(ws, path.read_bytes())
-            row = loaded.get().encode([picture])[0]
+            encoder = loaded.get()
+            _check_used(ws, encoder.key)
+            row = encoder.encode([picture])[0]
             say({"name": name, "vector": base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")})
         except LabelerError as e:
             say({"name": name, "error": e.error, "do": e.do})
         except Exception as e:  # whatever a picture does to the network, the next one is waiting
             say({"name": name, "error": f"The picture can't be used: {e}.", "do": "Try another one."})
+
+
+def _check_used(ws: Workspace, key: str) -> None:
+    """Raise NotReady while the images are still searched by what another encoder saw."""
+    used = ws.catalog.encoder()
+    if used is not None and used[0] != key:
+        raise NotReady(
+            "The encoder is being changed, and the new one has not seen all images yet.",
+            "Search by an image of the pool, or wait until the change is done.",
+        )
 
 
 if __name__ == "__main__":

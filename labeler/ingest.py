@@ -9,6 +9,7 @@ in hand. The first chunk is small and comes before the encoder (torch) is import
 """
 
 import io
+import math
 import os
 import queue
 import threading
@@ -24,11 +25,11 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from active.arrays import Rows
-from labeler import images
+from labeler import files, images
 from labeler.catalog import Aside, Decoded, FileRow, SeenFile
 from labeler.domain import Item, Progress
-from labeler.errors import NotReady, writing
-from labeler.images import Unreadable
+from labeler.errors import Blocked, NotReady, writing
+from labeler.files import Unreadable
 from labeler.scan import walk
 from labeler.vectors import SCATTER_FROM
 from labeler.workspace import Workspace
@@ -245,7 +246,7 @@ class _Intake:
         path = os.path.join(self._root, row.path)
         try:
             with images.room_for(path):
-                data = images.read_file(path)
+                data = files.read_file(path)
                 name = images.content_hash(data)
                 known = self._ws.catalog.item_by_hash(name)
                 item = None if known is None else self._ws.catalog.item(known)
@@ -326,7 +327,7 @@ class _Intake:
 
     def _save_tile(self, item: int, data: bytes) -> None:
         try:
-            images.save_atomic(self._ws.tile(item, images.THUMB_PX), data)
+            files.save_atomic(self._ws.tile(item, images.THUMB_PX), data)
         except OSError:
             pass  # a full disk: the server makes tiles as they are asked for
 
@@ -413,7 +414,7 @@ class _Intake:
         path = os.path.join(self._root, item.path)
         try:
             with images.room_for(path):
-                data = images.read_file(path)
+                data = files.read_file(path)
                 if images.content_hash(data) != item.hash:
                     return None
                 picture = self._decoded(data).image
@@ -437,7 +438,13 @@ class _Intake:
             return
         rows = np.concatenate(out.rows)
         out.rows.clear()
-        self._ws.vectors(encoder.key, encoder.dim).append(rows)
+        try:
+            self._ws.vectors(encoder.key, encoder.dim).append(rows)
+        except Blocked as e:
+            left = self._known - self._embedded
+            mb = math.ceil(left * encoder.dim * rows.itemsize / 1e6)
+            do = f"{e.do} The vectors of {left:,} images are missing: {mb:,} MB."
+            raise Blocked(e.error, do) from e
         if self._embedded < SCATTER_FROM <= self._embedded + len(rows):
             self._keep_scatter(encoder)
         self._ws.catalog.set_embedded(encoder.key, encoder.dim, self._embedded + len(rows))
@@ -456,7 +463,7 @@ class _Intake:
         data = io.BytesIO()
         np.save(data, np.empty((0, 0), np.float32) if scatter is None else scatter)
         with writing(path.name):
-            images.save_atomic(path, data.getvalue())
+            files.save_atomic(path, data.getvalue())
 
 
 class _Out:

@@ -1,6 +1,5 @@
-"""Cards and answers (SQL): who holds what, what was said, and where that leaves a session."""
+"""Answers (SQL): what was said, and where that leaves a session. Cards are in dealing.py."""
 
-import json
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,39 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import draws
+from labeler.database import read_time, timestamp, transaction
+from labeler.dealing import Dealing
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
 from labeler.errors import Conflict
-from labeler.line import (
-    ANSWERED,
-    DEALABLE,
-    HELD,
-    HELD_ITEMS,
-    OTHERS,
-    REPEATED,
-    SETTLED,
-    STALE_S,
-    WAITED_FOR,
-    WAITING,
-    Args,
-    Line,
-    Row,
-    pause_began,
-    paused,
-    put_off,
-)
-from labeler.schema import read_time, timestamp, transaction
+from labeler.line import REPEATED, pause_began, paused
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
 
 MOST_RECENT = 2000  # events looked at for the pace
-UNDRAWN = """(:drawn IS NOT NULL AND {c}.reason <> 'asked' AND {c}.item NOT IN
-  (SELECT item FROM picks WHERE session = :session AND round = :drawn)
-  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id))"""
-"""Whether card c can wait: it is none of the draws of the certificate that runs, whose round is :drawn.
-
-One that had an answer is there because that was taken back: it may count as a miss until it has one.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +45,7 @@ class Answers:
 
 
 class Journal:
-    """Cards and answers of one workspace, over one connection of one thread.
+    """Answers of one workspace, over one connection of one thread.
 
     standings  what all threads of the process know of where sessions stand.
     """
@@ -78,219 +53,7 @@ class Journal:
     def __init__(self, conn: sqlite3.Connection, standings: Standings | None = None) -> None:
         self.conn = conn
         self._standings = Standings() if standings is None else standings
-        self._lines: dict[int, Line] = {}
-        self._asked: dict[int, tuple[int, float]] = {}  # of each session: place in `asked`, when it was read
-
-    # cards ---------------------------------------------------------------------------------
-
-    def ask(self, session: int, items: Sequence[int]) -> int:
-        """Put items at the front of the deck; return how many were not answered or waiting already."""
-        with transaction(self.conn) as conn:
-            added = 0
-            for item in items:
-                added += conn.execute(
-                    f"""INSERT INTO asked(session, item, at) SELECT :session, :item, :at
-                        WHERE NOT {ANSWERED.format(item=":item")}
-                          AND NOT EXISTS (SELECT 1 FROM asked a WHERE a.session = :session AND a.item = :item
-                            AND NOT EXISTS (SELECT 1 FROM cards c
-                              WHERE c.session = :session AND c.item = :item AND c.reason = 'asked'))""",
-                    {"session": session, "item": item, "at": timestamp()},
-                ).rowcount
-        return added
-
-    def lease_cards(
-        self, session: int, person: int, n: int, *, have: Sequence[int] | None, now: float, lease_s: int
-    ) -> list[Card]:
-        """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
-
-        have  the cards that the person's deck still holds: the lease of those without an answer is
-              extended, also when it ran out and nobody else has the item; none is sent again.
-              None: the deck is new (a reload), so the person's own unanswered cards come first.
-        Order: own cards, what people asked for, then the newest round by place. An item that
-        is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
-        when nothing else of a certificate's draws is left, those that were skipped come at once.
-        While a certificate runs, own cards that it has not drawn are let go, but for those asked for.
-        """
-        args: Args = {
-            "session": session, "person": person, "now": now, "until": now + lease_s,
-            "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
-        }  # fmt: skip
-        with transaction(self.conn) as conn:
-            ids: list[int] = []
-            if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
-                conn.execute(
-                    f"""UPDATE cards SET lease_until = 0 WHERE session = :session AND person = :person
-                          AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
-                    args,
-                )
-            if have is None:
-                ids += self._own(conn, args, n)
-            if have:
-                # the plus signs keep SQLite from walking through all cards of the person
-                conn.execute(
-                    f"""UPDATE cards SET leased_at = :now, lease_until = :until
-                       WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
-                         AND +person = :person AND {WAITED_FOR.format(c="cards")}
-                         AND NOT {SETTLED.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
-                         AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
-                    args | {"have": json.dumps(list(have))},
-                )
-            if ids:
-                marks = ",".join("?" * len(ids))
-                until = (now, args["until"], *ids)
-                conn.execute(f"UPDATE cards SET leased_at = ?, lease_until = ? WHERE id IN ({marks})", until)
-            if rows := self._next_items(conn, args, n - len(ids)):
-                # of a clock that was put back there may be leases that begin again later
-                conn.execute(
-                    """UPDATE cards INDEXED BY cards_item SET lease_until = 0
-                       WHERE session = :session AND item IN (SELECT value FROM json_each(:items))
-                         AND lease_until > 0""",
-                    args | {"items": json.dumps([row[0] for row in rows])},
-                )
-                conn.executemany(
-                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
-                                          leased_at, lease_until)
-                       VALUES (?,?,?,?,?,?,?,?,?)""",
-                    [(session, *row, person, now, now + lease_s) for row in rows],
-                )
-                last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
-                ids += range(last - len(rows) + 1, last + 1)
-            return self._cards(conn, ids)
-
-    def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
-        """Return which cards of a person's deck need no answer any more, in order.
-
-        Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
-        """
-        marks = ",".join(str(int(card)) for card in have)
-        drawn = draws.running(self.conn, session)
-        rows = self.conn.execute(
-            f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
-                  OR {SETTLED.format(c="c")}
-                  OR {OTHERS.format(session=":session", item="c.item")}
-                  OR {UNDRAWN.format(c="c")})
-                ORDER BY c.id""",
-            {"session": session, "person": person, "now": now, "drawn": drawn},
-        )
-        return [i for (i,) in rows]
-
-    def _own(self, conn: sqlite3.Connection, args: Args, n: int) -> list[int]:
-        """Return the person's unanswered cards that nobody else holds, oldest first.
-
-        A card of an older round whose lease ran out is not one: its item goes back to the pool.
-        """
-        rows = conn.execute(
-            f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
-                  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
-                    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {SETTLED.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
-                ORDER BY c.id LIMIT :n""",
-            args | {"n": n},
-        )
-        return [i for (i,) in rows]
-
-    def _next_items(self, conn: sqlite3.Connection, args: Args, n: int) -> list[Row]:
-        """Return what to ask next."""
-        if n <= 0:
-            return []
-        newest = conn.execute(
-            "SELECT coalesce(max(number), 0) FROM rounds WHERE session = :session", args
-        ).fetchone()[0]
-        args = args | {"round": newest, "n": n}
-        asked = conn.execute(
-            f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
-                WHERE x.session = :session AND x.seq >= :first AND {DEALABLE.format(item="x.item")}
-                GROUP BY x.item ORDER BY min(x.seq) LIMIT :n""",
-            args | {"first": self._first_asked(conn, args)},
-        ).fetchall()
-        line = self._lines.setdefault(args["session"], Line())
-        rows = [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
-        if len(rows) < n and draws.running(conn, args["session"]) == newest:
-            rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
-        return rows
-
-    def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
-        """Return the place in `asked` before which everything is answered, so that it is passed over once."""
-        session, now = args["session"], args["now"]
-        first, read_at = self._asked.get(session, (0, now))
-        if not read_at <= now < read_at + STALE_S:
-            first, read_at = 0, now  # another process may have taken an answer back
-        row = conn.execute(
-            f"""SELECT x.seq FROM asked x WHERE x.session = :session AND x.seq >= :first
-                AND NOT {ANSWERED.format(item="x.item")} ORDER BY x.seq LIMIT 1""",
-            args | {"first": first},
-        ).fetchone()
-        if row is None:
-            row = conn.execute("SELECT coalesce(max(seq), 0) + 1 FROM asked").fetchone()
-        self._asked[session] = (int(row[0]), read_at)
-        return int(row[0])
-
-    def forget(self) -> None:
-        """Forget what is kept in memory of cards to deal: an answer was taken back, or work rolled back."""
-        self._lines.clear()
-        self._asked.clear()
-
-    def _cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
-        rows = conn.execute(
-            """SELECT c.id, c.item, i.width, i.height, c.round, c.reason, c.p_chosen, c.score
-               FROM cards c JOIN items i ON i.id = c.item WHERE c.id IN (SELECT value FROM json_each(?))""",
-            (json.dumps(list(ids)),),
-        )
-        known = {row[0]: Card(*row) for row in rows}
-        return [known[card] for card in ids]
-
-    def add_card(self, session: int, item: int, person: int, reason: Reason, now: float) -> int:
-        """Store a card that is answered at once (an example in the pool) and return its id."""
-        with transaction(self.conn) as conn:
-            cursor = conn.execute(
-                """INSERT INTO cards(session, item, round, reason, person, leased_at, lease_until)
-                   VALUES (?,?,(SELECT coalesce(max(number), 0) FROM rounds WHERE session = ?),?,?,?,?)""",
-                (session, item, session, reason, person, now, now),
-            )
-        return int(cursor.lastrowid or 0)
-
-    def last_dealt(self, session: int, n: int = 2) -> list[int]:
-        """Return the items of the n newest cards, oldest first."""
-        rows = self.conn.execute(
-            "SELECT item FROM cards WHERE session = ? ORDER BY id DESC LIMIT ?", (session, n)
-        ).fetchall()
-        return [i for (i,) in rows][::-1]
-
-    def held(self, session: int, now: float) -> list[int]:
-        """Return the items that somebody holds now, unanswered, in order."""
-        rows = self.conn.execute(
-            f"SELECT DISTINCT item FROM ({HELD_ITEMS}) ORDER BY item", {"session": session, "now": now}
-        )
-        return [i for (i,) in rows]
-
-    def count_waiting(self, session: int, now: float, most: int) -> int:
-        """Return how many cards of the newest round could be dealt now; `most` stands for more."""
-        args = {"session": session, "now": now, "since": pause_began(self.conn, session), "most": most}
-        newest = "SELECT max(number) AS round FROM rounds WHERE session = :session"
-        number = self.conn.execute(newest, args).fetchone()[0]
-        row = self.conn.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM {WAITING} LIMIT :most)", args | {"round": number}
-        ).fetchone()
-        return int(row[0])
-
-    # events --------------------------------------------------------------------------------
-
-    def session_of(self, card: int) -> int | None:
-        """Return the session of a card, None for a card that was never dealt."""
-        if not 0 < card < 2**62:
-            return None
-        row = self.conn.execute("SELECT session FROM cards WHERE id = ?", (card,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def _hold_again(self, card: int, person: int, now: float, lease_s: int) -> None:
-        """Give a card that is shown again to this person, unless somebody else holds its item."""
-        self.conn.execute(
-            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person
-                WHERE id = :card AND NOT {OTHERS.format(session="cards.session", item="cards.item")}""",
-            {"until": now + lease_s, "person": person, "card": card, "now": now},
-        )
+        self.dealing = Dealing(conn)
 
     def add_events(
         self,
@@ -319,7 +82,7 @@ class Journal:
                 else:
                     card = self._insert(conn, session.id, person, e, numbers)
                     if e.answer is None and card is not None and lease is not None:
-                        self._hold_again(card, person, *lease)
+                        self.dealing.hold_again(card, person, *lease)
                     accepted += 1
         return Recorded(accepted, duplicates, tuple(rejected))
 
@@ -350,7 +113,7 @@ class Journal:
             (e.id, session, e.item, kind, label, undoes, person, card, e.at.isoformat(), e.ms, timestamp()),
         )
         if kind == "undo":
-            self.forget()
+            self.dealing.forget()
         elif card is not None:  # nobody holds it any more
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
         return card
@@ -381,7 +144,8 @@ class Journal:
                 ).fetchone()
                 if row is None:
                     raise Conflict("There is nothing to undo.", "Answer a card first.")
-                at, card = timestamp(), row[4] or self.add_card(session.id, row[1], person, "asked", now)
+                at = timestamp()
+                card = row[4] or self.dealing.add_card(session.id, row[1], person, "asked", now)
                 conn.execute(
                     """INSERT INTO events(id, session, item, kind, undoes, person, card, at, received_at)
                        VALUES (?,?,?,'undo',?,?,?,?,?)""",
@@ -389,15 +153,15 @@ class Journal:
                 )
                 row = (*row[:4], card)
             _, item, kind, label, card = row
-            self._hold_again(card, person, now, lease_s)
-            self.forget()
+            self.dealing.hold_again(card, person, now, lease_s)
+            self.dealing.forget()
             name = session.labels[label] if kind == "label" else kind
-            return Undone(item, name, self._cards(conn, [card])[0])
+            return Undone(item, name, self.dealing.cards(conn, [card])[0])
 
     def take_back(self, session: int, person: int, items: Sequence[int]) -> None:
         """Take back every standing answer to these items, whoever gave it, in the name of `person`."""
         at = timestamp()
-        self.forget()
+        self.dealing.forget()
         with transaction(self.conn) as conn:
             for item in items:
                 rows = conn.execute(

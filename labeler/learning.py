@@ -41,7 +41,7 @@ def learn(
     pool = len(sp.rows) if sp else catalog.count_items()
     if pool == 0:
         return None
-    held = journal.held(session.id, now)
+    held = ws.dealing.held(session.id, now)
     skipped = journal.skipped(session.id, answers.last_event)
     closed = np.union1d(answers.items, np.array([*catalog.absent(), *hide], np.int64))
     left_out = np.union1d(closed, np.array([*held, *skipped], np.int64))
@@ -61,7 +61,7 @@ def learn(
     material = Material(
         left_out, examples, _how_many(ws, session, len(held)), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
-        np.array([i for i in journal.last_dealt(session.id) if i < pool], np.int64),
+        np.array([i for i in ws.dealing.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
         samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
         _again(ws, session, answers, pool), ws.config.repeat_share, strategy,
@@ -192,18 +192,18 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     fresh = journal.count_after(session.id, last.last_event)
     if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
-    waiting = journal.count_waiting(session.id, now, session.batch_size)
+    waiting = ws.dealing.count_waiting(session.id, now, session.batch_size)
     if waiting >= session.batch_size:
         return False
     # all is asked and nobody holds a card: the last round knows it
     left = _count_candidates(ws, session, pool, now)
-    return left > waiting or (fresh > 0 and left == 0 and not journal.held(session.id, now))
+    return left > waiting or (fresh > 0 and left == 0 and not ws.dealing.held(session.id, now))
 
 
 def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:
     """Return how many items of the pool a round made now could ask about."""
     journal = ws.journal
-    more = [*journal.held(session.id, now), *journal.skipped(session.id), *ws.catalog.absent()]
+    more = [*ws.dealing.held(session.id, now), *journal.skipped(session.id), *ws.catalog.absent()]
     out = np.union1d(journal.answers(session.id).items, np.array(more, np.int64))
     return pool - int((out < pool).sum())
 

@@ -18,18 +18,21 @@ class Labeled:
     """What a round learns from: answers to items of the pool, and examples from outside.
 
     x, y     (m, d) rows and (m,) label numbers, those of `items` first.
-    outside  vectors of the examples from outside, as the encoder gave them.
+    outside  vectors of the examples from outside, words too, as the encoder gave them.
+    words    (k, d) rows of words that describe the target: what to look near to, never what to learn from,
+             as an encoder's rows of words lie apart from its rows of pictures.
     """
 
     x: Rows
     y: NDArray[np.int64]
     items: Ids
     outside: Rows
+    words: Rows
 
     @property
     def like(self) -> Rows | None:
-        """Return the rows of the target's examples, None without one."""
-        return self.x[self.y == 0] if 0 in self.y else None
+        """Return the rows of the target's examples, and of words for it; None without one."""
+        return np.concatenate([self.x[self.y == 0], self.words]) if 0 in self.y or len(self.words) else None
 
 
 @dataclass(frozen=True, slots=True)

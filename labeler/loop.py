@@ -3,22 +3,19 @@
 import contextlib
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from active.arrays import Rows
-from labeler import certificate, drawing, images, judging, learning, predicting
+from labeler import drawing, encoders, files, images, learning, predicting
 from labeler.catalog import shown_path
-from labeler.database import HEAL
 from labeler.domain import (
     Card,
     Goal,
@@ -32,8 +29,17 @@ from labeler.domain import (
 )
 from labeler.errors import BadInput, Missing, NotReady, writing
 from labeler.journal import Undone
+from labeler.overview import (
+    is_drawn,
+    mark_drawn,
+    note_problem,
+    pool_counts,
+    pool_status,
+    session_status,
+    status,
+)
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
-from labeler.store import Example
+from labeler.store import WORDS, Example
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,11 +48,13 @@ if TYPE_CHECKING:
     from active.embedding import Encoder
 
 __all__ = ["Grid", "GridItem", "export", "export_counts", "labels_grid"]  # from results, beside all below
+__all__ += ["is_drawn", "mark_drawn", "note_problem", "pool_counts", "pool_status"]  # from overview
+__all__ += ["session_status", "status"]
 
 EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
+MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
 QUESTION = "Is this what you are looking for?"
 LABELS = ("yes", "no")
-DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
 
 # sessions ----------------------------------------------------------------------------------
 
@@ -141,17 +149,6 @@ def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
     return ws.store.set_target(session, share)
 
 
-def is_drawn(ws: Workspace) -> bool:
-    """Return whether the images were drawn by the program (the demonstration set)."""
-    own = str(ws.folder / "images")  # a workspace may have been given a person's images since
-    return ws.config.images == own and ws.store.fact(DRAWN) == "1"
-
-
-def mark_drawn(ws: Workspace) -> None:
-    """State that the images were drawn by the program."""
-    ws.store.set_fact(DRAWN, "1")
-
-
 def owner(ws: Workspace) -> int:
     """Return the person number that the command line and the pages answer as."""
     return ws.store.owner().id
@@ -178,18 +175,32 @@ def add_example(
     path = ws.example_file(content_hash)
     if not path.exists():
         with writing("The example"):
-            images.save_atomic(path, data)
+            files.save_atomic(path, data)
     shown = shown_path(Path(name).name[:200])[0]
     ws.store.add_example(session.id, content_hash, shown, numbers[label])
     link_examples(ws, session)
     return ws.catalog.item_by_hash(content_hash)
 
 
+def add_words(ws: Workspace, session: Session, text: str) -> None:
+    """Take words that describe the target: what lies near to them is asked first. Twice the same count once.
+
+    Raises BadInput for none, for too many, and where the encoder that is wanted reads no text.
+    """
+    words = " ".join(text.split())
+    if not words or len(words) > MOST_WORDS or not words.isprintable():
+        raise BadInput("That describes nothing.", f"Give words, up to {MOST_WORDS} letters.")
+    why = encoders.why_no_words(ws.config.encoder)
+    if why is not None:
+        raise BadInput(why)
+    ws.store.add_example(session.id, WORDS + images.content_hash(words.encode()), words, 0)
+
+
 def open_picture(ws: Workspace, data: bytes, *, name: str = "The picture") -> "Image":
     """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
     try:
         return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
-    except images.Unreadable as e:
+    except files.Unreadable as e:
         raise BadInput(
             f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG."
         ) from e
@@ -212,7 +223,7 @@ def link_examples(ws: Workspace, session: Session) -> int:
             item = found.get(example.id) if example.item is None else None  # another one may have been here
             if item is None:
                 continue
-            card = ws.journal.add_card(session.id, item, person, "asked", time.time())
+            card = ws.dealing.add_card(session.id, item, person, "asked", time.time())
             event = LabelEvent(
                 id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
                 item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
@@ -227,6 +238,9 @@ def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
     waiting = ws.store.unembedded_examples(encoder.key)
     done = 0
     for example in waiting:
+        if example.is_words:
+            done += _embed_words(ws, encoder, example)
+            continue
         try:
             data = ws.example_file(example.hash).read_bytes()
             picture = open_picture(ws, data, name=example.name)
@@ -237,23 +251,35 @@ def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
     return done
 
 
+def _embed_words(ws: Workspace, encoder: "Encoder", example: Example) -> int:
+    from active.embedding import read
+
+    try:
+        row = read(encoder, [example.name])[0]
+    except ValueError:
+        return 0  # another encoder was chosen since; it goes by the pictures
+    ws.store.set_example_vector(example.id, encoder.key, row)
+    return 1
+
+
 # taking images in --------------------------------------------------------------------------
 
 
 def load_encoder(ws: Workspace) -> "Encoder":
-    """Return the encoder that the workspace is set to, noted as the one in use.
+    """Return the encoder that the workspace is set to, noted as the one wanted.
 
+    It is the one in use at once, or, where another has seen images, as soon as it has seen as many.
     Reference pictures get their vectors at once. Raises BadInput when it can't be loaded.
     """
     from active.embedding import load_encoder as load
 
     try:
-        encoder = load(ws.config.encoder, ws.config.views)
+        encoder = load(ws.config.encoder, ws.config.views, ws.config.device)
     except ValueError as e:
         raise BadInput(
             f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder."
         ) from e
-    ws.catalog.use_encoder(encoder.key, encoder.dim)
+    ws.catalog.choose_encoder(encoder.key, encoder.dim)
     embed_examples(ws, encoder)
     return encoder
 
@@ -319,12 +345,12 @@ def next_cards(
 ) -> list[Card]:
     """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
     now, lease_s = time.time(), ws.config.lease_s
-    return ws.journal.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
+    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
 
 
 def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
-    """Return which cards of a person's deck need no answer now; see `Journal.gone_cards`."""
-    return ws.journal.gone_cards(session.id, person, have, time.time())
+    """Return which cards of a person's deck need no answer now; see `Dealing.gone_cards`."""
+    return ws.dealing.gone_cards(session.id, person, have, time.time())
 
 
 def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
@@ -335,7 +361,7 @@ def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelE
 def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
     """Return the session that answers belong to when none is named: that of their cards, else the newest."""
     for event in events:
-        number = None if event.card is None else ws.journal.session_of(event.card)
+        number = None if event.card is None else ws.dealing.session_of(event.card)
         if number is not None:
             return get_session(ws, number)
     return newest_session(ws)
@@ -352,7 +378,7 @@ def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:
     for item in items:
         if not 0 <= item < n:
             raise Missing(f"There is no item {item}.", f"Items go from 0 to {n - 1}.")
-    return ws.journal.ask(session.id, items)
+    return ws.dealing.ask(session.id, items)
 
 
 def correct(ws: Workspace, session: Session, person: int, item: int, label: str | None) -> None:
@@ -445,123 +471,3 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
     ids, cos = Exact(ws.vectors(key, dim).rows(0, n)).search(query, min(n, max(0, k) + len(gone)))
     found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
     return found[: max(0, k)]
-
-
-def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: JSON
-    """Return the `session` object of `status`, and what the deck shows of progress."""
-    store, journal = ws.store, ws.journal
-    rounds = store.rounds(session.id)
-    counts = journal.counts(session)
-    last = rounds[-1] if rounds else None
-    fresh = journal.count_answered(session.id, after=last.last_event if last else 0)
-    advice = judging.advice(ws, session, last)
-    return {
-        "id": session.id,
-        "question": session.question,
-        "labels": list(session.labels),
-        "goal": session.goal,
-        "round": last.number if last else 0,
-        "events": journal.count_events(session.id),
-        "cards_shown": journal.count_shown(session.id),
-        "counts": counts,
-        "found": counts[session.target],
-        "estimate": asdict(last.estimate) if last and last.estimate and session.goal == "find" else None,
-        "target_share": session.target_share,
-        "advice": asdict(advice) if advice else None,
-        "certificate": certificate.to_json(certificate.look(ws, session)),
-        "batch_size": session.batch_size,
-        "round_answered": min(fresh, session.batch_size),
-        "per_minute": journal.count_since(session.id, 60),
-        "rounds": [{"round": r.number, "shown": r.shown, "found": r.found} for r in rounds],
-    }
-
-
-def pool_status(ws: Workspace) -> dict[str, Any]:  # Any: JSON
-    """Return how far the pool has come; cheap enough to ask every second."""
-    catalog = ws.catalog
-    used = catalog.encoder()
-    return {
-        "workspace": str(ws.folder),
-        "images": catalog.count_files(),
-        "embedded": count_embedded_files(ws),
-        "set_aside": [{"path": p, "reason": r} for p, r in catalog.set_aside()],
-        "duplicates": catalog.count_duplicates(),
-        "encoder": used[0] if used else None,
-        "drawn": is_drawn(ws),
-    }
-
-
-def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # Any: JSON
-    """Return where a workspace stands, as `labeler status --json` prints it."""
-    if session is None:
-        with contextlib.suppress(Missing):
-            session = newest_session(ws)
-    problems = check(ws)
-    asked = session_status(ws, session) | {"quality": judging.quality_json(ws, session)} if session else None
-    return pool_status(ws) | {
-        "session": asked,
-        "problem": noted_problem(ws),
-        "integrity": problems or "ok",
-    }
-
-
-def note_problem(ws: Workspace, problem: str | None) -> None:
-    """Leave word of what is wrong in the background, for `labeler status`; None: nothing is."""
-    with contextlib.suppress(OSError):  # a full disk, say: the pages still show it
-        if problem is None:
-            ws.problem_file.unlink(missing_ok=True)
-        else:
-            ws.problem_file.write_text(problem, "utf-8")
-
-
-def noted_problem(ws: Workspace) -> str | None:
-    """Return what is wrong in the background of the server on this workspace, None if nothing is known."""
-    try:
-        return ws.problem_file.read_text("utf-8", errors="replace") or None
-    except OSError:
-        return None
-
-
-COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
-_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def pool_counts(ws: Workspace) -> tuple[int, int, int]:
-    """Return (image files, how many of them have a vector, distinct images), at most a second old.
-
-    Counting walks over all files, and every deck asks every few seconds.
-    """
-    at, counts = _counts.get(ws, (-np.inf, (0, 0, 0)))
-    if time.monotonic() - at > COUNTS_S:
-        counts = (ws.catalog.count_files(), count_embedded_files(ws), ws.catalog.count_present())
-        _counts[ws] = (time.monotonic(), counts)
-    return counts
-
-
-def count_embedded_files(ws: Workspace) -> int:
-    """Return how many image files have a vector: byte-identical ones share theirs."""
-    used = ws.catalog.encoder()
-    return ws.catalog.count_files_of(used[2]) if used else 0
-
-
-def check(ws: Workspace) -> list[str]:
-    """Return what is wrong with a workspace, one sentence each; empty when it is whole."""
-    problems = [f"The database says: {line}." for line in ws.catalog.problems()]
-    problems += [HEAL] if problems else []
-    used = ws.catalog.encoder()
-    if used is None:
-        return problems
-    key, dim, n = used
-    stored = ws.vectors(key, dim)
-    if len(stored) < n:
-        problems.append(
-            f"{stored.path.name} holds {len(stored)} vectors where {n} are noted. Run: labeler index."
-        )
-    if n > ws.catalog.count_items():
-        problems.append(f"{n} vectors are noted for {ws.catalog.count_items()} items.")
-    sample = stored.rows(0, n)[:: max(1, n // 1000)]
-    if len(sample) and not np.allclose(np.linalg.norm(sample, axis=1), 1, atol=1e-3):
-        problems.append(f"{stored.path.name} holds vectors that are not of length 1.")
-    return problems

@@ -26,11 +26,12 @@ def open_for_work(
     *,
     encoder: str | None = None,
     views: int | None = None,
+    device: str | None = None,
     batch_size: int | None = None,
     quiet: bool = False,
 ) -> "Workspace":
     """Return the workspace to work in, made if need be; no images named: they are drawn."""
-    from labeler import loop, places
+    from labeler import encoders, loop, places
     from labeler.config import load_config
     from labeler.demo import is_ours
     from labeler.scan import walk
@@ -59,8 +60,13 @@ def open_for_work(
             f"{folder} holds no images.", "Give a folder with JPEG, PNG, TIFF, WebP or other images."
         )
     _warn_network(where)
+    version(where / DATABASE)  # as above
+    load_config(where / SETTINGS, views=views, device=device, batch_size=batch_size)  # before a download
+    chosen = encoders.stored(encoder)
     ws = close_at_end(
-        places.make_workspace(where, folder, encoder=encoder, views=views, batch_size=batch_size)
+        places.make_workspace(
+            where, folder, encoder=chosen, views=views, device=device, batch_size=batch_size
+        )
     )
     _say_kept(ws)
     if drawn or (folder == ws.folder / "images" and is_ours(folder)):  # before a kill that left it unsaid
@@ -143,8 +149,9 @@ def start_session(
     labels: str | None,
     goal: "Goal | None",
     like: Sequence[Path],
+    words: Sequence[str] = (),
 ) -> "Session":
-    """Return the session to go on with, its reference pictures taken."""
+    """Return the session to go on with, its reference pictures and words taken."""
     from labeler import loop
 
     pictures = [(path, read_like(path)) for path in like]
@@ -153,6 +160,8 @@ def start_session(
     session = loop.start_session(ws, question, _split(labels), goal)
     for path, data in pictures:
         loop.add_example(ws, session, path.name, data)
+    for text in words:
+        loop.add_words(ws, session, text)
     return session
 
 
@@ -205,7 +214,8 @@ def _split(labels: str | None) -> list[str] | None:
 
 def read_like(path: Path) -> bytes:
     """Return the bytes of a --like image, once it is sure that they are a picture."""
-    from labeler.images import Unreadable, check_picture, read_file
+    from labeler.files import Unreadable, read_file
+    from labeler.images import check_picture
 
     try:
         path.stat()

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from labeler import names
-from labeler.config import Config, load_config
+from labeler.config import load_config
 from labeler.drives import is_inside, same_place
 from labeler.errors import BadInput, NotReady
 from labeler.schema import version
@@ -106,9 +106,12 @@ def make_workspace(
     *,
     encoder: str | None = None,
     views: int | None = None,
+    device: str | None = None,
     batch_size: int | None = None,
 ) -> Workspace:
     """Return the workspace in `folder`, opened for these images; it is created when it is not there.
+
+    encoder  as `encoders.stored` gives it.
 
     None keeps what the workspace is set to. Raises BadInput when the folder holds something else.
     """
@@ -126,8 +129,9 @@ def make_workspace(
     config = load_config(
         folder / SETTINGS,
         images=str(images),
-        encoder=_encoder(encoder),
+        encoder=encoder,
         views=views,
+        device=device,
         batch_size=batch_size,
     )
     return Workspace.open(folder, config)
@@ -140,19 +144,6 @@ def _check_apart(folder: Path, images: Path) -> None:
             f"The workspace {folder} would lie inside the images, where nothing is written.",
             "Give another place with --workspace, or start from another folder.",
         )
-
-
-def _encoder(name: str | None) -> str | None:
-    """Return an encoder as it is stored: "builtin" or the absolute path of a folder that looks like one."""
-    if name is None or name == Config().encoder:
-        return name
-    folder = Path(os.path.abspath(name))
-    if not (folder / "config.json").is_file():
-        raise BadInput(
-            f"{folder} holds no image model (no config.json).",
-            "Give builtin, or a folder saved by transformers, to --encoder.",
-        )
-    return str(folder)
 
 
 def find_workspace(folder: Path | None) -> Workspace:

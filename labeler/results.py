@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from active.arrays import Ids
 from labeler import judging, predicting
 from labeler.catalog import shown_path
+from labeler.database import snapshot
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
 from labeler.journal import Answers
-from labeler.schema import snapshot
 from labeler.workspace import Workspace
 
 Order = Literal["newest", "oldest", "surest", "doubtful"]

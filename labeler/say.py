@@ -49,6 +49,13 @@ def images_line(status: dict[str, Any]) -> str:  # Any: JSON
     return ", ".join(parts)
 
 
+def coming(status: dict[str, Any]) -> None:  # Any: JSON
+    """Say that another encoder is on its way, if one is."""
+    if (to := status.get("next_encoder")) is not None:
+        text = f"the new encoder has seen {to['embedded']:,} of {status['embedded']:,} images"
+        click.echo(f"Changing    {text}; until it has seen all, the one before is used ({plain(to['key'])})")
+
+
 def question(ws: "Workspace", session: "Session", batch_size: int | None) -> None:
     """Say what is asked."""
     click.echo(f"Question:  {session.question} ({', '.join(session.labels)}; goal: {session.goal})")

@@ -2,15 +2,13 @@
 
 import sqlite3
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from labeler.database import HEAL, LOCKED_S, Connection, connect, copy_database, is_lock, shown
-from labeler.errors import Blocked, NotReady
+from labeler.database import Connection, connect, copy_database, empty_log, shown, transaction, use_wal
+from labeler.errors import NotReady
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -365,7 +363,7 @@ def open_db(path: Path, *, sync: Sync = "FULL") -> Connection:
     conn = connect(path)
     try:
         before = _version(conn)
-        _use_wal(conn)
+        use_wal(conn)
         conn.execute(f"PRAGMA synchronous = {sync}")
         conn.execute("PRAGMA fullfsync = ON")  # on a Mac, where fsync alone leaves it to the drive
         conn.execute("PRAGMA temp_store = MEMORY")
@@ -390,80 +388,3 @@ def _migrate(conn: Connection) -> None:
     with transaction(conn):  # of two processes that start at once, one waits and finds it done
         migrations().apply(sqlite_utils.Database(conn))
     empty_log(conn)  # the file itself has all tables: a copy without the log is not taken for a new one
-
-
-def check_copy(conn: Connection) -> None:
-    """Raise Blocked for what is left of a copy whose log was emptied between its two halves.
-
-    SQLite notices that here, or leaves a file with pages that the database knows nothing of; it
-    would call both whole, and write over them. Empties the log as far as nobody reads it now.
-    """
-    empty_log(conn)
-    size = conn.path.stat().st_size  # asked first: a database only grows
-    pages, page_size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    if size > pages * page_size:
-        raise Blocked(f"{shown(conn.path)} is damaged: it was copied while labeler was running.", HEAL)
-
-
-def _use_wal(conn: Connection) -> None:
-    """Switch to the write-ahead log; while another process does so, SQLite says "locked" without waiting."""
-    end = time.monotonic() + LOCKED_S
-    while conn.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        try:
-            conn.execute("PRAGMA journal_mode = WAL")
-        except Blocked as e:
-            if not is_lock(e) or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
-
-
-# working -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def snapshot(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Let everything that the block reads be of one moment; others go on writing."""
-    conn.execute("BEGIN")
-    try:
-        yield conn
-    finally:
-        conn.execute("COMMIT")
-
-
-def empty_log(conn: sqlite3.Connection) -> None:
-    """Move what the write-ahead log holds into the database file, as far as nobody reads it now."""
-    conn.execute("PRAGMA wal_checkpoint").fetchone()
-
-
-def timestamp() -> str:
-    """Return the time now, as it is stored: ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def read_time(text: str) -> datetime:
-    """Return a stored time."""
-    return datetime.fromisoformat(text)
-
-
-@contextmanager
-def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Run the block as one transaction; inside another one, as a savepoint of it."""
-    if conn.in_transaction:
-        conn.execute("SAVEPOINT part")
-        try:
-            yield conn
-        except BaseException:
-            if conn.in_transaction:  # a full disk ends the whole transaction
-                conn.execute("ROLLBACK TO part")
-                conn.execute("RELEASE part")
-            raise
-        conn.execute("RELEASE part")
-        return
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield conn
-        conn.execute("COMMIT")
-    except BaseException:
-        if conn.in_transaction:  # SQLite ends it itself when the disk is full
-            conn.execute("ROLLBACK")
-        raise

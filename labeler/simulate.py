@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import drawing, images, loop, predicting, space
+from labeler import drawing, files, images, loop, predicting, space
 from labeler.child import ONE_THREAD
 from labeler.config import Config
 from labeler.domain import Card, Goal, LabelEvent, Progress, Session
@@ -176,7 +176,7 @@ def _beside(ws: Workspace, first: Task, plan: Plan, pool: Ids) -> Iterator[Task]
     if plan.baseline and plan.strategy != BASELINE:
         yield replace(first, kind="baseline", goal="find", strategy=BASELINE)
     if plan.labeled:
-        known = {images.content_hash(images.read_file(str(e.path))) for e in first.examples}
+        known = {images.content_hash(files.read_file(str(e.path))) for e in first.examples}
         given = {item for name in known if (item := ws.catalog.item_by_hash(name)) is not None}
         rng = np.random.default_rng([first.chance, 1])
         free = np.array([i for i in pool.tolist() if i not in given], np.int64)
@@ -259,7 +259,7 @@ def _give_examples(ws: Workspace, session: Session, examples: Sequence[Example])
     items: list[int] = []
     vectors: dict[str, NDArray[np.float32]] = {}
     for example in examples:
-        data = images.read_file(str(example.path))
+        data = files.read_file(str(example.path))
         item = loop.add_example(ws, session, example.path.name, data)
         if item is not None:
             items.append(item)

@@ -1,4 +1,4 @@
-"""Sessions, people, rounds and reference pictures (SQL). Cards and answers are in journal.py."""
+"""Sessions, people, rounds and reference pictures (SQL). Cards are in dealing.py, answers in journal.py."""
 
 import json
 import sqlite3
@@ -13,20 +13,36 @@ from numpy.typing import NDArray
 
 from labeler import draws
 from labeler.config import Config
+from labeler.database import read_time, timestamp, transaction
 from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
-from labeler.schema import read_time, timestamp, transaction
+
+WORDS = "words-"
+"""How the hash of words begins; that of a picture is hex alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A reference picture given by a person; `item` when its content is in the pool."""
+    """A reference picture given by a person, or words; `item` when its content is in the pool.
+
+    hash, name  of words a mark with their hash, and the words themselves.
+    """
 
     id: int
     hash: str
     name: str
     label: int
     item: int | None
+
+    @property
+    def is_words(self) -> bool:
+        """Return whether this is no picture but words that describe one."""
+        return self.hash.startswith(WORDS)
+
+    @property
+    def shown(self) -> str:
+        """Return what to call it: a file's name, or the words in quotation marks."""
+        return f"“{self.name}”" if self.is_words else self.name
 
 
 def label_numbers(conn: sqlite3.Connection, session: int) -> dict[str, int]:

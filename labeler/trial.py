@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labeler import images, loop, names, places, simulate
+from labeler import encoders, files, images, loop, names, places, simulate
 from labeler.config import Config
 from labeler.drives import is_inside
 from labeler.errors import BadInput, writing
@@ -45,7 +45,12 @@ class Trial:
 
 
 def open_trial(
-    source: Path, workspace: Path | None = None, encoder: str | None = None, *, views: int = 1
+    source: Path,
+    workspace: Path | None = None,
+    encoder: str | None = None,
+    *,
+    views: int = 1,
+    device: str | None = None,
 ) -> Trial:
     """Return the workspace for simulations on a folder of folders; nothing is taken in yet."""
     source = places.check_images(source)
@@ -56,7 +61,8 @@ def open_trial(
             "Give another place with --workspace, or start from another folder.",
         )
     folder = Path(os.path.abspath(where)) / "images"
-    ws = places.make_workspace(where, folder, encoder=encoder or Config().encoder, views=views)
+    chosen = encoders.stored(encoder or Config().encoder)
+    ws = places.make_workspace(where, folder, encoder=chosen, views=views, device=device)
     return Trial(source, ws, hide_names(source, folder))
 
 
@@ -227,12 +233,12 @@ def write_out(out: Path, found: Row, plays: Sequence[Played]) -> None:
         for path in out.iterdir():
             path.unlink()
         flat = [{k: v for k, v in row.items() if k != "estimate"} for row in found["classes"]]
-        images.save_atomic(out / "classes.csv", _csv(flat))
-        images.save_atomic(out / "curves.csv", _csv(curves))
+        files.save_atomic(out / "classes.csv", _csv(flat))
+        files.save_atomic(out / "curves.csv", _csv(curves))
         for name, data in drawn.items():
             if data is not None:
-                images.save_atomic(out / name, data)
-        images.save_atomic(out / "summary.json", (json.dumps(found, indent=1) + "\n").encode())
+                files.save_atomic(out / name, data)
+        files.save_atomic(out / "summary.json", (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _csv(rows: Sequence[Row]) -> bytes:

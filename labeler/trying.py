@@ -70,7 +70,7 @@ STRATEGIES = (
     show_default=True,
     help="How cards are chosen; recipe is what people get.",
 )
-@click.option("--encoder", metavar="builtin|DIR", help="As for start.  [default: builtin]")
+@click.option("--encoder", metavar="builtin|DIR|NAME", help="As for start.  [default: builtin]")
 @click.option(
     "--views",
     type=click.Choice(["1", "4", "8"]),
@@ -78,6 +78,7 @@ STRATEGIES = (
     show_default=True,
     help="As for start.",
 )
+@click.option("--device", metavar="DEVICE", help="As for start.  [default: auto]")
 @click.option(
     "--noise",
     type=click.FloatRange(0, 0.5),
@@ -119,6 +120,7 @@ def simulate(
     strategy: str,
     encoder: str | None,
     views: str,
+    device: str | None,
     noise: float,
     people: int,
     seeds: int,
@@ -147,7 +149,7 @@ def simulate(
         goal=goal, strategy=strategy, times=times, cards=cards, noise=noise, people=people, seeds=seeds,
         references=references,
     )  # fmt: skip
-    begun = trial.open_trial(images, workspace, encoder=encoder, views=int(views))
+    begun = trial.open_trial(images, workspace, encoder=encoder, views=int(views), device=device)
     opening.close_at_end(begun.ws)
     if not as_json:
         click.echo(f"Workspace: {say.short(begun.ws.folder)}")

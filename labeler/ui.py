@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 from streamlit import config
 
-from labeler import certificate, judging, loop, people, places, predicting, wording, worker, workspace
+from labeler import (
+    certificate,
+    encoders,
+    judging,
+    loop,
+    people,
+    places,
+    predicting,
+    wording,
+    worker,
+    workspace,
+)
 from labeler.domain import SKIP, UNSURE, Progress, Session
 from labeler.errors import LabelerError, NotReady
 from labeler.workspace import Workspace
@@ -157,6 +168,19 @@ def answers_form(ws: Workspace, session: Session) -> None:
                         session = loop.rename_label(ws, session, old, new)
                 if more.strip():
                     loop.add_label(ws, session, more)
+                st.rerun()
+
+
+def words_form(ws: Workspace, session: Session) -> None:
+    """Draw where what is looked for is described in words, if the encoder reads them."""
+    if encoders.why_no_words(ws.config.encoder) is not None:
+        return
+    with st.form("words", border=False, clear_on_submit=True):
+        text = st.text_input("Or describe what you look for", placeholder="a river delta")
+        if st.form_submit_button("Look for it"):
+            with errors():
+                loop.add_words(ws, session, text)
+                stir(session)
                 st.rerun()
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
-from labeler.database import copy_database
+from labeler.database import check_copy, copy_database
+from labeler.dealing import Dealing
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
-from labeler.schema import Sync, check_copy, is_old, kept_copy, open_db, version
+from labeler.schema import Sync, is_old, kept_copy, open_db, version
 from labeler.standing import Standings
 from labeler.store import Store
 from labeler.vectors import Vectors
@@ -24,7 +25,7 @@ SERVER_LOCK, ADDRESS = "server.lock", "server.address"
 
 
 class Workspace:
-    """A workspace folder. `store`, `journal` and `catalog` belong to the thread that asks for them.
+    """A workspace folder. `store`, `journal`, `dealing`, `catalog` belong to the thread that asks for them.
 
     kept  the database as an earlier version of labeler left it, when `open` has just changed that.
     """
@@ -127,11 +128,16 @@ class Workspace:
 
     @property
     def journal(self) -> Journal:
-        """Return this thread's own journal of cards and answers."""
+        """Return this thread's own journal of answers."""
         if not hasattr(self._local, "journal"):
             self._open()
         journal: Journal = self._local.journal
         return journal
+
+    @property
+    def dealing(self) -> Dealing:
+        """Return this thread's own way to the cards."""
+        return self.journal.dealing
 
     @property
     def catalog(self) -> Catalog:

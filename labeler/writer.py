@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from labeler.database import empty_log, transaction
 from labeler.errors import Blocked, NotReady
-from labeler.schema import empty_log, transaction
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
@@ -86,10 +86,10 @@ class Writer:
                     except Exception as e:  # handed to the caller, who knows what it means
                         if not conn.in_transaction:
                             raise  # a full disk took the others' work along
-                        self._ws.journal.forget()
+                        self._ws.dealing.forget()
                         future.set_exception(e)
         except Exception as e:  # the commit itself failed: nobody is told "stored"
-            self._ws.journal.forget()
+            self._ws.dealing.forget()
             said = Blocked(f"Nothing could be stored: {e.error}", e.do) if isinstance(e, Blocked) else e
             for _, future in group:
                 if not future.done():

@@ -58,8 +58,9 @@ def examples(ws: Workspace, session: Session) -> None:
             ui.stir(session)
             ui.forget("examples")
             st.rerun()
+        ui.words_form(ws, session)
         for example in loop.examples(ws, session):
-            st.text(f"{session.labels[example.label]}: {example.name}")
+            st.text(f"{session.labels[example.label]}: {example.shown}")
 
 
 ws = workspace.current()

@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 from labeler import api, loop, workspace
 from labeler.domain import Progress
 from labeler.errors import BadInput
-from labeler.images import Unreadable, decode
+from labeler.files import Unreadable
+from labeler.images import decode
 from labeler.server import desk as desk_module
 from labeler.server.desk import Desk
 from labeler.workspace import Workspace

@@ -52,9 +52,9 @@ def weights(student: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_folded_it_computes_what_was_trained(student: Student) -> None:
     x = torch.rand(3, 3, SIDE_PX, SIDE_PX) * 2 - 1
     with torch.no_grad():
-        middle, want = student(x)
+        *_, want = maps = student(x)
         got = network(student.weights())(x)
-    assert middle.shape == (3, 256, 14, 14)
+    assert [tuple(m.shape[1:]) for m in maps] == lessons.map_shapes()
     assert want.shape == (3, DIM, 7, 7)
     assert float(want.std()) > 0.05
     torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
@@ -239,11 +239,13 @@ class SmallTeacher(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
-        self.first, self.second = nn.Conv2d(3, 512, 16, 16), nn.Conv2d(3, 1024, 32, 32)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3, wide, 224 // side, 224 // side) for wide, side, _ in lessons.map_shapes()
+        )
 
     @torch.no_grad()
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.first(x).relu(), self.second(x).relu()
+    def forward(self, x: torch.Tensor) -> teacher.Maps:
+        return [conv(x).relu() for conv in self.convs]
 
 
 def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
@@ -253,14 +255,17 @@ def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
     return args
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("--keep", "16", "--new", "2", "--draw-every", "3")], ids=["new views", "kept views"]
+)
 def test_a_run_goes_on_exactly_where_it_stopped(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
 ) -> None:
     cpu, guide = torch.device("cpu"), SmallTeacher()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train_builtin.train(options(packed, whole, "--steps", "4"), guide, cpu)
+    train_builtin.train(options(packed, whole, "--steps", "4", *more), guide, cpu)
     real = train_builtin.progress
-    args = options(packed, parts, "--steps", "4")
+    args = options(packed, parts, "--steps", "4", *more)
 
     def stop_at_two(args: argparse.Namespace, run: train_builtin.Run) -> float:
         args.stop_s = 1e-9 if run.step == 2 else 0.0
@@ -278,18 +283,48 @@ def test_a_run_goes_on_exactly_where_it_stopped(
     logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (whole, parts)]
     assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == [2, 4]
     assert logs[0][1]["row"] == logs[1][1]["row"]
-    parts_of_a_line = {"row", "near", "map14", "map7", "near_drawn", "missed_drawn", "images_per_s"}
+    parts_of_a_line = {"row", "near", "map1", "map6", "near_drawn", "missed_drawn", "images_per_s"}
     assert parts_of_a_line <= logs[0][0].keys()
+
+
+def test_kept_views_are_seen_again_as_they_were_put_in_and_make_room(tmp_path: Path) -> None:
+    kept = lessons.Kept(tmp_path / "views.bin", 4)
+    view = torch.rand(6, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    maps = [torch.rand(6, *shape) * 6 for shape in lessons.map_shapes()]
+    kept.put(0, view, maps)  # the last two take the places of the first two
+    again = lessons.Kept(tmp_path / "views.bin", 4)
+    x, its = again.take(torch.tensor([4, 5, 2, 3]))
+    torch.testing.assert_close(x, view[[4, 5, 2, 3]], atol=1 / 255, rtol=0)
+    for got, want in zip(its, maps, strict=True):
+        torch.testing.assert_close(got, want[[4, 5, 2, 3]], atol=3.01 / 255, rtol=0)
+
+
+def test_apart_each_stage_learns_for_itself() -> None:
+    student, x = learned(), torch.rand(2, 3, SIDE_PX, SIDE_PX)
+    for apart, reaches_back in ((True, False), (False, True)):
+        student.zero_grad(set_to_none=True)
+        student(x, apart)[-1].sum().backward()
+        assert (student.steps[0].conv.weight.grad is not None) == reaches_back
+        assert student.steps[-1].conv.weight.grad is not None
+
+
+def test_the_student_begins_with_maps_of_the_teachers_size() -> None:
+    student = Student()
+    x = torch.randn(16, 3, SIDE_PX, SIDE_PX)
+    maps = [torch.rand(16, *shape) * (i + 1) for i, shape in enumerate(lessons.map_shapes())]
+    student.set_out(maps)
+    for mine, its in zip(student(x), maps, strict=True):
+        assert 0.4 * its.mean() < mine.mean() < 2.5 * its.mean()
 
 
 def test_it_learns(packed: Path, tmp_path: Path) -> None:
     args = options(packed, tmp_path, "--steps", "12", "--every", "4")
     train_builtin.train(args, SmallTeacher(), torch.device("cpu"))
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["map14"] < 0.8 * log[0]["map14"]
+    assert log[-1]["map1"] < 0.8 * log[0]["map1"]
 
 
 def test_the_rate_rises_then_falls() -> None:
-    rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 1.0)]
-    assert rates[0] < rates[1] < rates[2] == 1
-    assert rates[2] > rates[3] > rates[4] > 0
+    rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 0.8, 1.0)]
+    assert rates[0] < rates[1] < rates[2] == rates[3] == 1
+    assert rates[3] > rates[4] > rates[5] > 0

@@ -246,7 +246,7 @@ def test_a_server_that_runs_deals_what_another_process_began(ws):
     again = loop.next_cards(ws, session, person, 50)  # a reload
     assert {c.item for c in again} <= set(drawn(ws))
     items = {c.item for c in before if c.id in undrawn}
-    assert not items & set(ws.journal.held(session.id, time.time()))  # and anybody may have it after the end
+    assert not items & set(ws.dealing.held(session.id, time.time()))  # and anybody may have it after the end
     assert loop.ask_about(ws, session, [min(items)]) == 1  # what a person wants to see comes all the same
     assert [c.item for c in loop.next_cards(ws, session, person, 1, have=[])] == [min(items)]
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from labeler import bar, doctor, loop, places
+from labeler import bar, doctor, loop, overview, places
 from labeler.cli import cli
 from labeler.config import Config
 from labeler.domain import Progress
@@ -762,7 +762,7 @@ def test_ctrl_c_ends_index_at_once_and_loses_nothing(tmp_path):
     assert took < ENDS_S
     assert embedded(database.parent) >= before
     ws = Workspace.open(database.parent)
-    assert loop.check(ws) == []
+    assert overview.check(ws) == []
     ws.close()
 
 

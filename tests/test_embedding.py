@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,99 +14,12 @@ import pytest
 from PIL import Image
 
 from active.embedding import Encoder, load_encoder
-from active.embedding import pretrained as pretrained_module
+from active.embedding import device as device_module
 from tests.fakes import MeanColour
+from tests.networks import CROPPER, PROCESSOR, pictures, plain_rows, save_network
 
 MOBILENET = "mobilenet_v1_1.0_224"
 ROOT = Path(__file__).parent.parent
-
-MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
-PROCESSOR = {
-    "image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": 32, "width": 32},
-    "resample": 2, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
-    "image_mean": MEAN, "image_std": STD,
-}  # fmt: skip
-CROPPER = PROCESSOR | {
-    "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 36}, "resample": 3,
-    "do_center_crop": True, "crop_size": {"height": 32, "width": 32},
-}  # fmt: skip
-
-
-def pictures(n: int = 5, seed: int = 0) -> list[Image.Image]:
-    rng = np.random.default_rng(seed)
-    out = []
-    for _ in range(n):
-        small = rng.integers(0, 256, (rng.integers(2, 9), rng.integers(2, 9), 3), np.uint8)
-        out.append(Image.fromarray(small).resize(tuple(rng.integers(20, 200, 2)), Image.Resampling.BICUBIC))
-    return out
-
-
-def save_network(folder: Path, kind: str, processor: dict[str, object] = PROCESSOR) -> Path:
-    """Save a small network with random weights, as its maker would, and return its folder."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torch
-        import transformers
-
-        transformers.logging.disable_progress_bar()
-        torch.manual_seed(0)
-        sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        vision = sizes | {"image_size": 32, "patch_size": 8}
-        if kind == "vit":
-            model = transformers.ViTModel(transformers.ViTConfig(**vision))
-        elif kind == "vit classifier":
-            model = transformers.ViTForImageClassification(transformers.ViTConfig(**vision))
-        elif kind == "dinov2":
-            model = transformers.Dinov2Model(transformers.Dinov2Config(**vision))
-        elif kind == "resnet":
-            config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])
-            model = transformers.ResNetModel(config)
-        elif kind == "clip":
-            text = sizes | {"vocab_size": 50}
-            model = transformers.CLIPModel(
-                transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
-            )
-        elif kind == "siglip":
-            text = sizes | {"vocab_size": 50}
-            model = transformers.SiglipModel(
-                transformers.SiglipConfig(text_config=text, vision_config=vision)
-            )
-        elif kind == "clip vision":
-            model = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**vision))
-        else:
-            model = transformers.BertModel(transformers.BertConfig(**sizes, vocab_size=50))
-        for module in model.modules():  # a network that has learned something: no batch norm is the identity
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.running_mean.uniform_(-0.2, 0.2)
-                module.running_var.uniform_(0.5, 2)
-        model.eval().save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    return folder
-
-
-def plain_rows(folder: Path, images: list[Image.Image], kind: str) -> np.ndarray:
-    """The rows as transformers' own documentation would have one compute them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import torch
-        import transformers
-
-        model = transformers.AutoModel.from_pretrained(folder).eval()
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-        out = []
-        with torch.inference_mode():
-            for image in images:
-                x = processor(image, return_tensors="pt")["pixel_values"]
-                if kind in ("clip", "siglip"):
-                    row = model.get_image_features(pixel_values=x)
-                    row = getattr(row, "pooler_output", row)
-                elif kind == "vit classifier":
-                    row = model(pixel_values=x).last_hidden_state[:, 0]
-                else:
-                    row = model(pixel_values=x).pooler_output
-                out.append(row.flatten(1).numpy()[0])
-    rows = np.array(out)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +90,21 @@ def test_equal_images_point_the_same_way_and_others_do_not(encoder: Encoder) -> 
 
 
 @pytest.mark.parametrize(
-    "kind", ["vit", "vit classifier", "dinov2", "resnet", "clip", "siglip", "clip vision"]
+    "kind",
+    [
+        "vit",
+        "vit classifier",
+        "vit without pooler",
+        "dinov2",
+        "dinov3",
+        "resnet",
+        "convnext",
+        "mobilenet v1",
+        "mobilenet v2",
+        "clip",
+        "siglip",
+        "clip vision",
+    ],
 )
 @pytest.mark.parametrize("processor", [PROCESSOR, CROPPER], ids=["squeezed", "cropped"])
 def test_the_same_rows_as_transformers(networks: Path, kind: str, processor: dict[str, object]) -> None:
@@ -189,6 +115,19 @@ def test_the_same_rows_as_transformers(networks: Path, kind: str, processor: dic
     assert np.sum(rows * plain_rows(folder, images, kind), axis=1).min() > 0.9999  # a grey level may differ
     assert encoder.prepare(images[0]).dtype == np.uint8
     assert (encoder.dim == 12) == (kind == "clip")
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16"])
+def test_any_mode_of_image(networks: Path, mode: str) -> None:
+    odd = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.8}
+    for processor in (PROCESSOR, PROCESSOR | odd):
+        folder = networks / f"modes {processor['image_processor_type']}"
+        encoder = load_encoder(str(folder if folder.exists() else save_network(folder, "vit", processor)))
+        grey = pictures(1)[0].convert("L")
+        image = grey if mode == "L" else grey.convert("I").convert("I;16") if mode == "I;16" else None
+        image = image or grey.convert("RGB").convert(mode)
+        rows = encoder.encode([image, image.convert("RGB")])
+        np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
 def test_convolutions_are_fused(networks: Path) -> None:
@@ -247,60 +186,6 @@ def test_mobilenet_gives_the_rows_of_transformers(weights_dir: Path) -> None:
     np.testing.assert_allclose(encoder.encode(images), plain_rows(folder, images, "mobilenet"), atol=2e-3)
 
 
-# folders that are none ---------------------------------------------------------------------
-
-
-def why(folder: Path) -> str:
-    with pytest.raises(ValueError) as e:  # noqa: PT011  # the sentence is what is looked at
-        load_encoder(str(folder))
-    return str(e.value)
-
-
-def test_folders_that_hold_no_network(networks: Path, tmp_path: Path) -> None:
-    assert why(tmp_path / "nothing") == f"There is no folder {tmp_path / 'nothing'}."
-    assert why(tmp_path) == f"{tmp_path} holds no config.json, so it is no image network of transformers."
-    (tmp_path / "config.json").write_text("{")
-    assert why(tmp_path) == f"{tmp_path / 'config.json'} can't be read as JSON."
-
-    def changed(name: str) -> Path:
-        shutil.rmtree(tmp_path / name, ignore_errors=True)
-        return shutil.copytree(save_network(networks / "whole", "vit"), tmp_path / name)
-
-    folder = changed("no processor")
-    (folder / "preprocessor_config.json").unlink()
-    assert "holds no preprocessor_config.json" in why(folder)
-
-    folder = changed("no weights")
-    (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    assert why(folder) == f"{folder} holds no weights in the safetensors format."
-
-    folder = changed("cut off")
-    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size // 2)
-    assert why(folder) == f"The weights {folder / 'model.safetensors'} are cut off or damaged."
-
-    folder = changed("own code")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "unheard_of", "auto_map": {"AutoModel": "code.Net", "AutoConfig": "code.Config"}}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert why(folder).startswith("transformers can't load")
-    assert not (tmp_path / "ran").exists()
-
-    folder = changed("other sizes")
-    config = json.loads((folder / "config.json").read_text()) | {"hidden_size": 48}
-    (folder / "config.json").write_text(json.dumps(config))
-    assert str(folder) in why(folder)
-
-    folder = changed("weights of another network")
-    shutil.copy(save_network(networks / "donor", "resnet") / "model.safetensors", folder)
-    assert "don't fit its config.json" in why(folder)
-
-
-def test_a_network_that_reads_text(networks: Path) -> None:
-    assert "takes no images" in why(save_network(networks / "bert", "bert"))
-
-
 def test_loading_prints_nothing(networks: Path) -> None:
     folder = save_network(networks / "quiet", "vit classifier")
     code = "import sys; from active.embedding import load_encoder; load_encoder(sys.argv[1])"
@@ -355,5 +240,5 @@ def test_small_batches_are_what_the_network_sees(networks: Path, monkeypatch: py
     sizes: list[int] = []
     real = encoder._run
     monkeypatch.setattr(encoder, "_run", lambda x: sizes.append(len(x)) or real(x))
-    encoder.encode(pictures(2 * pretrained_module.BATCH + 1))
-    assert sizes == [pretrained_module.BATCH] * 2 + [1]
+    encoder.encode(pictures(2 * device_module.BATCH + 1))
+    assert sizes == [device_module.BATCH] * 2 + [1]

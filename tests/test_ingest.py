@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeler import images, ingest
+from labeler import files, images, ingest
 from labeler.catalog import SeenFile
 from labeler.config import Config
 from labeler.domain import Progress
@@ -195,7 +195,7 @@ def test_nothing_is_read_again_when_nothing_changed(
     (folder / "bad.png").write_bytes(b"x")
     take_in(ws)
     before = rows(ws)
-    monkeypatch.setattr(images, "read_file", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(files, "read_file", lambda path: pytest.fail(f"{path} was read"))
     take_in(ws)
     assert np.array_equal(rows(ws), before)
 
@@ -427,7 +427,7 @@ def test_tiles_that_can_not_be_saved_stop_nothing(
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images, "save_atomic", full)
+    monkeypatch.setattr(files, "save_atomic", full)
     paint(folder / "a.png", 1)
     take_in(ws)
     assert len(rows(ws)) == 1

@@ -40,7 +40,7 @@ def make_round(store: Store, session: int, number: int, items: list[int]) -> Non
 
 
 def lease(ws, session, person, n, *, have=(), now=NOW, lease_s=300):
-    return ws.journal.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
+    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
 
 
 def test_events_cannot_be_changed_or_deleted(ws, session, people):
@@ -105,17 +105,17 @@ def test_a_deck_is_told_which_of_its_cards_need_no_answer_any_more(ws, session, 
     make_round(ws.store, session.id, 1, [1, 2, 3, 4, 5])
     mine = lease(ws, session, people[0], 4)
     have = [c.id for c in mine]
-    assert ws.journal.gone_cards(session.id, people[0], have, NOW) == []
+    assert ws.dealing.gone_cards(session.id, people[0], have, NOW) == []
     later = NOW + 400
     (other,) = lease(ws, session, people[1], 1, now=later)
     assert other.item == mine[0].item
     done = event(mine[1].item, "no", mine[1].id)
     ws.journal.add_events(session, people[1], [done, event(mine[2].item, "skip", mine[2].id)])
     lease(ws, session, people[0], 1, have=have, now=later)
-    assert ws.journal.gone_cards(session.id, people[0], [0, *have], later) == have[:2]
+    assert ws.dealing.gone_cards(session.id, people[0], [0, *have], later) == have[:2]
     ws.journal.add_events(session, people[1], [event(mine[1].item, None, mine[1].id)])
-    assert ws.journal.gone_cards(session.id, people[0], have, later) == have[:1]
-    assert ws.journal.gone_cards(session.id, people[0], [], later) == []
+    assert ws.dealing.gone_cards(session.id, people[0], have, later) == have[:1]
+    assert ws.dealing.gone_cards(session.id, people[0], [], later) == []
 
 
 def test_after_a_reload_own_cards_come_first_and_keep_their_ids(ws, session, people):
@@ -163,9 +163,9 @@ def test_what_comes_back_is_dealt_at_once(tmp_path):
 def test_an_answered_card_is_held_by_nobody(ws, session, people):
     make_round(ws.store, session.id, 1, list(range(10)))
     cards = lease(ws, session, people[0], 3)
-    assert ws.journal.held(session.id, NOW) == sorted(c.item for c in cards)
+    assert ws.dealing.held(session.id, NOW) == sorted(c.item for c in cards)
     ws.journal.add_events(session, people[0], [event(cards[0].item, "no", cards[0].id)])
-    assert ws.journal.held(session.id, NOW) == sorted(c.item for c in cards[1:])
+    assert ws.dealing.held(session.id, NOW) == sorted(c.item for c in cards[1:])
     held = "SELECT count(*) FROM cards WHERE lease_until > 0"
     assert ws.store.conn.execute(held).fetchone() == (2,)
     # a deck names those it has just answered too
@@ -183,7 +183,7 @@ def test_a_skip_that_comes_back_to_somebody_else_is_theirs(ws, session, people):
     lease(ws, session, ann, 0, have=[c.id for c in cards])
     dealt = lease(ws, session, bob, 60, now=NOW + 6)
     assert cards[0].item in [c.item for c in dealt]
-    assert ws.journal.gone_cards(session.id, bob, [c.id for c in dealt], NOW + 7) == []
+    assert ws.dealing.gone_cards(session.id, bob, [c.id for c in dealt], NOW + 7) == []
 
 
 def test_a_card_that_somebody_else_answered_is_not_held_again_by_a_deck_that_slept(ws, session, people):
@@ -194,7 +194,7 @@ def test_a_card_that_somebody_else_answered_is_not_held_again_by_a_deck_that_sle
     ws.journal.add_events(session, bob, [event(7, "yes", card.id)])
     lease(ws, session, ann, 1, have=[asleep.id], now=NOW + 310)
     shown = ws.journal.undo(session, bob, str(uuid.uuid4()), NOW + 311, 300)
-    assert ws.journal.gone_cards(session.id, bob, [shown.card.id], NOW + 312) == []
+    assert ws.dealing.gone_cards(session.id, bob, [shown.card.id], NOW + 312) == []
     assert [c.item for c in lease(ws, session, bob, 5, have=None, now=NOW + 313)] == [7]
 
 
@@ -207,7 +207,7 @@ def test_a_clock_put_back_revives_no_old_lease(ws, session, people):
     assert len(cards) == 5
     for now in (back + 200, NOW + 1):
         lease(ws, session, bob, 0, have=cards, now=now)
-        assert ws.journal.gone_cards(session.id, bob, cards, now) == []
+        assert ws.dealing.gone_cards(session.id, bob, cards, now) == []
 
 
 def test_a_refill_looks_at_its_own_cards_only(ws, session, people):
@@ -225,11 +225,11 @@ def test_what_was_asked_about_and_answered_is_passed_over_once_and_comes_back_wh
     ws, session, people
 ):
     make_round(ws.store, session.id, 1, [90])
-    ws.journal.ask(session.id, list(range(40)))
+    ws.dealing.ask(session.id, list(range(40)))
     cards = lease(ws, session, people[0], 40, have=None)
     ws.journal.add_events(session, people[0], [event(c.item, "no", c.id) for c in cards])
     assert [c.item for c in lease(ws, session, people[0], 1)] == [90]
-    looked = ws.journal._first_asked(ws.store.conn, {"session": session.id, "now": NOW})
+    looked = ws.dealing._first_asked(ws.store.conn, {"session": session.id, "now": NOW})
     assert looked > 40
     ws.journal.take_back(session.id, people[0], [5])
     assert [c.item for c in lease(ws, session, people[1], 1)] == [5]
@@ -352,8 +352,8 @@ def test_take_back_clears_everybodys_answers(ws, session, people):
 
 def test_what_people_ask_for_comes_first_once(ws, session, people):
     make_round(ws.store, session.id, 1, [1, 2])
-    assert ws.journal.ask(session.id, [50, 51, 50]) == 2
-    assert ws.journal.ask(session.id, [50]) == 0
+    assert ws.dealing.ask(session.id, [50, 51, 50]) == 2
+    assert ws.dealing.ask(session.id, [50]) == 0
     cards = lease(ws, session, people[0], 3)
     assert [(c.item, c.reason, c.p_chosen) for c in cards[:2]] == [(50, "asked", None), (51, "asked", None)]
     assert cards[2].reason == "audit"

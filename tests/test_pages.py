@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
-from labeler import loop, results
+from labeler import loop, overview, results
 from labeler.errors import Missing
 from labeler.workspace import Workspace
 from tests.served import whole_server
@@ -84,7 +84,8 @@ def test_start_shows_folder_progress_and_what_was_set_aside(
     small: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop.start_session(small, "Is it green?")
-    monkeypatch.setattr(loop, "is_drawn", lambda ws: True)
+    for module in (loop, overview):
+        monkeypatch.setattr(module, "is_drawn", lambda ws: True)
     texts = [t.value for t in visit("start").text]
     assert str(small.images) in texts
     assert "broken.png\nIt is empty." in texts
@@ -291,7 +292,7 @@ def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
     expect(page.get_by_text("2 put at the front of the deck")).to_be_visible()
     later = time.time() + 1000  # decks that other tests opened hold their cards for a while
     asking = {"have": [], "now": later, "lease_s": 5}
-    cards = ws.journal.lease_cards(loop.newest_session(ws).id, loop.owner(ws), 2, **asking)
+    cards = ws.dealing.lease_cards(loop.newest_session(ws).id, loop.owner(ws), 2, **asking)
     assert {c.item for c in cards} == set(chosen)
     assert {c.reason for c in cards} == {"asked"}
 

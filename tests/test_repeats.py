@@ -138,15 +138,15 @@ def test_a_repeat_is_held_extended_and_gone_like_any_card(ws):
     bob = ws.store.add_person("bob", "own", "bob").id
     card = again(ws, session, 7)
     assert lease(ws, session, bob, 5) == []
-    assert ws.journal.gone_cards(session.id, ann, [card.id], NOW) == []
+    assert ws.dealing.gone_cards(session.id, ann, [card.id], NOW) == []
     lease(ws, session, ann, 5, have=[card.id], now=NOW + 250)
     assert lease(ws, session, bob, 5, now=NOW + 400) == []  # its lease was extended
     assert [c.id for c in lease(ws, session, ann, 5, have=None, now=NOW + 401)] == [card.id]  # a reload
     (other,) = lease(ws, session, bob, 5, now=NOW + 800)
     assert (other.item, other.reason) == (7, "repeat")
-    assert ws.journal.gone_cards(session.id, ann, [card.id], NOW + 801) == [card.id]
+    assert ws.dealing.gone_cards(session.id, ann, [card.id], NOW + 801) == [card.id]
     ws.journal.add_events(session, bob, [event(7, "no", other.id)])
-    assert ws.journal.gone_cards(session.id, bob, [other.id], NOW + 802) == [other.id]
+    assert ws.dealing.gone_cards(session.id, bob, [other.id], NOW + 802) == [other.id]
     assert lease(ws, session, ann, 5, have=None, now=NOW + 1200) == []
     assert lease(ws, session, bob, 5, have=None, now=NOW + 1300) == []
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from labeler import drawing, images, loop, simulate, trial
+from labeler import drawing, files, images, loop, simulate, trial
 from labeler.cli import cli
 from labeler.errors import BadInput
 from labeler.simulate import Example, Plan, play, play_all, tasks
@@ -315,7 +315,7 @@ def test_an_error_in_a_play_ends_all_and_is_told(kept):
     _, ws, truth = kept
     (task,) = tasks(ws, truth, Plan(labeled=(), baseline=False), ["green"])
     gone = replace(task, examples=(Example(Path("gone.png")),))
-    with pytest.raises(images.Unreadable):
+    with pytest.raises(files.Unreadable):
         play_all(ws, [gone, task, task], report=lambda p: None, processes=1)
 
 
@@ -435,7 +435,7 @@ def test_results_are_written_over_earlier_results_only(told, place, tmp_path, mo
     out = tmp_path / "results"
     shutil.copytree(told[1], out)
     (out / ".summary.json.12.34").write_text("half")  # what a kill may leave
-    save = images.save_atomic
+    save = files.save_atomic
 
     def killed(path, data):
         if path.name == "found.png":
@@ -443,7 +443,7 @@ def test_results_are_written_over_earlier_results_only(told, place, tmp_path, mo
         save(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "save_atomic", killed)
+        patch.setattr(files, "save_atomic", killed)
         run(*place, "--target", "green", "--budget", 30, "--out", out, code=130)
     assert sorted(p.name for p in out.iterdir()) == ["classes.csv", "curves.csv"]  # no summary: not whole
     (out / "thesis.txt").write_text("mine")

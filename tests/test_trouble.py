@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.killable import Killable, wait_until
-from labeler import database, embedder, loop, schema
+from labeler import database, embedder, loop
 from labeler.cli import cli
 from labeler.config import Config
 from labeler.errors import Blocked, LabelerError
@@ -341,10 +341,10 @@ def test_a_clock_that_jumps_holds_no_card_and_changes_no_order(tmp_path, monkeyp
 def test_the_encoder_in_use_is_the_one_chosen_last_whatever_the_clock_said(tmp_path, monkeypatch):
     ws = make_pool(tmp_path, 10)
 
-    class Earlier(schema.datetime):
+    class Earlier(database.datetime):
         @classmethod
         def now(cls, tz=None):
-            return schema.datetime(2001, 1, 1, tzinfo=tz)
+            return database.datetime(2001, 1, 1, tzinfo=tz)
 
     monkeypatch.setattr("labeler.catalog.datetime", Earlier)
     ws.catalog.use_encoder("another", 4)
@@ -446,7 +446,7 @@ def test_a_copy_that_missed_the_emptying_of_the_log_says_that_it_is_broken(busy,
 
     def between():
         store(60)
-        schema.empty_log(ws.store.conn)
+        database.empty_log(ws.store.conn)
         if after == "answers":
             store(5)
         elif after == "cards":

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labeler import whole
-from labeler.images import Unreadable, decode
+from labeler.files import Unreadable
+from labeler.images import decode
 from labeler.whole import CUT_OFF, why_not_whole
 
 

@@ -62,7 +62,7 @@ def test_cards_come_before_the_encoder_and_rounds_follow_the_answers(ws, worker)
     wait_for(lambda: worker.state() == "idle" and worker.progress().stage == "done")
     assert loop.pool_status(ws)["embedded"] == 60
     for _ in range(3):
-        wait_for(lambda: ws.journal.count_waiting(session.id, time.time(), 1) >= 1)
+        wait_for(lambda: ws.dealing.count_waiting(session.id, time.time(), 1) >= 1)
         cards = loop.next_cards(ws, session, person, 20, have=[])
         loop.record(ws, session, person, [event(c.item, "yes", c.id) for c in cards])
         before = len(ws.store.rounds(session.id))

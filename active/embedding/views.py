@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from active.arrays import Rows, unit_rows
-from active.embedding.encoder import Encoder, Prepared
+from active.embedding.encoder import Encoder, Prepared, read, reads_text
 
 Turn = tuple[int, bool]
 """Quarter turns to the left, then whether left and right change places."""
@@ -57,6 +57,15 @@ class Views:
     def encode(self, images: Sequence[Image]) -> Rows:
         """Return forward() of each image prepared."""
         return self.forward([self.prepare(image) for image in images])
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the encoder reads text."""
+        return reads_text(self._encoder)
+
+    def read(self, texts: Sequence[str]) -> Rows:
+        """Return the encoder's rows of texts: words have no views. Raises ValueError when it reads none."""
+        return read(self._encoder, texts)
 
     def scatter(self) -> NDArray[np.float32] | None:
         """Return the mean covariance of a view's row around its picture's mean, (dim, dim).

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labeler.images import Unreadable, content_hash, read_file, save_atomic, tile
+from labeler.files import Unreadable, read_file, save_atomic
+from labeler.images import content_hash, tile
 from labeler.server.desk import READERS, Desk
 from labeler.workspace import Workspace
 

@@ -1,0 +1,127 @@
+"""How the server is opened, started and followed from the command line."""
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labeler import opening
+from labeler.errors import LabelerError
+from labeler.waiting import leave
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from labeler.workspace import Workspace
+
+STOPPED = "Stopped. Every answer is kept; start again to go on."
+STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
+
+
+def open_default(workspace: Path | None) -> "Workspace":
+    """Return what `labeler start` opens without options, a session begun: for `streamlit run app.py`."""
+    ws = opening.open_for_work(None, workspace)
+    ws.catalog.refuse_damage()
+    opening.start_session(ws, question=None, labels=None, goal=None, like=())
+    return ws
+
+
+def open_alone(held: ExitStack, host: str, port: int) -> None:
+    """Open, lock and name the workspace for `streamlit run app.py`; what a person can mend ends it."""
+    from labeler import people, places
+    from labeler.workspace import ENV
+
+    named = os.environ.get(ENV)
+    try:
+        ws = open_default(Path(named) if named else None)
+        held.enter_context(ws.lock("server"))
+        os.environ[ENV] = str(ws.folder)
+        if not people.is_local(host):
+            click.echo(people.owner_link(ws, f"http://{places.reachable(host)}:{port}"))
+    except LabelerError as e:
+        click.echo(f"Error: {e.error}\n{e.do}", err=True)
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def load_site(ws: "Workspace") -> "ModuleType":
+    """Return app.py. Meanwhile the whole database is read; raises Blocked when it is damaged."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from labeler import places
+
+    def check() -> None:
+        try:
+            ws.catalog.refuse_damage()
+        finally:
+            ws.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check)
+        site = places.load_site()
+        checked.result()
+    return site
+
+
+def serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool) -> None:
+    """Serve until Ctrl-C."""
+    import threading
+
+    from labeler import people, places
+    from labeler.workspace import ENV
+
+    shared = not people.is_local(host)
+    url = f"http://{places.reachable(host)}:{port}"
+    link = people.owner_link(ws, url) if shared else url
+    ws.serves_at(url)
+    click.echo(f"\n  {link}\n")
+    if shared:
+        click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
+        click.echo(f"On a phone: {people.owner_link(ws, url, '/swipe')}")
+        click.echo("Whoever opens one of these links may do everything here; share them with care.")
+    else:
+        click.echo(f"Only the deck: {url}/swipe")
+    click.echo("Ctrl-C stops; every answer is kept.")
+    os.environ[ENV] = str(ws.folder)
+    if browser:
+        places.open_browser(link, host, port)
+    threading.Thread(target=_follow, name="progress", daemon=True).start()
+    try:
+        site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
+    except KeyboardInterrupt:
+        pass
+    click.echo(f"\n{STOPPED}")
+
+
+def _follow() -> None:
+    """Draw how far the images are while the server runs, until they are all there."""
+    import time
+
+    from labeler import worker
+    from labeler.bar import Bar
+
+    bar = Bar(sys.stderr)
+    while True:
+        time.sleep(0.5)
+        running = worker.current()
+        if running is None:
+            continue
+        progress, problem = running.progress(), running.problem()
+        bar.show(progress)
+        if problem or progress.stage == "done":
+            bar.close()
+            if problem:
+                click.echo(problem, err=True)
+            return
+
+
+def _leave_in(seconds: float, message: str) -> None:
+    """End after `seconds` if the process is still there then."""
+    import threading
+
+    last = threading.Timer(seconds, leave, (message, 0))
+    last.daemon = True
+    last.start()
