@@ -10,6 +10,7 @@ import click
 from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.schooling import train
 from labeler.seeing import encoders
 from labeler.trying import simulate
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
@@ -302,6 +303,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(train)
 cli.add_command(simulate)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import numpy as np
 
+from labeler.config import Config
 from labeler.errors import BadInput, NotReady, writing
 from labeler.workspace import Workspace
 
@@ -51,7 +52,7 @@ def stored(name: str | None) -> str | None:
     A network of the hub that is not on this machine is downloaded, with a bar on the terminal.
     Raises BadInput for what can't be one, with what to do.
     """
-    from active.embedding import hub
+    from active.embedding import TRAINED, hub
 
     if name is None or name == BUILTIN:
         return name
@@ -62,7 +63,7 @@ def stored(name: str | None) -> str | None:
             raise BadInput(str(e)) from e
         return name
     folder = Path(os.path.abspath(name))
-    if not (folder / "config.json").is_file():
+    if not any((folder / part).is_file() for part in ("config.json", TRAINED)):
         raise BadInput(
             f"{folder} holds no image model (no config.json).",
             "Give builtin, a folder saved by transformers, or a name on the hub (owner/name) to --encoder.",
@@ -79,6 +80,16 @@ def why_no_words(name: str) -> str | None:
     if name == BUILTIN or folder is None:
         return pictures_only(f"The encoder {name}")
     return why_not_by_settings(folder)
+
+
+def load(name: str, config: Config) -> "Encoder":
+    """Return an encoder, looking as a workspace is set to. Raises BadInput when it can't be loaded."""
+    from active.embedding import load_encoder
+
+    try:
+        return load_encoder(name, config.views, config.device)
+    except ValueError as e:
+        raise BadInput(f"The encoder {name} can't be used: {e}", "Give another one.") from e
 
 
 def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | None = None) -> list[Found]:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from active.embedding.encoder import Encoder, Prepared, Reader, read, reads_text
 
-__all__ = ["BUILTIN", "Encoder", "Prepared", "Reader", "load_encoder", "read", "reads_text"]
+__all__ = ["BUILTIN", "TRAINED", "Encoder", "Prepared", "Reader", "load_encoder", "read", "reads_text"]
 
 BUILTIN = "builtin"
+TRAINED = "builtin.safetensors"  # in a folder: the built-in network with weights of its own
 
 
 def load_encoder(name: str, views: int = 1, device: str = "auto") -> Encoder:
-    """Return the encoder called `name`: "builtin", a local folder that transformers can load, or owner/name.
+    """Return the encoder called `name`: "builtin", a folder that was trained or that transformers can load,
+    or owner/name.
 
     owner/name is a network of the hub that `hub.fetch` has downloaded; nothing is downloaded here.
 
@@ -38,4 +40,8 @@ def load_encoder(name: str, views: int = 1, device: str = "auto") -> Encoder:
     folder = hub.cached(name) if hub.is_name(name) else Path(name)
     if folder is None:
         raise ValueError(hub.absent(name, "this step downloads nothing"))
+    if (folder / TRAINED).exists():
+        from active.embedding.builtin import Builtin
+
+        return Builtin(folder / TRAINED)
     return load_pretrained(str(folder), on(pick(device)))

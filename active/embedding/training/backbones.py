@@ -15,12 +15,11 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from active.embedding import BUILTIN, builtin
+from active.embedding import BUILTIN, TRAINED, builtin, hub
 from active.embedding.network import DIM, SIDE_PX, Layer, layers
 from active.embedding.training.checkpoint import save_tensors, write_error, write_json
 
 ABOUT = "encoder.json"
-WEIGHTS = "builtin.safetensors"
 
 
 class Backbone(nn.Module):
@@ -59,8 +58,8 @@ def load_backbone(name: str, *, seed: int = 0) -> Backbone:
     path = Path(name)
     if path.suffix == ".safetensors":
         return Unfolded(path)
-    if (path / WEIGHTS).exists():
-        return Unfolded(path / WEIGHTS)
+    if (path / TRAINED).exists():
+        return Unfolded(path / TRAINED)
     return Transformers(path)
 
 
@@ -156,7 +155,7 @@ class Unfolded(Backbone):
 
     def save(self, folder: Path) -> None:
         """Write builtin.safetensors, float16."""
-        save_tensors(folder / WEIGHTS, {k: v.half() for k, v in self.folded().items()})
+        save_tensors(folder / TRAINED, {k: v.half() for k, v in self.folded().items()})
 
     def _take(self, weights: dict[str, Tensor]) -> None:
         for i, step in enumerate(self.steps):
@@ -177,7 +176,7 @@ class Transformers(Backbone):
     def __init__(self, path: Path) -> None:
         super().__init__()
         # What checks the folder, and pools, is the encoder that will use the result; its network stays out.
-        from active.embedding import pretrained
+        from active.embedding import folder, pretrained
 
         encoder = pretrained.load_pretrained(str(path))
         self._path, self.key, self.dim = path, encoder.key, encoder.dim
@@ -191,7 +190,7 @@ class Transformers(Backbone):
         self.register_buffer("shift", crop.shift.reshape(1, 3, 1, 1), persistent=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # transformers warns of what it will drop one day
-            self.model, self._absent = pretrained._load_model(path)
+            self.model, self._absent = folder.load_model(path)
         self.model.requires_grad_(True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -219,7 +218,7 @@ class Transformers(Backbone):
 
     def _write(self, part: Path) -> None:
         """Write the folder's files, without weights that it never had: an untrained pooler would be used."""
-        from active.embedding import pretrained
+        from active.embedding import folder
 
         model: Any = self.model  # Any: transformers has no types
         trained = self.model.state_dict()
@@ -230,7 +229,7 @@ class Transformers(Backbone):
             trained = model.state_dict() | trained
         kept = {k: v.detach().cpu().contiguous() for k, v in trained.items() if k not in self._absent}
         model.save_pretrained(part, state_dict=kept)
-        for name in {*pretrained.SETTINGS, "processor_config.json"} - {"config.json"}:
+        for name in {*folder.SETTINGS, *hub.TOKENIZER, "processor_config.json"} - {"config.json"}:
             if (self._path / name).exists():
                 shutil.copyfile(self._path / name, part / name)
 
