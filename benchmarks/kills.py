@@ -178,7 +178,7 @@ def look_at(workspace: Path) -> dict[str, Any]:  # Any: JSON
     status.finish()
     said = json.loads(status.said().splitlines()[-1])
     ws = Workspace.open(workspace)
-    items, used = ws.catalog.count_items(), ws.catalog.encoder()
+    items, used = ws.catalog.count_items(), ws.registry.in_use()
     assert used is not None
     rows = np.asarray(ws.vectors(used[0], used[1]).rows())
     off = int((np.abs(np.linalg.norm(rows, axis=1) - 1) > 1e-3).sum())
@@ -203,7 +203,7 @@ def look_at(workspace: Path) -> dict[str, Any]:  # Any: JSON
 def vectors_of(workspace: Path) -> dict[str, Any]:  # Any: rows
     """Return {content hash: vector} of a workspace that is indexed."""
     ws = Workspace.open(workspace)
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     assert used is not None
     rows = np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2]))
     found = {item.hash: rows[item.id] for item in ws.catalog.items_between(0, len(rows))}

@@ -74,8 +74,8 @@ def make(folder: Path, rows: Rows, n: int) -> Workspace:
     while files := ws.catalog.new_files(CHUNK):
         ws.catalog.add_decoded([Decoded(f.id, f"{at + i}", 64, 64) for i, f in enumerate(files)])
         at += len(files)
-    ws.catalog.use_encoder("copies", rows.shape[1])
-    ws.catalog.set_embedded("copies", rows.shape[1], n)
+    ws.registry.use("copies", rows.shape[1])
+    ws.registry.set_embedded("copies", rows.shape[1], n)
     return ws
 
 

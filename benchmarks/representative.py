@@ -59,7 +59,7 @@ def real_rows(args: argparse.Namespace) -> Rows:
         pool = Pool(*flat_folder(folder / name, args.cache), first.encoder)
         pool.index()
         ws = Workspace.open(pool.workspace)
-        used = ws.catalog.encoder()
+        used = ws.registry.in_use()
         assert used is not None
         parts.append(unit_rows(np.asarray(ws.vectors(used[0], used[1]).rows())))
         ws.close()

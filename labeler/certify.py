@@ -8,6 +8,7 @@ import click
 
 from labeler import opening, say, wording
 from labeler.errors import NotReady
+from labeler.options import json_option, session_option, workspace_option
 
 if TYPE_CHECKING:
     from labeler.certificate import Certificate, Price
@@ -36,17 +37,9 @@ FINDS_TOLD = (1, 2, 5)
 )
 @click.option("--finish", is_flag=True, help="End it now; cards without an answer count as missed.")
 @click.option("--cancel", is_flag=True, help="Give it up: it says nothing, and other cards are dealt again.")
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    envvar="LABELER_WORKSPACE",
-    metavar="DIR",
-    help="The workspace. Default: the one started last.",
-)
-@click.option(
-    "--session", type=click.IntRange(1), metavar="ID", help="Which question.  [default: the one started last]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@workspace_option
+@session_option
+@json_option
 def certificate(
     share: str,
     begin: bool,

@@ -10,6 +10,16 @@ import click
 from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.options import (
+    device_option,
+    encoder_option,
+    images_option,
+    json_option,
+    new_workspace_option,
+    session_option,
+    views_option,
+    workspace_option,
+)
 from labeler.schooling import train
 from labeler.seeing import encoders
 from labeler.trying import simulate
@@ -35,38 +45,6 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED_CODE)
 
 
-workspace_option = click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    envvar="LABELER_WORKSPACE",
-    metavar="DIR",
-    help="The workspace. Default: data/<name of the images' folder>.",
-)
-images_option = click.option(
-    "--images", type=click.Path(path_type=Path), metavar="DIR", help="The folder of images; only ever read."
-)
-encoder_option = click.option(
-    "--encoder",
-    metavar="builtin|DIR|NAME",
-    help="What turns images into vectors: builtin, a model's folder, or its name on the hub.",
-)
-device_option = click.option(
-    "--device",
-    metavar="DEVICE",
-    help="Where a model computes: auto, cpu, cuda, cuda:1 or mps.  [default: auto]",
-)
-views_option = click.option(
-    "--views",
-    type=click.Choice(["1", "4", "8"]),
-    callback=lambda ctx, param, value: value and int(value),
-    help="Look at each image so many ways, turned and mirrored: for images that have no up.  [default: 1]",
-)
-session_option = click.option(
-    "--session", type=click.IntRange(1), metavar="ID", help="Which question.  [default: the one started last]"
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="labeler")
 def cli() -> None:
@@ -75,7 +53,7 @@ def cli() -> None:
 
 @cli.command()
 @images_option
-@workspace_option
+@new_workspace_option
 @click.option("--question", metavar="TEXT", help='What to ask of each image, such as "Is this an island?".')
 @click.option(
     "--labels", metavar="A,B,…", help="Two to nine answers; the first is looked for.  [default: yes,no]"
@@ -160,7 +138,7 @@ def start(
 
 @cli.command()
 @images_option
-@workspace_option
+@new_workspace_option
 @encoder_option
 @views_option
 @device_option

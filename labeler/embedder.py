@@ -57,7 +57,7 @@ def main(folder: str) -> int:
     try:
         _take_in(ws, loaded, stop)
         while not stop.wait(0.5) and time.monotonic() - loaded.used_at < IDLE_S:
-            used = ws.catalog.encoder()
+            used = ws.registry.in_use()
             if ws.store.examples() and (used is None or ws.store.unembedded_examples(used[0])):
                 if loop.embed_examples(ws, loaded.get()):
                     say({"news": True})
@@ -122,7 +122,7 @@ def _answer(ws: Workspace, loaded: _Loaded, coming: Iterator[str]) -> None:
 
 def _check_used(ws: Workspace, key: str) -> None:
     """Raise NotReady while the images are still searched by what another encoder saw."""
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is not None and used[0] != key:
         raise NotReady(
             "The encoder is being changed, and the new one has not seen all images yet.",

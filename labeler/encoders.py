@@ -104,7 +104,7 @@ def listed(ws: Workspace | None, more: tuple[str, ...] = (), *, views: int | Non
     out = [_loaded(name, looks, device) for name in names]
     if ws is None:
         return out
-    sets = {key: (dim, n) for key, dim, n in ws.catalog.encoders()}
+    sets = {key: (dim, n) for key, dim, n in ws.registry.all()}
     out = [_with_vectors(ws, found, *sets.pop(found.key or "", (0, 0))) for found in out]
     return out + [_with_vectors(ws, Found(None, key), dim, n) for key, (dim, n) in sets.items() if n]
 
@@ -154,7 +154,7 @@ def _with_vectors(ws: Workspace, found: Found, dim: int, n: int) -> Found:
 
     if found.key is None:
         return found
-    used, coming = ws.catalog.encoder(), ws.catalog.next_encoder()
+    used, coming = ws.registry.in_use(), ws.registry.coming()
     state: State = "kept" if n else "not used"
     if used is not None and used[0] == found.key:
         state = "in use"
@@ -172,12 +172,12 @@ def remove(ws: Workspace, key: str) -> int:
     Raises BadInput for an unknown key, NotReady for the encoder in use or coming, Conflict while images are
     being taken in.
     """
-    known = {k: dim for k, dim, _ in ws.catalog.encoders()}
+    known = {k: dim for k, dim, _ in ws.registry.all()}
     if key not in known:
         raise BadInput(f"{key} is no encoder of this workspace.", "labeler encoders lists them.")
     with ws.lock("index"):
         try:
-            ws.catalog.drop_encoder(key)  # first: vectors that nothing mentions are only room that is lost
+            ws.registry.drop(key)  # first: vectors that nothing mentions are only room that is lost
         except ValueError as e:
             raise NotReady(f"{key} is in use.", "Start with another --encoder first.") from e
         return sum(_unlink(path) for path in _files(ws, key, known[key]))

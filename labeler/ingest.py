@@ -339,9 +339,10 @@ class _Intake:
                 return
         encoder = self._load()
         catalog, vectors = self._ws.catalog, self._ws.vectors(encoder.key, encoder.dim)
-        done = min(catalog.embedded(encoder.key), len(vectors), catalog.count_items())
+        registry = self._ws.registry
+        done = min(registry.embedded(encoder.key), len(vectors), catalog.count_items())
         vectors.cut(done)
-        catalog.set_embedded(encoder.key, encoder.dim, done)
+        registry.set_embedded(encoder.key, encoder.dim, done)
         self._embedded = done
         self._encoder = encoder
         out = _Out(done)
@@ -447,7 +448,7 @@ class _Intake:
             raise Blocked(e.error, do) from e
         if self._embedded < SCATTER_FROM <= self._embedded + len(rows):
             self._keep_scatter(encoder)
-        self._ws.catalog.set_embedded(encoder.key, encoder.dim, self._embedded + len(rows))
+        self._ws.registry.set_embedded(encoder.key, encoder.dim, self._embedded + len(rows))
         self._embedded += len(rows)
         if out.gone and self._scanned.is_set():  # before, the scan itself finds what is gone
             self._ws.catalog.mark_absent(out.gone)

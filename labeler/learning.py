@@ -174,7 +174,7 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     """Return whether a new round would know more, or the deck would run short without one."""
     store, journal = ws.store, ws.journal
     rounds = store.rounds(session.id, last=1)
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     embedded = used[2] if used else 0
     if not rounds:
         return embedded > 0 or ws.catalog.count_items() > 0

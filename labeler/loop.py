@@ -279,7 +279,7 @@ def load_encoder(ws: Workspace) -> "Encoder":
         raise BadInput(
             f"The encoder {ws.config.encoder} can't be used: {e}", "Give another one with --encoder."
         ) from e
-    ws.catalog.choose_encoder(encoder.key, encoder.dim)
+    ws.registry.choose(encoder.key, encoder.dim)
     embed_examples(ws, encoder)
     return encoder
 
@@ -426,7 +426,7 @@ def item_name(ws: Workspace, item: int) -> str:
 
 def target_score(ws: Workspace, session: Session, item: int) -> float | None:
     """Return the head's probability that an item is the target, None while there is none."""
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is None or item >= used[2]:
         return None
     made = predicting.predict(ws, session, np.array([item], np.int64))
@@ -435,7 +435,7 @@ def target_score(ws: Workspace, session: Session, item: int) -> float | None:
 
 def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
     """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     for item in items:
         get_item(ws, item)
         if used is None or item >= used[2]:
@@ -454,7 +454,7 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
     from active.arrays import unit_rows
     from active.search import Exact, combine
 
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is None or used[2] == 0:
         raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
     key, dim, n = used

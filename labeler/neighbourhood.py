@@ -72,7 +72,7 @@ def due(ws: Workspace) -> int | None:
 
     When nothing more is to come, TAIL more are enough.
     """
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is None or used[2] <= max(ws.config.exact_limit, ws.config.sample_size):
         return None
     key, _, n = used
@@ -87,7 +87,7 @@ def make(ws: Workspace, step: int) -> None:
     It depends on the vectors, the encoder and the step alone. Minutes for some million items; memory: half of
     what their rows take. Older ones are removed: they can be made again.
     """
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is not None:
         _made(ws, used[0], step)
 
@@ -114,12 +114,12 @@ def _steps(ws: Workspace, key: str) -> list[int]:
 
 def _rows(ws: Workspace, key: str, step: int) -> Turned:
     """Return the vectors of all items, turned as the first `step` of them say."""
-    dim = ws.catalog.encoder_dim(key)
+    dim = ws.registry.dim(key)
     return Turned(pca(ws, key, dim, basis_for(step, dim)), _stored(ws, key))
 
 
 def _stored(ws: Workspace, key: str) -> Rows:
-    return ws.vectors(key, ws.catalog.encoder_dim(key)).rows()
+    return ws.vectors(key, ws.registry.dim(key)).rows()
 
 
 def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:

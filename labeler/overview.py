@@ -53,7 +53,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
 def pool_status(ws: Workspace) -> dict[str, Any]:  # Any: JSON
     """Return how far the pool has come; cheap enough to ask every second."""
     catalog = ws.catalog
-    used, coming = catalog.encoder(), catalog.next_encoder()
+    used, coming = ws.registry.in_use(), ws.registry.coming()
     return {
         "workspace": str(ws.folder),
         "images": catalog.count_files(),
@@ -111,7 +111,7 @@ def pool_counts(ws: Workspace) -> tuple[int, int, int]:
 
 def count_embedded_files(ws: Workspace) -> int:
     """Return how many image files have a vector: byte-identical ones share theirs."""
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     return ws.catalog.count_files_of(used[2]) if used else 0
 
 
@@ -119,7 +119,7 @@ def check(ws: Workspace) -> list[str]:
     """Return what is wrong with a workspace, one sentence each; empty when it is whole."""
     problems = [f"The database says: {line}." for line in ws.catalog.problems()]
     problems += [HEAL] if problems else []
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is None:
         return problems
     key, dim, n = used

@@ -48,7 +48,7 @@ def sample(ws: Workspace, key: str, step: int, k: int) -> Ids | None:
 
 def due(ws: Workspace) -> int | None:
     """Return the next step that the pool is large enough for and whose sample is still to be made."""
-    used, k = ws.catalog.encoder(), ws.config.sample_size
+    used, k = ws.registry.in_use(), ws.config.sample_size
     if used is None or used[2] <= k:
         return None
     made = ready(ws, used[0], used[2], k)
@@ -60,7 +60,7 @@ def make(ws: Workspace, step: int) -> None:
 
     Seconds for a step, a minute or two for all up to a million items.
     """
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is not None:
         _grown(ws, used[0], step, ws.config.sample_size)
 
@@ -92,7 +92,7 @@ def _grown(ws: Workspace, key: str, step: int, k: int) -> "Sample":
     """Return the sample of a step, grown from the last one before it that is there."""
     from active.representative import Sample, grow
 
-    dim = ws.catalog.encoder_dim(key)
+    dim = ws.registry.dim(key)
     ladder = steps(step, k)
     last = max(ready(ws, key, step, k), k)
     first = np.arange(k, dtype=np.int64)

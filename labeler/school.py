@@ -126,7 +126,7 @@ def judge(ws: Workspace, session: Session, folder: Path) -> Verdict:
 
     Both are judged by a linear head on images that it did not learn from; near-duplicates stay together.
     """
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     answers = ws.journal.answers(session.id)
     known = (answers.labels >= 0) & (answers.items < (used[2] if used else 0))
     items, is_target = answers.items[known], answers.labels[known] == 0

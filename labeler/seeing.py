@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labeler import opening, say
+from labeler.options import json_option, workspace_option
 
 if TYPE_CHECKING:
     from labeler.encoders import Found
@@ -25,14 +26,8 @@ if TYPE_CHECKING:
     metavar="KEY",
     help="Delete the vectors of an encoder that is no longer in use.",
 )
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    envvar="LABELER_WORKSPACE",
-    metavar="DIR",
-    help="The workspace. Default: the one started last.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@workspace_option
+@json_option
 def encoders(more: tuple[str, ...], remove: str | None, workspace: Path | None, as_json: bool) -> None:
     """List the encoders: size, speed on this computer, vectors on disk.
 

@@ -265,7 +265,7 @@ def _give_examples(ws: Workspace, session: Session, examples: Sequence[Example])
             items.append(item)
         elif example.vector is not None:
             vectors[images.content_hash(data)] = example.vector
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     for given in loop.examples(ws, session):
         if used is not None and given.hash in vectors:
             ws.store.set_example_vector(given.id, used[0], vectors[given.hash])

@@ -52,7 +52,7 @@ def basis_for(n: int, dim: int) -> int:
 
 def current(ws: Workspace) -> Space | None:
     """Return the rows of all items embedded so far, None before the first. Grows by what is new."""
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     if used is None or used[2] == 0:
         return None
     key, dim, n = used
@@ -77,7 +77,7 @@ def rows_of(ws: Workspace, key: str, basis: int, n: int) -> "tuple[Rows, Pca | N
     now = current(ws)
     if now is not None and (now.key, now.basis) == (key, basis):
         return now.rows[:n], now.turn
-    dim = ws.catalog.encoder_dim(key)
+    dim = ws.registry.dim(key)
     turn = pca(ws, key, dim, basis)
     return turned(turn, ws.vectors(key, dim).rows(0, n)), turn
 

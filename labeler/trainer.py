@@ -45,7 +45,7 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
     try:
         session = loop.get_session(ws, number)
         loop.link_examples(ws, session)
-        used = ws.catalog.encoder()
+        used = ws.registry.in_use()
         waits = bool(ws.store.examples(number) and (used is None or ws.store.unembedded_examples(used[0])))
         if learning.needs_round(ws, session, now=time.time()):
             learning.learn(ws, session, now=time.time())

@@ -75,7 +75,7 @@ def default_place(source: Path) -> Path:
 
 def is_ready(trial: Trial) -> bool:
     """Return whether all images have their vectors since an earlier run, without loading the encoder."""
-    used = trial.ws.catalog.encoder()
+    used = trial.ws.registry.in_use()
     whole = (
         used is not None and used[2] == trial.ws.catalog.count_items() and not trial.ws.catalog.count_new()
     )
@@ -175,7 +175,7 @@ def read_classes(trial: Trial) -> Truth:
 
 def about(trial: Trial, truth: Truth, plan: simulate.Plan) -> Row:
     """Return what was played, and on what, for the summary."""
-    used = trial.ws.catalog.encoder()
+    used = trial.ws.registry.in_use()
     return {
         "images": len(truth.names),
         "set_aside": sum(truth.aside.values()),

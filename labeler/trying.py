@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labeler import opening, say
+from labeler.options import json_option
 from labeler.waiting import INTERRUPTED_CODE, prepare
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ STRATEGIES = (
     metavar="DIR",
     help="Where links and vectors are kept.  [default: data/simulate/<name>-<hash>]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@json_option
 def simulate(
     images: Path,
     truth: str,

@@ -14,6 +14,7 @@ from labeler.database import check_copy, copy_database
 from labeler.dealing import Dealing
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
+from labeler.registry import Registry
 from labeler.schema import Sync, is_old, kept_copy, open_db, version
 from labeler.standing import Standings
 from labeler.store import Store
@@ -25,7 +26,8 @@ SERVER_LOCK, ADDRESS = "server.lock", "server.address"
 
 
 class Workspace:
-    """A workspace folder. `store`, `journal`, `dealing`, `catalog` belong to the thread that asks for them.
+    """A workspace folder. What is in the database belongs to the thread that asks for it: `store`,
+    `journal`, `dealing`, `catalog`, `registry`.
 
     kept  the database as an earlier version of labeler left it, when `open` has just changed that.
     """
@@ -117,6 +119,7 @@ class Workspace:
         self._local.store = Store(conn)
         self._local.journal = Journal(conn, self._standings)
         self._local.catalog = Catalog(conn)
+        self._local.registry = Registry(conn)
 
     @property
     def store(self) -> Store:
@@ -147,6 +150,14 @@ class Workspace:
         catalog: Catalog = self._local.catalog
         return catalog
 
+    @property
+    def registry(self) -> Registry:
+        """Return this thread's own registry of encoders."""
+        if not hasattr(self._local, "registry"):
+            self._open()
+        registry: Registry = self._local.registry
+        return registry
+
     def relax(self) -> None:
         """Let this thread's commits survive a crash but not a power cut: for taking images in."""
         self.close()
@@ -156,7 +167,7 @@ class Workspace:
         """Close this thread's connection."""
         if hasattr(self._local, "conn"):
             self._local.conn.close()
-            del self._local.conn, self._local.store, self._local.journal, self._local.catalog
+            vars(self._local).clear()
 
     def vectors(self, key: str, dim: int) -> Vectors:
         """Return the vectors of an encoder."""

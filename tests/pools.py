@@ -48,8 +48,8 @@ def make_pool(folder: Path, n: int = 200, *, embedded: bool = True, images: bool
     if embedded:
         kinds = np.array([1 if is_target(i) else (0, 2, 3)[i % 3] for i in range(n)])
         ws.vectors(KEY, DIM).append(vectors_of(kinds, np.random.default_rng(0)))
-        ws.catalog.use_encoder(KEY, DIM)
-        ws.catalog.set_embedded(KEY, DIM, n)
+        ws.registry.use(KEY, DIM)
+        ws.registry.set_embedded(KEY, DIM, n)
     return ws
 
 

@@ -249,7 +249,20 @@ class SmallTeacher(nn.Module):
 
 
 def options(packed: Path, out: Path, *more: str) -> argparse.Namespace:
-    small = ["--batch", "8", "--room", "8", "--fresh", "8", "--every", "2", "--exam", "8"]
+    small = [
+        "--batch",
+        "4",
+        "--room",
+        "8",
+        "--fresh",
+        "4",
+        "--draw-every",
+        "4",
+        "--every",
+        "2",
+        "--exam",
+        "4",
+    ]
     args = train_builtin.parser().parse_args(["--data", str(packed), "--out", str(out), *small, *more])
     args.device = "cpu"
     return args
@@ -318,7 +331,7 @@ def test_the_student_begins_with_maps_of_the_teachers_size() -> None:
 
 
 def test_it_learns(packed: Path, tmp_path: Path) -> None:
-    args = options(packed, tmp_path, "--steps", "12", "--every", "4")
+    args = options(packed, tmp_path, "--steps", "12", "--every", "4", "--batch", "8")
     train_builtin.train(args, SmallTeacher(), torch.device("cpu"))
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[-1]["map1"] < 0.8 * log[0]["map1"]

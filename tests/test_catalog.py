@@ -4,6 +4,7 @@ import pytest
 
 from labeler.catalog import Aside, Decoded, SeenFile, shown_path
 from labeler.config import Config
+from labeler.registry import Registry
 from labeler.workspace import Workspace
 from tests.pools import event, make_pool
 
@@ -106,13 +107,14 @@ def test_new_files_come_in_a_fixed_random_order(catalog):
 
 
 def test_the_encoder_used_last_is_the_one_in_use(catalog):
-    assert catalog.encoder() is None
-    catalog.use_encoder("one", 3)
-    catalog.set_embedded("one", 3, 7)
-    catalog.use_encoder("two", 4)
-    assert catalog.encoder() == ("two", 4, 0)
-    catalog.use_encoder("one", 3)
-    assert catalog.encoder() == ("one", 3, 7)
+    registry = Registry(catalog.conn)
+    assert registry.in_use() is None
+    registry.use("one", 3)
+    registry.set_embedded("one", 3, 7)
+    registry.use("two", 4)
+    assert registry.in_use() == ("two", 4, 0)
+    registry.use("one", 3)
+    assert registry.in_use() == ("one", 3, 7)
 
 
 def test_an_answer_that_is_missing_from_the_log_is_found(tmp_path):

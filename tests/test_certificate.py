@@ -402,7 +402,7 @@ def test_found_images_whose_files_are_gone_are_not_boasted_of(ws):
 
 
 def test_vectors_that_come_while_it_runs_change_nothing(ws):
-    ws.catalog.set_embedded(KEY, DIM, 1000)
+    ws.registry.set_embedded(KEY, DIM, 1000)
     begin(ws)
     items = set(drawn(ws))
     session = loop.newest_session(ws)

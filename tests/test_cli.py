@@ -771,7 +771,7 @@ def embedded(folder: Path) -> int:
     if not places.is_workspace(folder):
         return 0
     ws = Workspace.open(folder)
-    used = ws.catalog.encoder()
+    used = ws.registry.in_use()
     ws.close()
     return used[2] if used else 0
 

@@ -52,7 +52,7 @@ def prepare(ws: Workspace, encoder: MeanColour, stop_at: int | None = None) -> N
             stop.set()
 
     def load() -> MeanColour:
-        ws.catalog.choose_encoder(encoder.key, encoder.dim)
+        ws.registry.choose(encoder.key, encoder.dim)
         return encoder
 
     loop.prepare(ws, report=report, stop=stop, load=load)
@@ -62,17 +62,17 @@ def test_people_label_on_with_the_old_encoder_until_the_new_one_has_seen_as_much
     prepare(ws, MeanColour())
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
     first = loop.learn(ws, session)
-    ws.catalog.choose_encoder(Darkness.key, Darkness.dim)
+    ws.registry.choose(Darkness.key, Darkness.dim)
     for seen in (0, 50, 119):
-        ws.catalog.set_embedded(Darkness.key, Darkness.dim, seen)
-        assert ws.catalog.encoder() == (MeanColour.key, 3, 120)
-        assert ws.catalog.next_encoder() == (Darkness.key, 4, seen)
+        ws.registry.set_embedded(Darkness.key, Darkness.dim, seen)
+        assert ws.registry.in_use() == (MeanColour.key, 3, 120)
+        assert ws.registry.coming() == (Darkness.key, 4, seen)
         assert loop.status(ws)["next_encoder"] == {"key": Darkness.key, "embedded": seen}
         assert loop.status(ws)["embedded"] == 120
         assert loop.learn(ws, session).encoder == MeanColour.key
     prepare(ws, Darkness())
-    assert ws.catalog.encoder() == (Darkness.key, 4, 120)
-    assert ws.catalog.next_encoder() is None
+    assert ws.registry.in_use() == (Darkness.key, 4, 120)
+    assert ws.registry.coming() is None
     made = loop.learn(ws, session)
     assert (made.encoder, made.pool) == (Darkness.key, first.pool)
     assert overview.check(ws) == []
@@ -89,26 +89,26 @@ def test_a_change_that_was_cut_off_goes_on_and_loses_nothing(ws, monkeypatch):
             return super().forward(prepared)
 
     prepare(ws, Slow(), stop_at=16)
-    key, _, seen = ws.catalog.next_encoder()
+    key, _, seen = ws.registry.coming()
     assert (key, 0 < seen < 120) == (Darkness.key, True)
-    assert ws.catalog.encoder()[0] == MeanColour.key
+    assert ws.registry.in_use()[0] == MeanColour.key
     again = Workspace.open(ws.folder, ws.config)
-    assert again.catalog.next_encoder() == (Darkness.key, 4, seen)
+    assert again.registry.coming() == (Darkness.key, 4, seen)
     prepare(again, Darkness())
-    assert again.catalog.encoder() == (Darkness.key, 4, 120)
+    assert again.registry.in_use() == (Darkness.key, 4, 120)
     assert overview.check(again) == []
     again.close()
 
 
 def test_who_changes_his_mind_has_the_old_one_at_once(ws):
     prepare(ws, MeanColour())
-    ws.catalog.choose_encoder(Darkness.key, Darkness.dim)
-    ws.catalog.choose_encoder(MeanColour.key, 3)
-    assert ws.catalog.encoder() == (MeanColour.key, 3, 120)
-    assert ws.catalog.next_encoder() is None
+    ws.registry.choose(Darkness.key, Darkness.dim)
+    ws.registry.choose(MeanColour.key, 3)
+    assert ws.registry.in_use() == (MeanColour.key, 3, 120)
+    assert ws.registry.coming() is None
     prepare(ws, Darkness())
-    ws.catalog.choose_encoder(MeanColour.key, 3)  # it has seen all: nothing to wait for
-    assert ws.catalog.encoder() == (MeanColour.key, 3, 120)
+    ws.registry.choose(MeanColour.key, 3)  # it has seen all: nothing to wait for
+    assert ws.registry.in_use() == (MeanColour.key, 3, 120)
 
 
 def test_a_full_disk_says_how_much_is_needed_and_the_change_goes_on_after(ws, monkeypatch):
@@ -124,17 +124,17 @@ def test_a_full_disk_says_how_much_is_needed_and_the_change_goes_on_after(ws, mo
             prepare(ws, Darkness())
     assert "No space left on device" in e.value.error
     assert e.value.do == "Free some space; then try again. The vectors of 120 images are missing: 1 MB."
-    assert ws.catalog.encoder() == (MeanColour.key, 3, 120)
+    assert ws.registry.in_use() == (MeanColour.key, 3, 120)
     prepare(ws, Darkness())
-    assert ws.catalog.encoder() == (Darkness.key, 4, 120)
+    assert ws.registry.in_use() == (Darkness.key, 4, 120)
 
 
 def test_what_an_encoder_saw_is_removed_with_all_that_was_made_of_it(tmp_path):
     ws = make_pool(tmp_path)
     rows = ws.vectors(KEY, DIM).rows()
-    ws.catalog.use_encoder("other", DIM)
+    ws.registry.use("other", DIM)
     ws.vectors("other", DIM).append(rows)
-    ws.catalog.set_embedded("other", DIM, len(rows))
+    ws.registry.set_embedded("other", DIM, len(rows))
     made = [ws.cache / f"{name}.npz" for name in (f"pca-{KEY}-512", f"sample-{KEY}-100-3", "pca-other-512")]
     ws.cache.mkdir(parents=True, exist_ok=True)
     for path in made:
@@ -148,7 +148,7 @@ def test_what_an_encoder_saw_is_removed_with_all_that_was_made_of_it(tmp_path):
     assert encoders.remove(ws, KEY) == 4 * DIM * len(rows) + 2
     assert [p.exists() for p in made] == [False, False, True]
     assert not ws.vectors(KEY, DIM).path.exists()
-    assert [key for key, *_ in ws.catalog.encoders()] == ["other"]
+    assert [key for key, *_ in ws.registry.all()] == ["other"]
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
     assert loop.learn(ws, session).encoder == "other"
     assert overview.check(ws) == []
@@ -157,7 +157,7 @@ def test_what_an_encoder_saw_is_removed_with_all_that_was_made_of_it(tmp_path):
 
 def test_an_encoder_on_its_way_is_not_removed(tmp_path):
     ws = make_pool(tmp_path)
-    ws.catalog.choose_encoder("other", DIM)
+    ws.registry.choose("other", DIM)
     with pytest.raises(NotReady, match="other is in use"):
         encoders.remove(ws, "other")
     ws.close()
@@ -196,7 +196,7 @@ def test_the_list_goes_without_a_workspace_and_says_why_one_cannot_be_used(tmp_p
 
 def test_status_says_in_words_that_a_change_is_on_its_way(tmp_path):
     ws = make_pool(tmp_path)
-    ws.catalog.choose_encoder("other", DIM)
+    ws.registry.choose("other", DIM)
     ws.close()
     words = CliRunner().invoke(cli, ["status", "--workspace", str(ws.folder)]).output
     assert "the new encoder has seen 0 of 200 images" in words

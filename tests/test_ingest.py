@@ -64,7 +64,7 @@ def assert_sound(ws: Workspace, root: Path) -> None:
     """Every present item has the vector of its own file's pixels, and a tile."""
     encoder = MeanColour()
     n = ws.catalog.count_items()
-    assert ws.catalog.embedded(encoder.key) == n == len(rows(ws))
+    assert ws.registry.embedded(encoder.key) == n == len(rows(ws))
     for item in ws.catalog.items_between(0, n):
         if item.present:
             data = (root / item.path).read_bytes()
@@ -181,7 +181,7 @@ def test_an_encoder_that_wants_more_than_was_kept_reads_again(ws: Workspace, fol
         return LargeEyes()
 
     take_in(ws, load)
-    assert ws.catalog.embedded("large-eyes") == 3
+    assert ws.registry.embedded("large-eyes") == 3
 
 
 # changes between two runs ------------------------------------------------------------------
@@ -326,7 +326,7 @@ def test_another_encoder_starts_from_the_files(ws: Workspace, folder: Path) -> N
         key = "other"
 
     take_in(ws, Other)
-    assert ws.catalog.embedded("other") == 50
+    assert ws.registry.embedded("other") == 50
     assert np.array_equal(rows(ws, Other()), rows(ws))
 
 
@@ -340,7 +340,7 @@ def test_lost_tiles_come_back_with_the_next_reading(ws: Workspace, folder: Path)
         ws.tile(item, 512).unlink()
     take_in(ws)
     assert [ws.tile(i, 512).exists() for i in range(20)] == [False] * 5 + [True] * 15
-    assert ws.catalog.embedded(MeanColour.key) == 20 == len(rows(ws))
+    assert ws.registry.embedded(MeanColour.key) == 20 == len(rows(ws))
 
 
 # being stopped -----------------------------------------------------------------------------
@@ -398,8 +398,8 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(ws: Workspace, folder: 
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        assert ws.catalog.embedded(MeanColour.key) <= ws.catalog.count_items()
-        assert ws.catalog.embedded(MeanColour.key) <= len(ws.vectors(MeanColour.key, 3))
+        assert ws.registry.embedded(MeanColour.key) <= ws.catalog.count_items()
+        assert ws.registry.embedded(MeanColour.key) <= len(ws.vectors(MeanColour.key, 3))
     take_in(ws)
     assert ws.catalog.count_items() == 400
     assert len({i.hash for i in ws.catalog.items_between(0, 400)}) == 400
@@ -416,7 +416,7 @@ def test_an_encoder_that_fails_ends_it_all_at_once(ws: Workspace, folder: Path) 
 
     with pytest.raises(BadInput, match="broke"):
         take_in(ws, Broken)
-    assert ws.catalog.embedded(MeanColour.key) == 0
+    assert ws.registry.embedded(MeanColour.key) == 0
     take_in(ws)
     assert_sound(ws, folder)
 

@@ -45,9 +45,9 @@ def opened(folder):
 def ws(tmp_path, monkeypatch):
     monkeypatch.setattr(neighbourhood, "NEAR", 20)  # a hundred is much in so small a pool
     made = make_pool(tmp_path, 4000, embedded=False)
-    made.catalog.use_encoder(KEY, DIM)
+    made.registry.use(KEY, DIM)
     made.vectors(KEY, DIM).append(rows_of(4000))
-    made.catalog.set_embedded(KEY, DIM, N)
+    made.registry.set_embedded(KEY, DIM, N)
     made.close()
     ws = opened(made.folder)
     yield ws
@@ -110,18 +110,18 @@ def test_an_index_is_made_beyond_the_limit_only(ws):
 
 def test_it_is_made_again_when_the_pool_has_grown_by_a_quarter_or_has_all_come(ws, monkeypatch):
     neighbourhood.make(ws, N)
-    ws.catalog.set_embedded(KEY, DIM, 3749)
+    ws.registry.set_embedded(KEY, DIM, 3749)
     assert neighbourhood.due(ws) is None
-    ws.catalog.set_embedded(KEY, DIM, 3750)
+    ws.registry.set_embedded(KEY, DIM, 3750)
     assert neighbourhood.due(ws) == 3750
     neighbourhood.make(ws, 3750)
     assert neighbourhood.ready(ws, KEY, 3750) == 3750
     assert neighbourhood.ready(ws, KEY, 3749) == N
-    ws.catalog.set_embedded(KEY, DIM, 4000)
+    ws.registry.set_embedded(KEY, DIM, 4000)
     assert neighbourhood.due(ws) is None
     monkeypatch.setattr(neighbourhood, "TAIL", 249)
     assert neighbourhood.due(ws) == 4000
-    ws.catalog.set_embedded(KEY, DIM, 3999)
+    ws.registry.set_embedded(KEY, DIM, 3999)
     assert neighbourhood.due(ws) is None  # more is to come
 
 
@@ -138,7 +138,7 @@ def test_it_depends_on_the_vectors_and_the_step_alone(ws):
     first = files(ws)
     for path in ws.cache.glob("*.*"):
         path.unlink()
-    ws.catalog.set_embedded(KEY, DIM, 4000)
+    ws.registry.set_embedded(KEY, DIM, 4000)
     again = opened(ws.folder)
     neighbourhood.make(again, N)
     assert files(again) == first
@@ -244,7 +244,7 @@ def test_a_round_waits_for_no_index_records_the_one_it_used_and_is_drawn_again(w
     late = loop.learn(ws, session)
     answer(ws, session, range(40, 60))
     later = loop.learn(ws, session)
-    ws.catalog.set_embedded(KEY, DIM, 4000)
+    ws.registry.set_embedded(KEY, DIM, 4000)
     make_all(ws)
     last = loop.learn(ws, session)
     made = [early, between, late, later, last]
@@ -281,7 +281,7 @@ def test_a_round_looks_at_a_part_and_asks_only_of_that_but_for_audit(ws, goal):
 
 def test_what_came_after_the_index_is_looked_at(ws):
     make_all(ws)
-    ws.catalog.set_embedded(KEY, DIM, 3700)
+    ws.registry.set_embedded(KEY, DIM, 3700)
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
     answer(ws, session, range(30))
     made = loop.learn(ws, session)

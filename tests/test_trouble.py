@@ -347,8 +347,8 @@ def test_the_encoder_in_use_is_the_one_chosen_last_whatever_the_clock_said(tmp_p
             return database.datetime(2001, 1, 1, tzinfo=tz)
 
     monkeypatch.setattr("labeler.catalog.datetime", Earlier)
-    ws.catalog.use_encoder("another", 4)
-    assert ws.catalog.encoder() == ("another", 4, 0)
+    ws.registry.use("another", 4)
+    assert ws.registry.in_use() == ("another", 4, 0)
     ws.close()
 
 

@@ -50,9 +50,9 @@ def take_in(ws: Workspace, paths: Sequence[Path]) -> None:
             size = image.size
         done = catalog.add_decoded([Decoded(f.id, images.content_hash(path.read_bytes()), *size)])
         rows[done[f.id]] = pixels / np.linalg.norm(pixels)
-    catalog.use_encoder("mean-4", 48)
+    ws.registry.use("mean-4", 48)
     ws.vectors("mean-4", 48).append(np.array([rows[i] for i in sorted(rows)], np.float32))
-    catalog.set_embedded("mean-4", 48, len(rows))
+    ws.registry.set_embedded("mean-4", 48, len(rows))
 
 
 def make_small(root: Path, n: int = 40) -> Workspace:

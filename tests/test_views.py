@@ -199,6 +199,6 @@ def test_without_enough_pictures_seen_the_space_stays_plain_for_good(tmp_path, f
 def test_an_encoder_of_one_view_leaves_no_file(tmp_path, few):
     ws = Workspace.open(tmp_path / "ws", Config(images=str(tmp_path / "images")))
     take_in(ws, Corners(), 45)
-    assert ws.catalog.embedded(Corners.key) == 45
+    assert ws.registry.embedded(Corners.key) == 45
     assert list((ws.folder / "vectors").glob("*.npy")) == []
     ws.close()

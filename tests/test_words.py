@@ -49,7 +49,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def take_in(ws: Workspace, encoder: MeanColour) -> None:
-    ws.catalog.choose_encoder(encoder.key, encoder.dim)
+    ws.registry.choose(encoder.key, encoder.dim)
     loop.embed_examples(ws, encoder)
     loop.prepare(ws, report=lambda p: None, load=lambda: encoder, stop=threading.Event())
 
@@ -138,7 +138,7 @@ def test_a_real_network_reads_the_words_of_a_start(tmp_path, monkeypatch):
     ws = Workspace.open(tmp_path / "data" / "photos")
     session = loop.newest_session(ws)
     ((example, vector),) = ws.store.example_vectors(session.id, key)
-    assert (example.name, len(vector)) == ("a cat", ws.catalog.encoder_dim(key))
+    assert (example.name, len(vector)) == ("a cat", ws.registry.dim(key))
     assert loop.learn(ws, session).examples == 1
     ws.close()
     assert worker.current() is None

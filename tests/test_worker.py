@@ -79,7 +79,7 @@ def test_a_picture_is_embedded_on_request_and_rubbish_is_refused(ws, worker):
     Image.new("RGB", (50, 50), (200, 60, 40)).save(out, "PNG")
     row = worker.embed(out.getvalue())
     wait_for(lambda: worker.progress().stage == "done")
-    assert row.shape == (1, ws.catalog.encoder()[1])
+    assert row.shape == (1, ws.registry.in_use()[1])
     assert np.linalg.norm(row) == pytest.approx(1, abs=1e-4)
     best = loop.neighbours(ws, row, k=12)
     reds = {ws.catalog.item(i).path for i, _ in best}
@@ -96,7 +96,7 @@ def test_an_example_given_later_gets_its_vector_and_a_round(ws, worker):
     Image.new("RGB", (50, 50), (200, 60, 40)).save(out, "PNG")
     loop.add_example(ws, session, "red.png", out.getvalue())
     worker.poke(session.id)
-    wait_for(lambda: ws.store.example_vectors(session.id, ws.catalog.encoder()[0]))
+    wait_for(lambda: ws.store.example_vectors(session.id, ws.registry.in_use()[0]))
     wait_for(lambda: any(r.examples == 1 for r in ws.store.rounds(session.id)))
 
 
