@@ -138,13 +138,21 @@ def _ms(encoder: "Encoder") -> float:
     return min(took) / IMAGES * 1000
 
 
-def _weights_bytes(name: str) -> int | None:
-    from active.embedding import hub
-    from active.embedding.builtin import WEIGHTS
+def parts(name: str) -> list[Path]:
+    """Return the files that make an encoder, as `stored` names it: those that are there. Loads nothing."""
+    import active.embedding
+    from active.embedding import TRAINED, hub
 
-    folder = hub.cached(name) if hub.is_name(name) else Path(name)
-    files = [WEIGHTS] if name == BUILTIN or folder is None else sorted(folder.glob("*.safetensors"))
-    sizes = [file.stat().st_size for file in files if file.exists()]
+    if name == BUILTIN:
+        files = [Path(active.embedding.__file__).with_name(TRAINED)]
+    else:
+        folder = hub.cached(name) if hub.is_name(name) else Path(name)
+        files = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
+    return [file for file in files if file.is_file()]
+
+
+def _weights_bytes(name: str) -> int | None:
+    sizes = [file.stat().st_size for file in parts(name) if file.suffix == ".safetensors"]
     return sum(sizes) if sizes else None
 
 

@@ -1,11 +1,13 @@
-"""What each encoder has seen, which one is in use, and which one comes next (SQL)."""
+"""What each encoder has seen, which one is in use, which one comes next, and where new ones learn (SQL)."""
 
+import json
 from datetime import UTC, datetime
 
 from labeler.database import Connection, transaction
 
 IN_USE = "encoder"  # the fact that names the encoder in use
 NEXT = "encoder_next"  # the fact that names the one that takes its place once it has seen as much
+TRAININGS = "trainings"  # the fact that lists the folders of encoders that learned from these images
 
 
 class Registry:
@@ -93,3 +95,16 @@ class Registry:
         if row is None:
             raise KeyError(key)
         return int(row[0])
+
+    def trainings(self) -> list[str]:
+        """Return the folders of encoders that learned from the workspace's images, the newest first."""
+        row = self.conn.execute("SELECT value FROM facts WHERE name = ?", (TRAININGS,)).fetchone()
+        return [] if row is None else [str(folder) for folder in json.loads(row[0])]
+
+    def note_training(self, folder: str) -> None:
+        """State that an encoder in this folder learns from the workspace's images."""
+        with transaction(self.conn) as conn:
+            every = list(dict.fromkeys([folder, *self.trainings()]))
+            conn.execute(
+                "INSERT OR REPLACE INTO facts(name, value) VALUES (?,?)", (TRAININGS, json.dumps(every))
+            )

@@ -1,42 +1,44 @@
-"""The command that lets an encoder learn from a folder of unlabeled images."""
+"""The command that lets an encoder learn from a folder of images, or from labels."""
 
+import math
+import os
 import shlex
 import sys
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from labeler import opening, say
 from labeler.errors import BadInput, Missing
-from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
+from labeler.options import device_option, images_option, json_option, new_workspace_option, session_option
+from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, begin, leave, prepare, until
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from active.embedding.training.options import Options, Progress, Result
+    from labeler.proof import Curves
     from labeler.school import Verdict
     from labeler.workspace import Workspace
 
+T = TypeVar("T")
 METHODS = ("simclr", "simsiam", "vicreg", "dino")
+FIRST_METHOD, MINUTES = "simclr", 30.0
 LINE_EVERY_S = 30.0  # where the output is no terminal
 
 
 @click.command()
+@images_option
+@new_workspace_option
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="DIR", help="The folder of images; only ever read."
+    "--method", type=click.Choice(METHODS), help=f"How it learns without labels.  [default: {FIRST_METHOD}]"
 )
-@click.option(
-    "--workspace",
-    type=click.Path(path_type=Path),
-    envvar="LABELER_WORKSPACE",
-    metavar="DIR",
-    help="The workspace. Default: data/<name of the images' folder>.",
-)
-@click.option(
-    "--method", type=click.Choice(METHODS), default="simclr", show_default=True, help="How it learns."
-)
+@click.option("--labels", is_flag=True, help="Learn from the answers to a question instead.")
+@session_option
 @click.option(
     "--from",
     "start",
@@ -53,56 +55,117 @@ LINE_EVERY_S = 30.0  # where the output is no terminal
     metavar="DIR",
     help="The folder of the new encoder.  [default: data/encoders/<images>-<method>]",
 )
-@click.option("--device", metavar="DEVICE", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.option(
+    "--truth",
+    type=click.Choice(["folders"]),
+    help="The images lie in a folder for each class: play before and after, as simulate does.",
+)
+@device_option
+@json_option
 def train(
     images: Path | None,
     workspace: Path | None,
-    method: str,
+    method: str | None,
+    labels: bool,
+    session: int | None,
     start: str,
     minutes: float | None,
     epochs: float | None,
     out: Path | None,
-    device: str,
+    truth: str | None,
+    device: str | None,
     as_json: bool,
 ) -> None:
-    """Let an encoder learn from your own unlabeled images.
+    """Let an encoder learn from your own images, without a label, or from your labels.
 
     Stopped with Ctrl-C, the same command goes on. Whether it sees more than the encoder in use is judged on
-    your own labels, if there are enough.
+    your own labels, if there are enough. Started by torchrun, several processes train one network.
     """
-    from active.embedding.training.options import Options
-    from labeler import encoders, places, school
-    from labeler.drives import is_inside
+    if labels and method:
+        raise click.UsageError("--labels and --method exclude each other.")
+    if truth and images is None:
+        raise click.UsageError("--truth needs --images.")
+    wanted = _Wanted(
+        images, workspace, session, start, minutes, epochs, out, device or "auto", truth is not None, as_json
+    )
+    if labels:
+        _from_labels(wanted)
+    else:
+        _from_images(wanted, method or FIRST_METHOD)
 
-    ws = opening.open_for_work(images, workspace, quiet=as_json)
-    folder = out or places.DATA / "encoders" / f"{ws.folder.name}-{method}"
-    if is_inside(folder, ws.images):
-        raise BadInput(f"{folder} lies inside the images, where nothing is written.", "Give another --out.")
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What was typed."""
+
+    images: Path | None
+    workspace: Path | None
+    session: int | None
+    start: str
+    minutes: float | None
+    epochs: float | None
+    out: Path | None
+    device: str
+    truth: bool
+    as_json: bool
+
+    def encoder(self) -> str:
+        """Return the encoder to begin with, downloaded where need be."""
+        from labeler import encoders
+
+        return encoders.stored(self.start) or self.start
+
+    def folder(self, ws: "Workspace", method: str) -> Path:
+        """Return where the new encoder goes."""
+        from labeler import places
+        from labeler.drives import is_inside
+
+        folder = self.out or places.DATA / "encoders" / f"{ws.folder.name}-{method}"
+        if is_inside(folder, ws.images):
+            raise BadInput(
+                f"{folder} lies inside the images, where nothing is written.", "Give another --out."
+            )
+        return folder
+
+
+# from images alone -------------------------------------------------------------------------
+
+
+def _from_images(wanted: _Wanted, method: str) -> None:
+    from active.embedding.training import processes
+
     try:
-        options = Options(folder, method, minutes=minutes, epochs=epochs, device=device)
+        device = processes.device_of(wanted.device)
     except ValueError as e:
         raise BadInput(str(e)) from e
-    chosen = encoders.stored(start) or start
-    prepare(ws, quiet=as_json)
-    result = _run(ws, options, chosen, quiet=as_json)
-    verdict = None
-    if result.ending == "done":
-        try:
-            from labeler import loop
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    with processes.joined(device):
+        if is_first:
+            trained = _trained(wanted, method, quiet=wanted.as_json)
+        else:
+            processes.wait()  # until the first has taken the images in
+            trained = _trained(wanted, method, quiet=True, is_first=False)
+    if is_first:
+        _close(wanted, *trained)
 
-            verdict = school.judge(ws, loop.newest_session(ws), folder)
-        except Missing:
-            verdict = school.Verdict(0)
-    if as_json:
-        say.print_json(_json(ws, folder, result, verdict))
-    else:
-        _tell(ws, folder, result, verdict)
-    if result.ending == "stopped":
-        click.echo(INTERRUPTED, err=True)
-        click.get_current_context().exit(INTERRUPTED_CODE)
-    if result.ending == "collapsed":
-        click.get_current_context().exit(1)
+
+def _trained(
+    wanted: _Wanted, method: str, *, quiet: bool, is_first: bool = True
+) -> "tuple[Workspace, Path, str, Result]":
+    """Take the images in and train; return the workspace, both encoders, and how it ended."""
+    from active.embedding.training import processes
+    from active.embedding.training.options import Options
+
+    ws = opening.open_for_work(wanted.images, wanted.workspace, quiet=quiet)
+    folder, start = wanted.folder(ws, method), wanted.encoder()
+    try:
+        options = Options(folder, method, minutes=wanted.minutes, epochs=wanted.epochs, device=wanted.device)
+    except ValueError as e:
+        raise BadInput(str(e)) from e
+    if is_first:
+        prepare(ws, quiet=quiet)
+        processes.wait()
+    return ws, folder, start, _run(ws, options, start, quiet=quiet)
 
 
 def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Result":
@@ -110,28 +173,115 @@ def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Re
     from labeler import school
 
     stop, line = threading.Event(), _Line(quiet)
-    ended: list[Result] = []
-    failed: list[BaseException] = []
 
-    def work() -> None:
+    def work() -> "Result":
         try:
-            ended.append(school.train(ws, options, start, report=line.show, stop=stop))
-        except BaseException as e:  # handed to the main thread, which raises it again
-            failed.append(e)
+            return school.train(ws, options, start, report=line.progress, stop=stop)
         finally:
             ws.close()
 
-    thread = threading.Thread(target=work, name="train")
-    thread.start()
-    while thread.is_alive():
+    return _heard(begin(work), stop, line)
+
+
+def _heard(ending: "Future[T]", stop: threading.Event, line: "_Line") -> T:
+    """Return what the work returns. Ctrl-C lets it end well, a second one ends it at once."""
+    try:
+        until(ending)
+    except KeyboardInterrupt:
+        stop.set()
         try:
-            thread.join(0.2)
+            until(ending)
         except KeyboardInterrupt:
-            stop.set()
-    line.close()
-    if failed:
-        raise failed[0]
-    return ended[0]
+            leave(INTERRUPTED, INTERRUPTED_CODE)
+    finally:
+        line.close()
+    return ending.result()
+
+
+def _close(wanted: _Wanted, ws: "Workspace", folder: Path, start: str, result: "Result") -> None:
+    """Judge, say how it ended, and exit."""
+    from labeler import loop, school
+
+    verdict = curves = None
+    if result.ending == "done":
+        try:
+            verdict = school.judge(ws, loop.get_session(ws, wanted.session), folder)
+        except Missing:
+            verdict = school.Verdict(0)
+        school.note(folder, school.JUDGED, verdict.json())
+        curves = _proof(wanted, ws, start, folder)
+    if wanted.as_json:
+        said = {**asdict(result), "judged": verdict and verdict.json(), "curves": curves and curves.json()}
+        say.print_json({"workspace": str(ws.folder), "out": str(folder), **said})
+    else:
+        _tell(result)
+        if verdict is not None:
+            _tell_verdict(ws, folder, verdict, curves)
+    if result.ending == "stopped":
+        click.echo(INTERRUPTED, err=True)
+        click.get_current_context().exit(INTERRUPTED_CODE)
+    if result.ending == "collapsed":
+        click.get_current_context().exit(1)
+
+
+def _proof(wanted: _Wanted, ws: "Workspace", start: str, folder: Path) -> "Curves | None":
+    """Return what plays say of both encoders, where the truth is known; it is kept beside the new one."""
+    if not wanted.truth or wanted.images is None:
+        return None
+    from labeler import proof, school
+    from labeler.bar import Bar
+
+    bar = Bar(sys.stderr, quiet=wanted.as_json)
+    try:
+        curves = proof.curves(
+            wanted.images,
+            (start, str(folder)),
+            prepare=lambda trial: prepare(trial, quiet=wanted.as_json),
+            report=bar.show,
+            views=ws.config.views,
+            device=wanted.device,
+        )
+    finally:
+        bar.close()
+    school.note(folder, proof.CURVES, curves.json())
+    return curves
+
+
+# from labels -------------------------------------------------------------------------------
+
+
+def _from_labels(wanted: _Wanted) -> None:
+    from active.embedding.training.finetune import Tuning
+    from labeler import loop, school
+
+    ws = opening.open_for_work(wanted.images, wanted.workspace, quiet=wanted.as_json)
+    folder, start = wanted.folder(ws, school.LABELS), wanted.encoder()
+    session = loop.get_session(ws, wanted.session)
+    tuning = Tuning(minutes=wanted.minutes or MINUTES, device=wanted.device)
+    if wanted.epochs is not None:
+        tuning = replace(tuning, epochs=math.ceil(wanted.epochs))
+    prepare(ws, quiet=wanted.as_json)
+    stop, line = threading.Event(), _Line(wanted.as_json)
+
+    def work() -> "Verdict":
+        try:
+            return school.teach(ws, session, start, folder, tuning, report=line.epoch, stop=stop)
+        finally:
+            ws.close()
+
+    verdict = _heard(begin(work), stop, line)
+    curves = _proof(wanted, ws, start, folder) if verdict.pays else None
+    if wanted.as_json:
+        out = str(folder) if verdict.pays else None
+        said = {"ending": "stopped" if stop.is_set() else "done", "judged": verdict.json()}
+        say.print_json({"workspace": str(ws.folder), "out": out, **said, "curves": curves and curves.json()})
+    else:
+        _tell_verdict(ws, folder, verdict, curves)
+    if stop.is_set():
+        click.get_current_context().exit(INTERRUPTED_CODE)
+
+
+# what is said ------------------------------------------------------------------------------
 
 
 class _Line:
@@ -140,16 +290,22 @@ class _Line:
     def __init__(self, quiet: bool) -> None:
         self._quiet, self._live, self._last = quiet, sys.stderr.isatty(), 0.0
 
-    def show(self, p: "Progress") -> None:
-        """Say where it stands."""
-        now = time.monotonic()
-        if self._quiet or (not self._live and now - self._last < LINE_EVERY_S):
-            return
-        self._last = now
-        text = (
+    def progress(self, p: "Progress") -> None:
+        """Say where a training without labels stands."""
+        self._show(
             f"training  {p.share:4.0%} · {p.minutes:.0f} min · seen {p.epoch:.1f} times · loss {p.loss:.3f}"
             f" · spread {p.feature_std:.2f} · {p.images_per_s:,.0f} images a second"
         )
+
+    def epoch(self, number: int, score: float) -> None:
+        """Say where a training from labels stands."""
+        self._show(f"training  epoch {number} · {score:.3f} on labels that it does not learn from")
+
+    def _show(self, text: str) -> None:
+        now = time.monotonic()
+        if self._quiet or (not self._live and self._last and now - self._last < LINE_EVERY_S):
+            return
+        self._last = now
         click.echo(f"\r\x1b[K{text}" if self._live else text, err=True, nl=not self._live)
 
     def close(self) -> None:
@@ -158,33 +314,34 @@ class _Line:
             click.echo(err=True)
 
 
-def _json(
-    ws: "Workspace", folder: Path, result: "Result", verdict: "Verdict | None"
-) -> dict[str, Any]:  # Any: JSON
-    judged = None if verdict is None else asdict(verdict) | {"pays": verdict.pays}
-    return {"workspace": str(ws.folder), "out": str(folder), **asdict(result), "judged": judged}
-
-
-def _tell(ws: "Workspace", folder: Path, result: "Result", verdict: "Verdict | None") -> None:
-    """Say how it ended, whether it pays, and how to use it."""
+def _tell(result: "Result") -> None:
+    """Say how a training without labels ended."""
     click.echo(result.note)
     if result.last is not None:
         click.echo(
             f"{result.steps:,} steps in {result.minutes:.0f} minutes, {result.images:,} images,"
             f" {result.same_neighbours:.0%} of neighbours as before."
         )
-    if verdict is None:
-        return
-    command = f"labeler start --images {shlex.quote(str(ws.images))} --encoder {shlex.quote(str(folder))}"
+
+
+def _tell_verdict(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Curves | None") -> None:
+    """Say whether the new encoder pays, and how to use it."""
+    if curves is not None:
+        before, after = curves.at(1.0)
+        click.echo(
+            f"Played on the folders' classes: after as many cards as a class has images, {before:.0%} of them"
+            f" are found by the encoder it began with, {after:.0%} by the new one."
+        )
     if verdict.pays is None:
         click.echo("Nobody can say yet whether it sees more: that takes 20 answers of either side.")
     else:
         better = "better than" if verdict.pays else "no better than"
         click.echo(
-            f"Of your {verdict.labels:,} labels, held out, average precision is {verdict.after:.3f},"
-            f" {better} the {verdict.before:.3f} of the encoder in use."
+            f"Of {verdict.labels:,} of your labels, held out, {verdict.measure} is {verdict.after:.3f},"
+            f" {better} the {verdict.before:.3f} before."
         )
         if not verdict.pays:
             click.echo("So keep the one in use.")
             return
-    click.echo(f"To use it: {command}")
+    images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
+    click.echo(f"To use it: labeler start --images {images} --encoder {encoder}")

@@ -90,8 +90,8 @@ def note_ready(trial: Trial) -> None:
 def _stamp(trial: Trial) -> str:
     """Return a hash of the images' and the encoder's names, sizes and times."""
     mark = blake2b(b"%d" % trial.ws.config.views, digest_size=16)
-    encoder = Path(trial.ws.config.encoder)
-    parts = sorted(encoder.iterdir()) if encoder.is_dir() else [encoder]
+    parts = encoders.parts(trial.ws.config.encoder)
+    mark.update(f"{trial.ws.config.encoder}\n".encode("utf-8", "surrogateescape"))
     for path in [*(trial.ws.images / name for name in sorted(trial.classes)), *parts]:
         try:
             at = path.stat()

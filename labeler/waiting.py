@@ -2,50 +2,72 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from threading import Thread
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from labeler.workspace import Workspace
 
+T = TypeVar("T")
 INTERRUPTED_CODE = 130
 INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
 
 
 def prepare(ws: "Workspace", *, quiet: bool) -> None:
-    """Take the images in, in a thread, so that Ctrl-C is heard at once."""
+    """Take the images in."""
     import threading
 
     from labeler import loop
     from labeler.bar import Bar
 
-    stop, failed = threading.Event(), list[BaseException]()
+    stop = threading.Event()
     bar = Bar(sys.stderr, quiet=quiet)
 
     def work() -> None:
         try:
             loop.prepare(ws, report=bar.show, stop=stop)
-        except BaseException as e:  # handed to the main thread, which raises it again
-            failed.append(e)
         finally:
             ws.close()
 
-    thread = threading.Thread(target=work, name="index", daemon=True)
-    thread.start()
+    ending = begin(work)
     try:
-        while thread.is_alive():
-            thread.join(0.1)
+        until(ending)
     except KeyboardInterrupt:
         stop.set()
-        thread.join(1.2)
+        wait([ending], 1.2)
         bar.close()
-        if thread.is_alive():
+        if not ending.done():
             leave(INTERRUPTED, INTERRUPTED_CODE)
         raise
     bar.close()
-    if failed:
-        raise failed[0]
+    ending.result()
+
+
+def begin(work: Callable[[], T]) -> Future[T]:
+    """Run `work` in a thread that the process does not wait for; return what it will return or raise."""
+    ending: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            ending.set_result(work())
+        except BaseException as e:  # handed to the main thread, which raises it again
+            ending.set_exception(e)
+
+    Thread(target=run, name="work", daemon=True).start()
+    return ending
+
+
+def until(ending: Future[T]) -> None:
+    """Return when the work has ended; Ctrl-C is heard meanwhile.
+
+    `Thread.join` would not do: interrupted, it takes a running thread for ended (Python 3.11, bpo-45274).
+    """
+    while not ending.done():
+        wait([ending], 0.1)
 
 
 def leave(message: str, code: int) -> NoReturn:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,12 +14,17 @@ from click.testing import CliRunner
 from PIL import Image
 
 from active.embedding import load_encoder
+from active.embedding.training.finetune import Tuning
 from active.embedding.training.options import Options
 from labeler import encoders, loop, school
 from labeler.cli import cli
+from labeler.domain import Session
 from labeler.workspace import Workspace
 from tests.networks import save_network
 from tests.pools import event
+from tests.test_training_run import free_port
+
+ROOT = Path(__file__).parent.parent
 
 
 def paint(folder: Path, n: int = 48) -> Path:
@@ -50,9 +57,9 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
     said = json.loads(out.stdout)
     folder = Path(said["out"])
     assert folder == Path("data/encoders/photos-simclr")
-    assert (said["ending"], said["images"], said["judged"]) == ("done", 48, {
-        "labels": 0, "before": None, "after": None, "pays": None,
-    })  # fmt: skip
+    assert (said["ending"], said["images"], said["judged"]["labels"]) == ("done", 48, 0)
+    assert said["judged"]["pays"] is None
+    assert said["curves"] is None
     assert load_encoder(str(folder)).key.startswith("builtin-")
     out = CliRunner().invoke(cli, ["index", "--images", "photos", "--encoder", str(folder), "--json"])
     assert json.loads(out.stdout)["encoder"] == load_encoder(str(folder)).key
@@ -164,6 +171,100 @@ def test_too_few_images(tmp_path, monkeypatch):
     out = run("--epochs", "1")
     assert out.exit_code == 1
     assert "There are 1 images to learn from." in out.output
+
+
+def labeled(here: Path) -> tuple[Workspace, Session]:
+    """Return the workspace that commands take for the photos, with all of them labeled."""
+    ws = Workspace.open(here / "data" / "photos", encoders.Config(images=str(here / "photos")))
+    loop.prepare(ws, report=lambda p: None)
+    session = loop.start_session(ws, "Stripes?", ["yes", "no"], "find")
+    kinds = [loop.item_name(ws, i).startswith("stripes") for i in range(48)]
+    events = [event(i, "yes" if k else "no") for i, k in enumerate(kinds)]
+    loop.record(ws, session, loop.owner(ws), events)
+    return ws, session
+
+
+def test_labels_teach_an_encoder_which_is_kept_only_if_it_pays(here, monkeypatch):
+    ws, _ = labeled(here)
+    network = save_network(here / "net", "resnet")
+    scores = iter([0.5, 0.6, 0.9, 0.8, 0.95])  # start and epoch, twice; before and after the first time
+
+    def score(work, rows, judged):
+        return next(scores)
+
+    with monkeypatch.context() as m:  # real learning, scores that are known
+        m.setattr("active.embedding.training.finetune._Work.score", score)
+        out = run("--labels", "--from", str(network), "--epochs", "1", "--json")
+    assert out.exit_code == 0, out.output
+    said = json.loads(out.stdout)
+    assert said["judged"]["watched"] == [0.5, 0.6]
+    assert (said["judged"]["before"], said["judged"]["after"], said["judged"]["pays"]) == (0.9, 0.8, False)
+    assert said["out"] is None
+    assert not (here / "data/encoders/photos-labels").exists()
+    out = run("--labels", "--from", str(network), "--epochs", "3")
+    assert out.exit_code == 0, out.output
+    kept = here / "data/encoders/photos-labels"
+    assert ("keep the one in use" in out.output) != kept.exists()
+    assert "average precision is" in out.output
+    assert ws.registry.trainings() == ([str(kept)] if kept.exists() else [])
+    ws.close()
+
+
+def test_labels_of_an_encoder_that_pays_are_a_folder_like_any_other(here, monkeypatch):
+    ws, session = labeled(here)
+    network = save_network(here / "net", "resnet")
+    scores = iter([0.5, 0.6, 0.8, 0.9])
+    monkeypatch.setattr("active.embedding.training.finetune._Work.score", lambda *_: next(scores))
+    verdict = school.teach(
+        ws, session, str(network), here / "new", Tuning(epochs=1),
+        report=lambda n, score: None, stop=threading.Event(),
+    )  # fmt: skip
+    assert (verdict.pays, verdict.watched) == (True, (0.5, 0.6))
+    assert load_encoder(str(here / "new")).key != load_encoder(str(network)).key
+    assert json.loads((here / "new" / "judged.json").read_text())["after"] == 0.9
+    ws.close()
+
+
+def test_too_few_labels_teach_nothing(here):
+    ws, session = labeled(here)
+    for item in [i for i in range(48) if not loop.item_name(ws, i).startswith("stripes")][2:]:
+        loop.correct(ws, session, loop.owner(ws), item, None)
+    ws.close()
+    out = run("--labels")
+    assert out.exit_code == 1
+    assert "too few labels" in out.output
+    assert "Traceback" not in out.output
+
+
+def test_with_the_truth_plays_tell_what_it_brought(here):
+    for path in sorted((here / "photos").iterdir()):
+        folder = path.parent / path.name.split("-")[0]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+    out = run("--epochs", "1", "--truth", "folders", "--json")
+    assert out.exit_code == 0, out.output
+    curves = json.loads(out.stdout)["curves"]
+    assert curves["plays"] == 2
+    for name in ("before", "after"):
+        shares = curves[name]
+        assert len(shares) == len(curves["times"]) == 20
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0  # 2 K cards are the whole pool
+    assert json.loads(Path("data/encoders/photos-simclr/curves.json").read_text()) == curves
+
+
+def test_two_processes_of_torchrun_train_one_encoder(here):
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    command += [f"--master-port={free_port()}", "-m", "labeler.cli", "train", "--images", "photos"]
+    done = subprocess.run(
+        [*command, "--epochs", "2", "--out", "new", "--json"],
+        check=False, capture_output=True, text=True, cwd=here, env=env, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout)  # once
+    assert (said["ending"], said["images"], said["steps"]) == ("done", 48, 2)
+    assert load_encoder(str(here / "new")).dim > 0
 
 
 def test_ctrl_c_ends_it_and_the_same_command_goes_on(here):
