@@ -1,4 +1,4 @@
-"""How the estimate has narrowed, as a picture that fits any width: lines in SVG, words beside them in HTML.
+"""Lines over cards or minutes, as pictures that fit any width: lines in SVG, words beside them in HTML.
 
 The SVG is an image of its own, because Streamlit lets no other through: its colours are here, those of the
 words and all sizes in deck/pages.css. Nothing that a person typed is in it.
@@ -26,14 +26,15 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What is drawn into: cards from 0 to `right`, values from 0 to `top`."""
+    """What is drawn into: cards or minutes from 0 to `right`, values from `low` to `top`."""
 
     right: float
     top: float
+    low: float = 0.0
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return a point in percent from the left and from above."""
-        return 100 * x / self.right, 100 - 100 * y / self.top
+        return 100 * x / self.right, 100 - 100 * (y - self.low) / (self.top - self.low)
 
     def path(self, points: Points) -> str:
         return " ".join(f"{left:.2f},{down:.2f}" for left, down in (self.at(x, y) for x, y in points))
@@ -94,8 +95,38 @@ def _found(rounds: Sequence[Round], known: Sequence[Round]) -> str:
     )
 
 
+def line(
+    title: str, text: str, under: str, points: Points, before: Points = (), *, share: bool = False
+) -> str:
+    """Return a picture of one line, and of one that is dashed to compare it with.
+
+    title, text, under  above it, for screen readers, and below it. points: at least two, x from 0 or more.
+    share  values are shares, shown in per cent.
+    """
+    values = [y for _, y in (*points, *before)]
+    low, high = min(values), max(values)
+    low = min(0.0, low) if low < 0 or low < high / 2 else low - (high - low or 1) / 4
+    high = max(high, low + 1e-6)
+    frame = _Frame(max(x for x, _ in (*points, *before)) or 1.0, high + 0.08 * (high - low), low)
+    lines = f'<polyline class="middle" points="{frame.path(points)}"/>'
+    if before:
+        lines = f'<polyline class="total" points="{frame.path(before)}"/>' + lines
+    words = _end(frame, *points[-1], percent(points[-1][1]) if share else f"{points[-1][1]:.3g}")
+    step = _step(frame.top - low)
+    first = np.ceil(low / step - 1e-9) * step
+    values = [float(y) + 0.0 for y in np.arange(first, frame.top, step)]  # + 0.0: no -0
+    ticks = [(y, percent(y) if share else f"{y:.6g}") for y in values]
+    return _figure(title, text, frame, (lines, words), ticks, under=under)
+
+
 def _figure(
-    title: str, text: str, frame: _Frame, drawn: tuple[str, str], ticks: Sequence[tuple[float, str]]
+    title: str,
+    text: str,
+    frame: _Frame,
+    drawn: tuple[str, str],
+    ticks: Sequence[tuple[float, str]],
+    *,
+    under: str = "cards shown",
 ) -> str:
     """Return one picture. drawn: its lines, and the words on them; ticks: values and what they are called."""
     lines, words = drawn
@@ -104,7 +135,7 @@ def _figure(
     )
     names = "".join(f'<i class="y" style="top:{frame.at(0, y)[1]:.2f}%">{name}</i>' for y, name in ticks)
     names += "".join(
-        f'<i class="x" style="left:{frame.at(x, 0)[0]:.2f}%">{x:,.0f}</i>' for x in _steps(frame.right)
+        f'<i class="x" style="left:{frame.at(x, 0)[0]:.2f}%">{_round(x)}</i>' for x in _steps(frame.right)
     )
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100" preserveAspectRatio="none">'
@@ -113,7 +144,7 @@ def _figure(
     image = f'<img alt="" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
     return (
         f'<figure class="plot" role="img" aria-label="{title}. {text}"><figcaption>{title}</figcaption>'
-        f'<div class="field">{image}{names}{words}</div><div class="under">cards shown</div></figure>'
+        f'<div class="field">{image}{names}{words}</div><div class="under">{under}</div></figure>'
     )
 
 
@@ -125,8 +156,17 @@ def _end(frame: _Frame, x: float, y: float, text: str) -> str:
 
 def _steps(top: float) -> list[float]:
     """Return at most five round numbers from 0 up to `top`."""
-    step = next(s * 10.0**e for e in range(12) for s in (1, 2, 5) if top / (s * 10**e) <= 4.5)
+    step = _step(top)
     return [float(x) for x in np.arange(0, top + step * 1e-9, step)]
+
+
+def _step(width: float) -> float:
+    """Return a round number that goes at most four and a half times into `width`."""
+    return next(s * 10.0**e for e in range(-9, 12) for s in (1, 2, 5) if width / (s * 10.0**e) <= 4.5)
+
+
+def _round(x: float) -> str:
+    return f"{x:,.0f}" if x == round(x) else f"{x:g}"
 
 
 def _thin(rounds: Sequence[Round]) -> list[Round]:

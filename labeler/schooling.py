@@ -340,8 +340,9 @@ def _tell_verdict(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Cu
             f"Of {verdict.labels:,} of your labels, held out, {verdict.measure} is {verdict.after:.3f},"
             f" {better} the {verdict.before:.3f} before."
         )
-        if not verdict.pays:
-            click.echo("So keep the one in use.")
-            return
+    is_worse = curves is not None and curves.at(1.0)[1] < curves.at(1.0)[0]
+    if verdict.pays is False or (is_worse and not verdict.pays):
+        click.echo("So keep the one in use.")
+        return
     images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
     click.echo(f"To use it: labeler start --images {images} --encoder {encoder}")

@@ -8,6 +8,14 @@ from labeler.errors import LabelerError
 PAGES = ("start", "label", "search", "review", "found", "export")
 
 
+def has_trained() -> bool:
+    """Return whether an encoder has learned from the images, or does: then there is a page to look at it."""
+    try:
+        return bool(workspace.current().registry.trainings())
+    except LabelerError:
+        return False
+
+
 def has_session() -> bool:
     """Return whether there is a question to answer already."""
     try:
@@ -21,7 +29,8 @@ def enter() -> None:
     st.switch_page(pages[1 if has_session() else 0])
 
 
-pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name in PAGES]
+names = (*PAGES, "training") if has_trained() else PAGES
+pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name in names]
 page = st.navigation([st.Page(enter, title="labeler", default=True), *pages], position="hidden")
 ui.frame(page.title)
 with st.container(key="nav", horizontal=True):
