@@ -6,7 +6,7 @@ forward_ratio  the same, of images prepared before
 index_ratio    of `labeler index` with it: benchmarks.index, in processor time
 weights_mb     of the file in the package; 0 while there is none
 
---no-found and --no-index leave those out: they take an hour and minutes, the rest seconds.
+--no-found and --no-index leave those out: they take half an hour and minutes, the rest seconds.
 --weights FILE measures the speed of another file's network, such as a run of benchmarks.train_builtin left.
 """
 
@@ -23,11 +23,9 @@ from PIL import Image
 
 from active.embedding import Encoder, load_encoder
 from active.embedding.builtin import WEIGHTS, Builtin
-from benchmarks.find import VIEWS, strategy_figures
+from benchmarks.find import VIEWS, found_1k
 from benchmarks.index import stages, whole
 from benchmarks.pool import Pool, arguments, open_pool, show
-from labeler.truth import read_truth
-from labeler.workspace import Workspace
 
 IMAGES, ROUNDS = 32, 25
 
@@ -46,18 +44,6 @@ def speeds(encoders: dict[str, Encoder], images: list[Image.Image]) -> dict[str,
             run()
             took[name].append((time.thread_time() - before) * 1000 / len(images))
     return {name: float(np.median(t[1:])) for name, t in took.items()}  # the first also lays out weights
-
-
-def found(pool: Pool, args: argparse.Namespace) -> float | None:
-    """Return found_1k of the recipe on a pool, all its classes; the images are taken in where need be."""
-    pool.index()
-    ws = Workspace.open(pool.workspace)
-    try:
-        figures = strategy_figures(ws, read_truth(ws, pool.truth), "recipe", args)
-    finally:
-        ws.close()
-    value: float | None = figures["found_1k"]
-    return value
 
 
 def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
@@ -79,8 +65,8 @@ def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSO
         parts = sum(float(str(cost[f"{stage}_cpu_ms"])) for stage in ("decode", "thumbnail", "forward"))
         out["index_ratio"] = parts / float(str(cost["index_cpu_ms"]))
     if args.found:
-        out["found_1k_builtin"] = found(mine, args)
-        out["found_1k_reference"] = found(pool, args)
+        out["found_1k_builtin"] = found_1k(mine, args)
+        out["found_1k_reference"] = found_1k(pool, args)
     return out | {"images": len(files), "collection": args.collection, "views": pool.views}
 
 

@@ -96,6 +96,26 @@ def strategy_figures(
     }
 
 
+def found_1k(pool: Pool, args: argparse.Namespace) -> float | None:
+    """Return found_1k of the recipe on a pool, and nothing else: a third of the cards of `measure`.
+
+    The images are taken in where need be. args: `seeds` and `collection`.
+    """
+    pool.index()
+    ws = Workspace.open(pool.workspace)
+    try:
+        truth = read_truth(ws, pool.truth)
+        plan = simulate.Plan(times=1.0, seeds=args.seeds, labeled=(), baseline=False)
+        wanted = simulate.tasks(ws, truth, plan, TARGETS.get(args.collection) or list(truth.items))
+        bar = Bar(sys.stderr)
+        plays = simulate.play_all(ws, wanted, report=bar.show)
+        bar.close()
+    finally:
+        ws.close()
+    value: float | None = summary(plays, truth, plan)["found_1k"]
+    return value
+
+
 def strategies(text: str) -> list[str]:
     """Return the names of strategies, recipe first for "all"."""
     names = list(STRATEGIES) if text == "all" else text.split(",")

@@ -1,6 +1,7 @@
 """What taking images in costs, stage by stage and as a whole, and how soon labeling begins meanwhile.
 
-decode_ms, thumbnail_ms, forward_ms   each stage alone on all cores, milliseconds of wall time an image
+decode_ms, thumbnail_ms, forward_ms   each stage alone on all cores, milliseconds of wall time an image (a
+                   thumbnail only where it is smaller than the image)
 …_cpu_ms                              the same in processor time
 index_ms, index_cpu_ms                `labeler index` as a whole, start and end included
 index_ratio        (decode + thumbnail + forward) / index, by wall time: 1 would be no cost beside the stages
@@ -49,18 +50,22 @@ def stages(files: list[Path], encoder_name: str) -> dict[str, object]:
     from labeler import images
     from labeler.files import read_file
 
-    def decode(path: Path) -> Any:  # Any: PIL's image
-        return images.decode(read_file(path)).image
+    def decode(path: Path) -> images.Picture:
+        return images.decode(read_file(path))
+
+    def thumbnail(picture: images.Picture) -> bytes | None:
+        return images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
 
     encoder = load_encoder(encoder_name)
     decoded = in_threads(decode, files)
-    encoder.encode(decoded[:BATCH])  # the first batch also loads and compares
+    shown = [picture.image for picture in decoded]
+    encoder.encode(shown[:BATCH])  # the first batch also loads and compares
 
-    batches = [decoded[start : start + BATCH] for start in range(0, len(decoded), BATCH)]
+    batches = [shown[start : start + BATCH] for start in range(0, len(shown), BATCH)]
     found: dict[str, object] = {}
     for name, work in (
         ("decode", lambda: in_threads(decode, files)),
-        ("thumbnail", lambda: in_threads(images.thumbnail, decoded)),
+        ("thumbnail", lambda: in_threads(thumbnail, decoded)),
         ("forward", lambda: in_threads(encoder.encode, batches)),
     ):
         found[f"{name}_ms"], found[f"{name}_cpu_ms"] = timed(work, len(files))

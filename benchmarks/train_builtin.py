@@ -34,7 +34,7 @@ from benchmarks.student import LEADS, Student
 from benchmarks.teacher import TEACHER_PX, Exam, Maps, Teacher, losses, resized
 
 WARM = 0.03  # part of the run in which the rate rises
-COOL = 0.35  # part in which it falls
+COOL = 0.5  # part in which it falls
 CLIP = 1.0
 PARTS = ("now", "mean", "first", "second")
 
@@ -65,16 +65,17 @@ def new_run(args: argparse.Namespace, device: torch.device) -> Run:
 
 
 def rate_now(progress: float, rate: float) -> float:
-    """Return the learning rate after this part of the run: up in a line, level, then down in a line.
+    """Return the learning rate after this part of the run: up in a line, level, then down, ever slower.
 
-    Level for long, so that a run that is given more time later has lost nothing.
+    Level for long, so that a run that is given more time later has lost nothing. When the stages begin to learn
+    together the rate is low: a high one spoils what each has learned alone.
     """
-    return rate * max(min(progress / WARM, 1, (1 - progress) / COOL), 0.003)
+    return rate * max(min(progress / WARM, 1, ((1 - progress) / COOL) ** 2), 0.003)
 
 
 def follow(run: Run) -> None:
     """Move the mean network towards the student: quickly at first, slowly later."""
-    keep = min(0.9995, (1 + run.step) / (20 + run.step))
+    keep = min(0.998, (1 + run.step) / (20 + run.step))
     with torch.no_grad():
         mean, now = run.mean.state_dict(), run.student.state_dict()
         floats = [name for name, t in now.items() if t.is_floating_point()]
@@ -275,7 +276,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--real", type=float, default=0.5, help="share of real pictures in a batch")
     out.add_argument("--near", type=float, default=0.3, help="weight of the neighbourhoods")
     out.add_argument("--maps", type=float, default=1.0, help="weight of each map")
-    out.add_argument("--apart", type=float, default=0.6, help="share of the run in which stages learn alone")
+    out.add_argument("--apart", type=float, default=0.75, help="share of the run in which stages learn alone")
     out.add_argument("--room", type=int, default=1024, help="drawn pictures kept")
     out.add_argument("--fresh", type=int, default=8, help="drawn pictures replaced at a time")
     out.add_argument("--draw-every", type=int, default=1, help="steps between two times")

@@ -290,6 +290,11 @@ def _hush() -> None:
         warnings.filterwarnings("ignore", module=_PIL)
 
 
+def wants_thumbnail(picture: Picture) -> bool:
+    """Return whether a thumbnail is smaller than the original: else tiles are made of that when asked for."""
+    return max(picture.width, picture.height) > THUMB_PX
+
+
 def thumbnail(image: Image.Image, px: int = THUMB_PX) -> bytes:
     """Return an RGB image as WebP, its longer side at most `px`, never enlarged, without metadata."""
     return _encode(_fit(image, px), quality=80).data

@@ -260,7 +260,8 @@ class _Intake:
         held = picture.image if encoder is None else encoder.prepare(picture.image)
         self._pixels.count(held)
         outcome = Decoded(row.id, name, picture.width, picture.height)
-        return _Read(outcome, images.thumbnail(picture.image), held)
+        small = images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
+        return _Read(outcome, small, held)
 
     def _decoded(self, data: bytes) -> images.Picture:
         return images.decode(data, want_px=self._want_px(), max_megapixels=self._ws.config.max_megapixels)
@@ -418,13 +419,13 @@ class _Intake:
                 data = files.read_file(path)
                 if images.content_hash(data) != item.hash:
                     return None
-                picture = self._decoded(data).image
+                picture = self._decoded(data)
                 del data
         except Unreadable:
             return None
-        if not self._ws.tile(item.id, images.THUMB_PX).exists():
-            self._save_tile(item.id, images.thumbnail(picture))
-        return picture
+        if images.wants_thumbnail(picture) and not self._ws.tile(item.id, images.THUMB_PX).exists():
+            self._save_tile(item.id, images.thumbnail(picture.image))
+        return picture.image
 
     def _from_tile(self, item: int) -> Image | None:
         try:

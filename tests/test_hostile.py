@@ -15,6 +15,7 @@ from benchmarks.rubbish import Growing, colours_of, jpeg, make_hostile, make_odd
 from labeler import loop
 from labeler.catalog import shown_path
 from labeler.images import decode
+from labeler.server.tiles import make_tile
 from labeler.workspace import Workspace
 from tests.pools import event
 
@@ -72,7 +73,7 @@ def test_the_odd_ones_are_upright_and_in_their_colours(pool):
     for o in odd:
         item = ws.catalog.item(items[o.name])
         assert (item.width, item.height) == o.size, o
-        seen = colours_of(decode(ws.tile(item.id, 512).read_bytes()).image)
+        seen = colours_of(decode(make_tile(ws, item.id, "512").data).image)
         assert np.abs(np.array(seen) - np.array(o.colours)).max() <= 60, (o, seen)
     ws.close()
 
