@@ -67,8 +67,8 @@ def new_run(args: argparse.Namespace, device: torch.device) -> Run:
 def rate_now(progress: float, rate: float) -> float:
     """Return the learning rate after this part of the run: up in a line, level, then down, ever slower.
 
-    Level for long, so that a run that is given more time later has lost nothing. When the stages begin to learn
-    together the rate is low: a high one spoils what each has learned alone.
+    Level for long, so that a run that is given more time later has lost nothing. When the stages begin to
+    learn together the rate is low: a high one spoils what each has learned alone.
     """
     return rate * max(min(progress / WARM, 1, ((1 - progress) / COOL) ** 2), 0.003)
 

@@ -162,7 +162,8 @@ def _steps(top: float) -> list[float]:
 
 def _step(width: float) -> float:
     """Return a round number that goes at most four and a half times into `width`."""
-    return next(s * 10.0**e for e in range(-9, 12) for s in (1, 2, 5) if width / (s * 10.0**e) <= 4.5)
+    found = (s * 10.0**e for e in range(-9, 18) for s in (1, 2, 5) if width / (s * 10.0**e) <= 4.5)
+    return next(found, width)
 
 
 def _round(x: float) -> str:

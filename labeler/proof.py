@@ -12,6 +12,7 @@ import numpy as np
 
 from labeler import simulate, trial
 from labeler.domain import Progress
+from labeler.errors import BadInput
 from labeler.outcome import found_after
 from labeler.simulate import Plan, Played
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from labeler.workspace import Workspace
 
 TIMES = tuple(round(0.1 * i, 1) for i in range(1, 21))
-CURVES = "curves.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,26 @@ class Curves:
         i = self.times.index(times)
         return self.before[i], self.after[i]
 
+    @property
+    def pays(self) -> bool:
+        """Whether more was found after as many cards as a class has images."""
+        before, after = self.at(1.0)
+        return after > before
+
     def json(self) -> dict[str, Any]:  # Any: JSON
         """Return it as commands print it and `curves.json` holds it."""
         return asdict(self)
+
+
+def check(source: Path, encoder: str) -> None:
+    """Raise BadInput where a folder holds no two folders of images."""
+    begun = trial.open_trial(source, None, encoder)
+    begun.ws.close()
+    if len(set(begun.classes.values()) - {""}) < 2:
+        raise BadInput(
+            f"{source} holds no two folders of images.",
+            "Give a folder with a folder for each class, or leave --truth out.",
+        )
 
 
 def curves(

@@ -2,21 +2,24 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler import encoders, files, images
+from labeler import encoders, files, images, verdict
 from labeler.domain import Item, Session
 from labeler.errors import BadInput, NotReady, writing
 from labeler.ingest import count_cores
+from labeler.trainings import ABOUT, CURVES, JUDGED, LOG, STATE
+from labeler.verdict import Verdict
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,38 +33,48 @@ if TYPE_CHECKING:
     from active.embedding.training.pictures import Pictures
 
 ITEMS = 512  # read from the catalog at once
-ENOUGH, MOST = 20, 2000  # labels of either side that judge; and as many at most
-MOST_TAUGHT = 20_000  # labels that a network is fine-tuned with at most
-FOLDS = 5
-JUDGED = "judged.json"
+MOST_PICTURES = 100_000  # that a training looks at: 5 GB at 112 px
+MOST_MISSING = 0.1  # part of the files that may be gone; more: a disk is not connected
+ENOUGH, MOST = 20, 2000  # labels of an answer that judge or teach; and as many in all that judge
+MOST_TAUGHT = 20_000  # labels that a network is fine-tuned with
 LABELS = "labels"  # the method of an encoder that learned from labels
+TAUGHT = "taught.json"  # the contents whose labels an encoder has seen: they can't judge it
 
-Measure = Literal["average precision", "balanced accuracy"]
+Note = Callable[[int, int], None]
+"""Called with how many pictures were read, and of how many."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Which encoder tells a person's own labels apart better.
+def check_out(ws: Workspace, out: Path, start: str, method: str) -> None:
+    """Raise BadInput where a new encoder can't go: over one that is needed, or over other things."""
+    folder = Path(os.path.abspath(out))
+    for name, what in ((ws.config.encoder, "the encoder in use"), (start, "the encoder to begin with")):
+        if folder == Path(os.path.abspath(name)):
+            raise BadInput(f"{out} is {what}, which stays as it is.", "Give another --out.")
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file.", "Give a folder to --out.")
+    there = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    about = _read(out / ABOUT)
+    made_by = about.get("method") if isinstance(about, dict) else None
+    is_ours = made_by == LABELS if method == LABELS else LOG in there and made_by != LABELS
+    if there and not is_ours:
+        raise BadInput(f"{out} holds other things.", "Give another --out.")
 
-    labels         how many judged; 0: too few, nobody can say.
-    before, after  of images that took no part, by the encoder before and by the new one.
-    watched        of a fine-tuning: the score that stopped it, by epoch, the start's first.
-    """
 
-    labels: int
-    before: float | None = None
-    after: float | None = None
-    measure: Measure = "average precision"
-    watched: tuple[float, ...] = ()
+def _read(path: Path) -> Any:  # Any: JSON
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
-    @property
-    def pays(self) -> bool | None:
-        """Return whether the new one is better; None: nobody can say."""
-        return None if self.before is None or self.after is None else self.after > self.before
 
-    def json(self) -> dict[str, Any]:  # Any: JSON
-        """Return it as commands print it and `judged.json` holds it."""
-        return asdict(self) | {"watched": list(self.watched), "pays": self.pays}
+def note(folder: Path, name: str, found: Any) -> None:  # Any: JSON
+    """Write what was found of an encoder beside it."""
+    with writing(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.save_atomic(folder / name, json.dumps(found).encode())
+
+
+# from images alone -------------------------------------------------------------------------
 
 
 def train(
@@ -71,22 +84,39 @@ def train(
     *,
     report: "Callable[[Progress], None]",
     stop: threading.Event,
+    reading: Note = lambda done, of: None,
 ) -> "Result":
     """Train the encoder `start` on the images of a workspace, into the folder `options.out`.
 
-    start  as `encoders.stored` gives it. report is called with each line of the log.
-    Called again with the same options it goes on where it was stopped. Raises BadInput, with what to do, for
-    what can't be trained, another training's folder, too few images, a full disk.
+    start  as `encoders.stored` gives it. report is called with each line of the log; reading, before, as
+    pictures are read. Called again with the same options it goes on where it was stopped.
+    Raises BadInput, with what to do, for what can't be trained, a folder that holds other things, too few
+    images, a full disk, and Conflict while another training on these images runs.
     """
+    from active.embedding.training.processes import is_first
     from active.embedding.training.run import train as run
 
     try:
         backbone = _backbone(start, seed=options.seed)
-        packed = pictures(ws, backbone.side_px, is_over=stop.is_set)
-        ws.registry.note_training(os.path.abspath(options.out))
-        return run(packed, backbone, options, report=report, stop=stop)
+        packed = pictures(ws, backbone.side_px, stop=stop, reading=reading, out=options.out)
+        if is_first():
+            _forget(options.out)
+            ws.registry.note_training(os.path.abspath(options.out))
+        result = run(packed, backbone, options, report=report, stop=stop)
     except ValueError as e:
         raise BadInput(str(e)) from e
+    if not is_first():
+        return result
+    if result.ending != "collapsed" and (taught := _read(Path(start) / TAUGHT)):
+        note(options.out, TAUGHT, taught)
+    note(options.out, STATE, {"ending": result.ending, "note": result.note})
+    return result
+
+
+def _forget(out: Path) -> None:
+    """Delete what was found of an earlier state of an encoder."""
+    for name in (STATE, JUDGED, CURVES):
+        (out / name).unlink(missing_ok=True)
 
 
 def _backbone(start: str, *, seed: int) -> "Backbone":
@@ -97,24 +127,61 @@ def _backbone(start: str, *, seed: int) -> "Backbone":
     return load_backbone(str(folder or start), seed=seed)
 
 
-def pictures(ws: Workspace, side_px: int, *, is_over: Callable[[], bool]) -> "Pictures":
-    """Return the pictures of all items that are there, squeezed to what a network of this size looks at.
+def pictures(
+    ws: Workspace, side_px: int, *, stop: threading.Event, reading: Note = lambda done, of: None,
+    out: Path | None = None,
+) -> "Pictures":  # fmt: skip
+    """Return the pictures of items, squeezed to what a network of this size looks at; of many, 100,000.
 
-    They are kept in the cache, and used again as long as the items are the same.
+    Items come in random order, so the first stand for all. The pictures are kept in the cache, and used again
+    as long as the items are the same, or for a training in the folder `out` that goes on with them.
     """
+    from active.embedding.training.checkpoint import FILE, kept_pictures
+    from active.embedding.training.pictures import Pictures
+
+    folder = ws.cache / f"pictures-{side_px}"
+    begun = None if out is None else kept_pictures(out / FILE)
+    if begun is not None:
+        try:
+            if (kept := Pictures(folder)).key == begun:
+                return kept
+        except ValueError:
+            pass  # they are read again
     digest, n = blake2b(digest_size=8), 0
-    for item in _items(ws):
+    for item in islice(_items(ws), MOST_PICTURES):
         digest.update(item.hash.encode())
         n += 1
-    return _packed(ws, _items(ws), "pictures", side_px, f"{n}-{digest.hexdigest()}", is_over)
+    some = islice(_items(ws), MOST_PICTURES)
+    return _packed(ws, some, n, folder, side_px, f"{n}-{digest.hexdigest()}", stop, reading)
 
 
 def _packed(
-    ws: Workspace, items: Iterable[Item], name: str, side_px: int, key: str, is_over: Callable[[], bool]
-) -> "Pictures":
-    from active.embedding.training.pictures import pack
+    ws: Workspace, items: Iterable[Item], n: int, folder: Path, side_px: int, key: str,
+    stop: threading.Event, reading: Note,
+) -> "Pictures":  # fmt: skip
+    from active.embedding.training.pictures import bytes_of, is_packed, pack
 
-    return pack(_decoded(ws, items, is_over), ws.cache / f"{name}-{side_px}", side_px=side_px, key=key)
+    need, free = n * bytes_of(side_px), shutil.disk_usage(ws.folder).free
+    if need > free and not is_packed(folder, side_px, key):
+        raise BadInput(
+            f"The pictures to learn from take {need / 1e6:,.0f} MB of disk; {free / 1e6:,.0f} MB are free.",
+            "Free some space.",
+        )
+    read = _decoded(ws, items, stop, lambda done: reading(done, n))
+    return pack(_most_of(read, n), folder, side_px=side_px, key=key)
+
+
+def _most_of(read: "Iterator[tuple[int, Image]]", n: int) -> "Iterator[tuple[int, Image]]":
+    """Yield what is read; raise NotReady at the end where too many of n can't be read."""
+    got = 0
+    for one in read:
+        got += 1
+        yield one
+    if got < (1 - MOST_MISSING) * n:
+        raise NotReady(
+            f"{n - got:,} of {n:,} images can't be read any more.",
+            "Is their disk connected? If they are gone for good, run labeler index first.",
+        )
 
 
 def _items(ws: Workspace) -> Iterator[Item]:
@@ -124,34 +191,33 @@ def _items(ws: Workspace) -> Iterator[Item]:
 
 
 def _decoded(
-    ws: Workspace, items: Iterable[Item], is_over: Callable[[], bool]
+    ws: Workspace,
+    items: Iterable[Item],
+    stop: threading.Event,
+    reading: Callable[[int], None] = lambda done: None,
 ) -> "Iterator[tuple[int, Image]]":
     """Yield items and their upright pictures; those that can't be read any more are left out."""
-    cores = count_cores()
+    cores, done, coming = count_cores(), 0, iter(items)
     with ThreadPoolExecutor(cores, "decode") as pool:
-        for some in _by(2 * cores, items):  # no more of them are in memory at once
-            if is_over():
+        while some := list(islice(coming, 2 * cores)):  # no more of them are in memory at once
+            if stop.is_set():
                 raise NotReady("Stopped while the images were read.", "The same command begins that again.")
             for item, picture in zip(some, pool.map(lambda i: _picture(ws, i), some), strict=True):
                 if picture is not None:
                     yield item.id, picture
-
-
-def _by(size: int, items: Iterable[Item]) -> Iterator[list[Item]]:
-    some: list[Item] = []
-    for item in items:
-        some.append(item)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
-        yield some
+            done += len(some)
+            reading(done)
 
 
 def _picture(ws: Workspace, item: Item) -> "Image | None":
+    """Return the picture of an item, None where its file is gone, or another one by now."""
+    path = os.path.join(ws.images, item.path)
     try:
-        data = files.read_file(os.path.join(ws.images, item.path))
-        return images.decode(data, max_megapixels=ws.config.max_megapixels).image
+        with images.room_for(path):
+            data = files.read_file(path)
+            if images.content_hash(data) != item.hash:
+                return None
+            return images.decode(data, max_megapixels=ws.config.max_megapixels).image
     except files.Unreadable:
         return None
 
@@ -168,46 +234,80 @@ def teach(
     *,
     report: Callable[[int, float], None],
     stop: threading.Event,
+    reading: Note = lambda done, of: None,
 ) -> Verdict:
     """Fine-tune the encoder `start` with the labels of a session, and write it to `folder` if that pays.
 
-    start  as `encoders.stored` gives it. report is called with each epoch and its score.
-    Images that are nearly the same stay together; some labels only judge. Raises BadInput, with what to do,
-    for too few labels, what can't be trained, a full disk.
+    start  as `encoders.stored` gives it. report is called with each epoch and its score; reading, before, as
+    pictures are read. It pays if it is better than the encoder in use on labels that took no part; images
+    that are nearly the same stay together. Stopped, it raises NotReady and keeps nothing.
+    Raises BadInput, with what to do, for what can't be trained and a full disk, NotReady for too few labels,
+    Conflict while another training on these images runs.
     """
     from active.embedding.training.backbones import write_about
     from active.embedding.training.finetune import finetune
 
     items, classes = _taught(ws, session)
-    rows = _rows(ws, items)
-    try:
-        backbone = _backbone(start, seed=tuning.seed)
-        packed = _packed(
-            ws,
-            (item for i in items.tolist() if (item := ws.catalog.item(i)) is not None),
-            "labeled",
-            backbone.side_px,
-            f"{len(items)}-{blake2b(items.tobytes(), digest_size=8).hexdigest()}",
-            stop.is_set,
-        )
-        there = np.isin(items, packed.ids)
-        tuned = finetune(packed, classes[there], rows[there], backbone, tuning, report=report, stop=stop)
-        verdict = Verdict(tuned.held_out, tuned.before, tuned.after, tuned.measure, tuple(tuned.watched))
-        if verdict.pays:
-            backbone.eval().save(folder)
-            write_about(folder, backbone, method=LABELS, images=len(packed))
-            ws.registry.note_training(os.path.abspath(folder))
-    except ValueError as e:
-        raise BadInput(str(e)) from e
-    if verdict.pays:
-        note(folder, JUDGED, verdict.json())
-    return verdict
+    part = folder.with_name(f"{folder.name}.new")
+    with ws.lock("training"):
+        try:
+            backbone = _backbone(start, seed=tuning.seed)
+            key = f"{len(items)}-{blake2b(items.tobytes(), digest_size=8).hexdigest()}"
+            known = _known(ws, items)
+            where = ws.cache / f"labeled-{backbone.side_px}"
+            packed = _packed(ws, known, len(items), where, backbone.side_px, key, stop, reading)
+            there = np.isin(items, packed.ids)
+            items, classes = items[there], classes[there]
+            rows = _rows(ws, items)
+            groups = _groups(rows)
+            _check_groups(session, classes, groups)
+            tuned = finetune(packed, classes, rows, backbone, tuning, report=report, stop=stop)
+            _stopped(stop)
+            shutil.rmtree(part, ignore_errors=True)
+            backbone.eval().save(part)
+            write_about(part, backbone, method=LABELS, images=len(packed))
+            new = encoders.load(str(part), ws.config)
+            ids, after = _encoded(new, _decoded(ws, _known(ws, items), stop))
+            there = np.isin(items, ids)
+            parts = [(_among(there, tuned.part.learn), _among(there, tuned.part.judge))]
+            found = verdict.compare(
+                rows[there], after, classes[there], groups[there], parts, tuple(tuned.watched)
+            )
+            if found.pays:
+                hashes = {item.id: item.hash for item in _known(ws, items)}
+                learned = np.concatenate([tuned.part.learn, tuned.part.stop])
+                note(part, TAUGHT, [hashes[int(i)] for i in items[learned]])
+                note(part, JUDGED, found.json())
+                note(part, STATE, {"ending": "done", "note": "The training is done."})
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part, folder)
+                ws.registry.note_training(os.path.abspath(folder))
+        except ValueError as e:
+            raise BadInput(str(e)) from e
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return found
+
+
+def _among(there: NDArray[np.bool_], positions: "Ids") -> "Ids":
+    """Return where these positions are among those that are there."""
+    return (np.cumsum(there) - 1)[positions[there[positions]]].astype(np.int64)
+
+
+def _stopped(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise NotReady("Stopped; nothing was kept.", "The same command begins anew.")
+
+
+def _known(ws: Workspace, items: "Ids") -> Iterator[Item]:
+    return (item for i in items.tolist() if (item := ws.catalog.item(i)) is not None)
 
 
 def _taught(ws: Workspace, session: Session) -> "tuple[Ids, Ids]":
     """Return the items that have an answer and a vector, in order, and their classes from 0.
 
-    Of two labels the target is class 1. Labels that fewer than three images have are left out.
+    Of two answers the target, or the first, is class 1. Answers that few images have are left out.
     """
     used = ws.registry.in_use()
     answers = ws.journal.answers(session.id)
@@ -216,16 +316,26 @@ def _taught(ws: Workspace, session: Session) -> "tuple[Ids, Ids]":
     known = known[np.argsort(answers.items[known])]
     items, labels = answers.items[known], answers.labels[known]
     numbers, counts = np.unique(labels, return_counts=True)
-    enough = numbers[counts >= 3]
+    enough = numbers[counts >= ENOUGH]
     if len(enough) < 2:
         raise NotReady(
-            "There are too few labels to learn from.", "Label some more images: at least 3 of each answer."
+            "There are too few labels to learn from.", f"Label at least {ENOUGH} images of two answers each."
         )
     kept = np.isin(labels, enough)
     items, labels = items[kept], labels[kept]
-    if len(session.labels) == 2:
-        return items, 1 - labels
+    if len(enough) == 2:
+        return items, (labels == enough[0]).astype(np.int64)
     return items, np.searchsorted(enough, labels).astype(np.int64)
+
+
+def _check_groups(session: Session, classes: "Ids", groups: "Ids") -> None:
+    """Raise NotReady where too many labeled images are nearly the same."""
+    fewest = min(len(np.unique(groups[classes == c])) for c in np.unique(classes))
+    if fewest < ENOUGH // 2:
+        raise NotReady(
+            f"Of one answer to {session.question!r} only {fewest} images differ from each other.",
+            f"Label more, at least {ENOUGH // 2} that differ.",
+        )
 
 
 def _rows(ws: Workspace, items: "Ids") -> "Rows":
@@ -238,42 +348,42 @@ def _rows(ws: Workspace, items: "Ids") -> "Rows":
 # does it pay? ------------------------------------------------------------------------------
 
 
-def note(folder: Path, name: str, found: dict[str, Any]) -> None:  # Any: JSON
-    """Write what was found of an encoder beside it."""
-    with writing(str(folder)):
-        files.save_atomic(folder / name, json.dumps(found).encode())
-
-
 def judge(ws: Workspace, session: Session, folder: Path) -> Verdict:
     """Return whether the encoder in `folder` tells the labels of a session apart better than the one in use.
 
-    Both are judged by a linear head on images that it did not learn from; near-duplicates stay together.
+    Both are judged by a linear head on images that it did not learn from; near-duplicates stay together, and
+    labels that one of the encoders was taught with are left out.
     """
     used = ws.registry.in_use()
     answers = ws.journal.answers(session.id)
     known = (answers.labels >= 0) & (answers.items < (used[2] if used else 0))
-    items, is_target = answers.items[known], answers.labels[known] == 0
-    if used is None or min(is_target.sum(), (~is_target).sum()) < ENOUGH:
+    items, classes = answers.items[known], (answers.labels[known] == 0).astype(np.int64)
+    seen = {*(_read(folder / TAUGHT) or ()), *(_read(Path(ws.config.encoder) / TAUGHT) or ())}
+    if seen:
+        fresh = np.array([item.hash not in seen for item in _known(ws, items)], bool)
+        items, classes = items[fresh], classes[fresh]
+    if used is None or not _enough(classes):
         return Verdict(0)
     keep = np.random.default_rng(session.seed).permutation(len(items))[:MOST]
-    items, is_target = items[keep], is_target[keep]
+    items, classes = items[keep], classes[keep]
     new = encoders.load(str(folder), ws.config)
-    wanted = (item for i in items.tolist() if (item := ws.catalog.item(i)) is not None)
-    ids, rows = _encoded(new, _decoded(ws, wanted, lambda: False))
+    ids, after = _encoded(new, _decoded(ws, _known(ws, items), threading.Event()))
     there = np.isin(items, ids)
-    items, is_target = items[there], is_target[there]
-    if min(is_target.sum(), (~is_target).sum()) < ENOUGH:
+    items, classes = items[there], classes[there]
+    if not _enough(classes):
         return Verdict(0)
-    old_rows = _rows(ws, items)
-    groups = _groups(old_rows)
-    before, after = (held_out(r, is_target, groups) for r in (old_rows, rows))
-    return Verdict(len(items), before, after)
+    before = _rows(ws, items)
+    groups = _groups(before)
+    parts = verdict.folds(classes, groups)
+    return Verdict(0) if parts is None else verdict.compare(before, after, classes, groups, parts)
+
+
+def _enough(classes: "Ids") -> bool:
+    return bool(min((classes == 0).sum(), (classes == 1).sum()) >= ENOUGH)
 
 
 def _encoded(encoder: "Encoder", given: "Iterator[tuple[int, Image]]") -> "tuple[list[int], Rows]":
     """Return the items and their rows; a few pictures are in memory at once."""
-    from itertools import islice
-
     ids: list[int] = []
     rows: list[Rows] = []
     while some := list(islice(given, 16)):
@@ -286,19 +396,3 @@ def _groups(rows: "Rows") -> "Ids":
     from active.embedding.training.split import duplicates
 
     return duplicates(rows)
-
-
-def held_out(rows: "Rows", is_target: NDArray[np.bool_], groups: "Ids") -> float:
-    """Return the average precision of the target over five folds, each judged by a head of the other four."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import average_precision_score
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    p = np.zeros(len(rows))
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    for learn, judged in folds.split(rows, is_target, groups):
-        head = LogisticRegression(C=10, class_weight="balanced", max_iter=1000).fit(
-            rows[learn], is_target[learn]
-        )
-        p[judged] = head.decision_function(rows[judged])
-    return float(average_precision_score(is_target, p))

@@ -1,19 +1,18 @@
 """The command that lets an encoder learn from a folder of images, or from labels."""
 
 import math
-import os
 import shlex
 import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from labeler import opening, say
-from labeler.errors import BadInput, Missing
+from labeler.errors import BadInput, LabelerError
 from labeler.options import device_option, images_option, json_option, new_workspace_option, session_option
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, begin, leave, prepare, until
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from active.embedding.training.options import Options, Progress, Result
     from labeler.proof import Curves
-    from labeler.school import Verdict
+    from labeler.verdict import Verdict
     from labeler.workspace import Workspace
 
 T = TypeVar("T")
@@ -60,6 +59,15 @@ LINE_EVERY_S = 30.0  # where the output is no terminal
     type=click.Choice(["folders"]),
     help="The images lie in a folder for each class: play before and after, as simulate does.",
 )
+@click.option(
+    "--batch", type=click.IntRange(2), metavar="N", help="Images at once.  [default: 64; 32 with --labels]"
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(["adamw", "lars"]),
+    help="lars is for batches of thousands.  [default: adamw]",
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="How quickly it learns.")
 @device_option
 @json_option
 def train(
@@ -73,22 +81,33 @@ def train(
     epochs: float | None,
     out: Path | None,
     truth: str | None,
+    batch: int | None,
+    optimizer: str | None,
+    rate: float | None,
     device: str | None,
     as_json: bool,
 ) -> None:
     """Let an encoder learn from your own images, without a label, or from your labels.
 
-    Stopped with Ctrl-C, the same command goes on. Whether it sees more than the encoder in use is judged on
-    your own labels, if there are enough. Started by torchrun, several processes train one network.
+    Stopped with Ctrl-C, a training without labels goes on with the same command. Whether it sees more than
+    the encoder in use is judged on your own labels, if there are enough. Started by torchrun, several
+    processes train one network.
     """
     if labels and method:
         raise click.UsageError("--labels and --method exclude each other.")
     if truth and images is None:
         raise click.UsageError("--truth needs --images.")
+    if minutes is not None and epochs is not None:
+        raise click.UsageError("--minutes and --epochs exclude each other.")
+    given = {"batch": batch, "optimizer": optimizer, "rate": rate}
+    options = {name: value for name, value in given.items() if value is not None}
     wanted = _Wanted(
-        images, workspace, session, start, minutes, epochs, out, device or "auto", truth is not None, as_json
-    )
+        images, workspace, session, start, minutes, epochs, out, device or "auto", truth is not None, as_json,
+        options,
+    )  # fmt: skip
     if labels:
+        if "optimizer" in options:
+            raise click.UsageError("--labels and --optimizer exclude each other.")
         _from_labels(wanted)
     else:
         _from_images(wanted, method or FIRST_METHOD)
@@ -108,6 +127,7 @@ class _Wanted:
     device: str
     truth: bool
     as_json: bool
+    options: dict[str, Any]  # Any: numbers and names that the training takes as they are
 
     def encoder(self) -> str:
         """Return the encoder to begin with, downloaded where need be."""
@@ -115,16 +135,32 @@ class _Wanted:
 
         return encoders.stored(self.start) or self.start
 
-    def folder(self, ws: "Workspace", method: str) -> Path:
-        """Return where the new encoder goes."""
+    def check(self, ws: "Workspace", start: str) -> None:
+        """Raise what would only be found after hours: a question or classes that are not there."""
+        from labeler import loop, proof
+
+        if self.session is not None:
+            loop.get_session(ws, self.session)
+        if self.truth and self.images is not None:
+            proof.check(self.images, start)
+
+    def folder_name(self, ws: "Workspace", method: str) -> Path:
+        """Return what the folder of the new encoder is called."""
         from labeler import places
+
+        return self.out or places.DATA / "encoders" / f"{ws.folder.name}-{method}"
+
+    def folder(self, ws: "Workspace", start: str, method: str) -> Path:
+        """Return where the new encoder goes."""
+        from labeler import school
         from labeler.drives import is_inside
 
-        folder = self.out or places.DATA / "encoders" / f"{ws.folder.name}-{method}"
+        folder = self.folder_name(ws, method)
         if is_inside(folder, ws.images):
             raise BadInput(
                 f"{folder} lies inside the images, where nothing is written.", "Give another --out."
             )
+        school.check_out(ws, folder, start, method)
         return folder
 
 
@@ -138,7 +174,7 @@ def _from_images(wanted: _Wanted, method: str) -> None:
         device = processes.device_of(wanted.device)
     except ValueError as e:
         raise BadInput(str(e)) from e
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    is_first = processes.is_first()
     with processes.joined(device):
         if is_first:
             trained = _trained(wanted, method, quiet=wanted.as_json)
@@ -157,15 +193,26 @@ def _trained(
     from active.embedding.training.options import Options
 
     ws = opening.open_for_work(wanted.images, wanted.workspace, quiet=quiet)
-    folder, start = wanted.folder(ws, method), wanted.encoder()
+    start = wanted.encoder()
+    folder = wanted.folder(ws, start, method) if is_first else wanted.folder_name(ws, method)
     try:
-        options = Options(folder, method, minutes=wanted.minutes, epochs=wanted.epochs, device=wanted.device)
+        options = Options(
+            folder,
+            method,
+            minutes=wanted.minutes,
+            epochs=wanted.epochs,
+            device=wanted.device,
+            **wanted.options,
+        )
     except ValueError as e:
         raise BadInput(str(e)) from e
-    if is_first:
-        prepare(ws, quiet=quiet)
+    if not is_first:
+        return ws, folder, start, _run(ws, options, start, quiet=True)
+    wanted.check(ws, start)
+    prepare(ws, quiet=quiet)
+    with ws.lock("training"):
         processes.wait()
-    return ws, folder, start, _run(ws, options, start, quiet=quiet)
+        return ws, folder, start, _run(ws, options, start, quiet=quiet)
 
 
 def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Result":
@@ -176,7 +223,7 @@ def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Re
 
     def work() -> "Result":
         try:
-            return school.train(ws, options, start, report=line.progress, stop=stop)
+            return school.train(ws, options, start, report=line.progress, stop=stop, reading=line.reading)
         finally:
             ws.close()
 
@@ -195,28 +242,36 @@ def _heard(ending: "Future[T]", stop: threading.Event, line: "_Line") -> T:
             leave(INTERRUPTED, INTERRUPTED_CODE)
     finally:
         line.close()
-    return ending.result()
+    try:
+        return ending.result()
+    except LabelerError as e:
+        if not stop.is_set():
+            raise
+        click.echo(f"{e.error} {e.do or ''}".strip(), err=True)
+        click.get_current_context().exit(INTERRUPTED_CODE)
 
 
 def _close(wanted: _Wanted, ws: "Workspace", folder: Path, start: str, result: "Result") -> None:
-    """Judge, say how it ended, and exit."""
-    from labeler import loop, school
+    """Say how it ended, judge, and exit."""
+    from labeler import loop, school, trainings
+    from labeler.verdict import Verdict
 
     verdict = curves = None
+    if not wanted.as_json:
+        _tell(result)
     if result.ending == "done":
-        try:
+        verdict = Verdict(0)
+        if loop.sessions(ws):
+            if not wanted.as_json:
+                click.echo("Judging by your labels …", err=True)
             verdict = school.judge(ws, loop.get_session(ws, wanted.session), folder)
-        except Missing:
-            verdict = school.Verdict(0)
-        school.note(folder, school.JUDGED, verdict.json())
+        school.note(folder, trainings.JUDGED, verdict.json())
         curves = _proof(wanted, ws, start, folder)
     if wanted.as_json:
         said = {**asdict(result), "judged": verdict and verdict.json(), "curves": curves and curves.json()}
         say.print_json({"workspace": str(ws.folder), "out": str(folder), **said})
-    else:
-        _tell(result)
-        if verdict is not None:
-            _tell_verdict(ws, folder, verdict, curves)
+    elif verdict is not None:
+        _tell_verdict(ws, folder, verdict, curves)
     if result.ending == "stopped":
         click.echo(INTERRUPTED, err=True)
         click.get_current_context().exit(INTERRUPTED_CODE)
@@ -228,7 +283,7 @@ def _proof(wanted: _Wanted, ws: "Workspace", start: str, folder: Path) -> "Curve
     """Return what plays say of both encoders, where the truth is known; it is kept beside the new one."""
     if not wanted.truth or wanted.images is None:
         return None
-    from labeler import proof, school
+    from labeler import proof, school, trainings
     from labeler.bar import Bar
 
     bar = Bar(sys.stderr, quiet=wanted.as_json)
@@ -243,7 +298,7 @@ def _proof(wanted: _Wanted, ws: "Workspace", start: str, folder: Path) -> "Curve
         )
     finally:
         bar.close()
-    school.note(folder, proof.CURVES, curves.json())
+    school.note(folder, trainings.CURVES, curves.json())
     return curves
 
 
@@ -251,13 +306,21 @@ def _proof(wanted: _Wanted, ws: "Workspace", start: str, folder: Path) -> "Curve
 
 
 def _from_labels(wanted: _Wanted) -> None:
+    from active.embedding.training import processes
     from active.embedding.training.finetune import Tuning
     from labeler import loop, school
 
-    ws = opening.open_for_work(wanted.images, wanted.workspace, quiet=wanted.as_json)
-    folder, start = wanted.folder(ws, school.LABELS), wanted.encoder()
+    if processes.is_started():
+        raise click.UsageError("--labels takes one process; torchrun is for --method.")
+    if wanted.images is None:
+        ws = opening.find(wanted.workspace)
+    else:
+        ws = opening.open_for_work(wanted.images, wanted.workspace, quiet=wanted.as_json)
+    start = wanted.encoder()
+    folder = wanted.folder(ws, start, school.LABELS)
+    wanted.check(ws, start)
     session = loop.get_session(ws, wanted.session)
-    tuning = Tuning(minutes=wanted.minutes or MINUTES, device=wanted.device)
+    tuning = Tuning(minutes=wanted.minutes or MINUTES, device=wanted.device, **wanted.options)
     if wanted.epochs is not None:
         tuning = replace(tuning, epochs=math.ceil(wanted.epochs))
     prepare(ws, quiet=wanted.as_json)
@@ -265,7 +328,9 @@ def _from_labels(wanted: _Wanted) -> None:
 
     def work() -> "Verdict":
         try:
-            return school.teach(ws, session, start, folder, tuning, report=line.epoch, stop=stop)
+            return school.teach(
+                ws, session, start, folder, tuning, report=line.epoch, stop=stop, reading=line.reading
+            )
         finally:
             ws.close()
 
@@ -273,12 +338,10 @@ def _from_labels(wanted: _Wanted) -> None:
     curves = _proof(wanted, ws, start, folder) if verdict.pays else None
     if wanted.as_json:
         out = str(folder) if verdict.pays else None
-        said = {"ending": "stopped" if stop.is_set() else "done", "judged": verdict.json()}
+        said = {"ending": "done", "judged": verdict.json()}
         say.print_json({"workspace": str(ws.folder), "out": out, **said, "curves": curves and curves.json()})
     else:
         _tell_verdict(ws, folder, verdict, curves)
-    if stop.is_set():
-        click.get_current_context().exit(INTERRUPTED_CODE)
 
 
 # what is said ------------------------------------------------------------------------------
@@ -301,9 +364,14 @@ class _Line:
         """Say where a training from labels stands."""
         self._show(f"training  epoch {number} · {score:.3f} on labels that it does not learn from")
 
-    def _show(self, text: str) -> None:
+    def reading(self, done: int, of: int) -> None:
+        """Say how many pictures were read."""
+        self._show(f"reading   {done:,} of {of:,} pictures", is_last=done == of)
+
+    def _show(self, text: str, *, is_last: bool = False) -> None:
         now = time.monotonic()
-        if self._quiet or (not self._live and self._last and now - self._last < LINE_EVERY_S):
+        every = 0.1 if self._live else LINE_EVERY_S
+        if self._quiet or (self._last and now - self._last < every and not is_last):
             return
         self._last = now
         click.echo(f"\r\x1b[K{text}" if self._live else text, err=True, nl=not self._live)
@@ -335,12 +403,12 @@ def _tell_verdict(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Cu
     if verdict.pays is None:
         click.echo("Nobody can say yet whether it sees more: that takes 20 answers of either side.")
     else:
-        better = "better than" if verdict.pays else "no better than"
+        better = "better than" if verdict.pays else "not surely better than"
         click.echo(
             f"Of {verdict.labels:,} of your labels, held out, {verdict.measure} is {verdict.after:.3f},"
             f" {better} the {verdict.before:.3f} before."
         )
-    is_worse = curves is not None and curves.at(1.0)[1] < curves.at(1.0)[0]
+    is_worse = curves is not None and not curves.pays
     if verdict.pays is False or (is_worse and not verdict.pays):
         click.echo("So keep the one in use.")
         return

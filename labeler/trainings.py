@@ -1,5 +1,6 @@
 """What trainings on a workspace's images have left in their folders, to be looked at."""
 
+import contextlib
 import json
 import os
 import time
@@ -12,11 +13,12 @@ import numpy as np
 
 from labeler.workspace import Workspace
 
-MOST_LINES = 300
+MOST_LINES, MOST_IMAGES = 300, 20  # of a log; and of neighbours, of each image too
+RUNNING_S = 300.0  # without a new line of the log; then it was stopped
+LARGE = 1e15
 SHOWN = ("minutes", "loss", "feature_std", "share", "epoch")  # of a line of the log
-RUNNING_S = 90.0  # without a new line of the log; then it was stopped
-ABOUT, LOG, NEAR, JUDGED, CURVES = (
-    "encoder.json", "log.jsonl", "neighbours.json", "judged.json", "curves.json",
+STATE, ABOUT, LOG, NEAR, JUDGED, CURVES = (
+    "training.json", "encoder.json", "log.jsonl", "neighbours.json", "judged.json", "curves.json",
 )  # fmt: skip
 Json = dict[str, Any]  # Any: JSON
 
@@ -32,104 +34,117 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A training as its folder tells of it. None or empty: not there, or cut off.
+    """A training as its folder tells of it. None or empty: not there, or damaged.
 
-    about    what the encoder is; None before there is one. lines: of the log, at most 300 of them.
-    running  whether the log has grown within a minute and a half.
+    method, images  how the encoder learned, and from how many; None before there is one.
+    ending   done, stopped or collapsed, and a sentence on it; None while it runs, or after a kill.
+    lines    of the log, at most 300 of them. running: whether the log has grown within five minutes.
     judged   what held-out labels say; curves: what plays say where the truth is known.
     """
 
     folder: Path
-    about: Json | None
-    lines: list[Json]
+    method: str | None
+    images: int | None
+    ending: tuple[str, str] | None
+    lines: list[dict[str, float]]
     running: bool
     near: Near | None
     judged: Json | None
     curves: Json | None
 
 
-def every(ws: Workspace) -> list[Training]:
-    """Return the trainings whose folders are still there, the newest first."""
-    folders = [Path(name) for name in ws.registry.trainings()]
-    return [read(folder) for folder in folders if folder.is_dir()]
+def folders(ws: Workspace) -> list[Path]:
+    """Return the folders of trainings that are still there, the newest first."""
+    return [folder for name in ws.registry.trainings() if (folder := Path(name)).is_dir()]
 
 
 def read(folder: Path) -> Training:
     """Return what a folder tells of its training."""
+    about, state = _json(folder / ABOUT), _json(folder / STATE)
+    ending = None
+    if isinstance(state.get("ending"), str) and isinstance(state.get("note"), str):
+        ending = state["ending"], state["note"]
     try:
-        running = time.time() - os.stat(folder / LOG).st_mtime < RUNNING_S
+        grown = time.time() - os.stat(folder / LOG).st_mtime < RUNNING_S
     except OSError:
-        running = False
-    lines = _lines(folder / LOG)
+        grown = False
+    method, images = about.get("method"), about.get("images")
     return Training(
         folder,
-        _json(folder / ABOUT),
-        lines,
-        running and not (lines and lines[-1].get("share", 0) >= 1),
+        method if isinstance(method, str) else None,
+        images if isinstance(images, int) else None,
+        ending,
+        _lines(folder / LOG),
+        grown and ending is None,
         _near(_json(folder / NEAR)),
         _judged(_json(folder / JUDGED)),
         _curves(_json(folder / CURVES)),
     )
 
 
-def _json(path: Path) -> Json | None:
+def _json(path: Path) -> Json:
+    """Return an object in a file, an empty one where there is none."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _lines(path: Path) -> list[Json]:
+def _number(x: Any) -> float:  # Any: JSON
+    """Return a finite number of a size that can be drawn. Raises ValueError for anything else."""
+    if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < LARGE:
+        raise ValueError(x)
+    return float(x)
+
+
+def _lines(path: Path) -> list[dict[str, float]]:
     """Return the lines of a log that are whole; of many, some that are evenly spaced and the last."""
     out = []
     try:
-        with open(path, encoding="utf-8") as f:
+        with open(path, encoding="utf-8", errors="replace") as f:
             for text in f:
-                try:
+                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
                     line = json.loads(text)
-                    out.append({k: float(line[k]) for k in SHOWN})
-                except (ValueError, LookupError, TypeError):
-                    continue
-    except (OSError, UnicodeDecodeError):
-        return out
-    out = [line for line in out if np.isfinite(list(line.values())).all()]
+                    out.append({k: _number(line[k]) for k in SHOWN})
+    except OSError:
+        return []
     if len(out) > MOST_LINES:
         out = [out[int(i)] for i in np.linspace(0, len(out) - 1, MOST_LINES).round()]
     return out
 
 
-def _near(found: Json | None) -> Near | None:
+def _near(found: Json) -> Near | None:
     try:
-        assert found is not None
-        images, start, now = ([*found[name]] for name in ("images", "start", "now"))
-        if len(images) != len(start) or len(images) != len(now):
+        images, start, now = (found[name][:MOST_IMAGES] for name in ("images", "start", "now"))
+        if not len(images) == len(start) == len(now):
             return None
-        return Near([int(i) for i in images], _ids(start), _ids(now))
-    except (AssertionError, LookupError, TypeError, ValueError):
+        return Near(_ids(images), [_ids(row) for row in start], [_ids(row) for row in now])
+    except (LookupError, TypeError, ValueError):
         return None
 
 
-def _ids(rows: Sequence[Sequence[int]]) -> list[list[int]]:
-    return [[int(i) for i in row] for row in rows]
+def _ids(row: Sequence[Any]) -> list[int]:  # Any: JSON
+    return [int(_number(i)) for i in row[:MOST_IMAGES]]
 
 
-def _judged(found: Json | None) -> Json | None:
+def _judged(found: Json) -> Json | None:
     """Return a verdict with its numbers as numbers."""
     try:
-        assert found is not None
-        both = {k: None if found[k] is None else float(found[k]) for k in ("before", "after")}
-        measure, pays = str(found["measure"]), found["pays"]
-        return {"labels": int(found["labels"]), "measure": measure, "pays": pays, **both}
-    except (AssertionError, LookupError, TypeError, ValueError):
+        out: Json = {k: None if found[k] is None else _number(found[k]) for k in ("before", "after")}
+        watched = [_number(x) for x in found["watched"]]
+        pays = None if found["pays"] is None else bool(found["pays"])
+        about = {"labels": int(_number(found["labels"])), "measure": str(found["measure"])}
+        return out | about | {"pays": pays, "watched": watched[-MOST_LINES:]}
+    except (LookupError, TypeError, ValueError):
         return None
 
 
-def _curves(found: Json | None) -> Json | None:
-    """Return curves whose three rows are as long as each other."""
-    if found is None:
+def _curves(found: Json) -> Json | None:
+    """Return curves whose three rows are numbers, and as long as each other."""
+    try:
+        out = {k: [_number(x) for x in found[k]] for k in ("times", "before", "after")}
+    except (LookupError, TypeError, ValueError):
         return None
-    rows = [found.get(name) for name in ("times", "before", "after")]
-    if not all(isinstance(row, list) and len(row) == len(rows[0] or ()) > 1 for row in rows):
-        return None
-    return found
+    n = len(out["times"])
+    return out if 1 < n <= MOST_LINES and all(len(row) == n for row in out.values()) else None

@@ -2,7 +2,7 @@
 
 import html
 import shlex
-from typing import Any
+from pathlib import Path
 
 import streamlit as st
 
@@ -17,27 +17,23 @@ ws = workspace.current()
 def state(training: Training) -> None:
     """Draw how far a training is."""
     last = training.lines[-1] if training.lines else None
-    about = training.about or {}
     with st.container(horizontal=True, key="figures"):
-        st.metric("Method", ui.plain(about.get("method", "–")))
-        if about.get("images"):
-            st.metric("Images", f"{about['images']:,}")
+        st.metric("Method", ui.plain(training.method or "–"))
+        if training.images is not None:
+            st.metric("Images", f"{training.images:,}")
         if last is not None:
             st.metric("Minutes", f"{last['minutes']:,.0f}")
             st.metric("Each image seen", f"{last['epoch']:,.1f} times")
-    if training.running:
-        done = f" {last['share']:.0%} done." if last is not None else ""
-        st.caption(f"It is learning now.{done}")
-    elif training.about is None:
-        st.caption("It was stopped before there was an encoder. The same command goes on.")
-    elif last is not None and last["share"] < 1:
-        st.caption("It was stopped. The same command goes on.")
+    if training.ending is not None:
+        st.caption(ui.plain(training.ending[1]))
+    elif training.running:
+        st.caption("It is learning now." + (f" {last['share']:.0%} done." if last else ""))
     else:
-        st.caption("It is done.")
+        st.caption("It was stopped. The same command goes on.")
     st.code(str(training.folder), language=None, wrap_lines=True)
 
 
-def loss(lines: list[dict[str, Any]]) -> None:  # Any: JSON
+def loss(lines: list[dict[str, float]]) -> None:
     """Draw the loss, and how far the features are spread."""
     if len(lines) < 2:
         st.caption("The picture begins after two lines of the log.")
@@ -76,24 +72,29 @@ def pays(training: Training) -> None:
     """Draw whether the new encoder is better: by plays, and by a person's own labels."""
     if curves := training.curves:
         now, before = (list(zip(curves["times"], curves[k], strict=True)) for k in ("after", "before"))
+        at = min(range(len(now)), key=lambda i: abs(now[i][0] - 1))
         text = (
-            f"After twice as many cards as a class has images: {wording.percent(now[-1][1])} found"
-            f" with the new encoder, {wording.percent(before[-1][1])} before."
+            f"After as many cards as a class has images: {wording.percent(now[at][1])} found with the new"
+            f" encoder, {wording.percent(before[at][1])} with the one it began with."
         )
         title = "Share found, mean of the classes (dashed: before)"
         st.html(chart.line(title, text, "cards, in units of a class's images", now, before, share=True))
-        st.caption(text + (" So it does not pay here." if now[-1][1] < before[-1][1] else ""))
+        st.caption(text + (" So it does not pay here." if now[at][1] <= before[at][1] else ""))
     judged = training.judged
-    if judged is None or judged.get("after") is None:
+    if judged is None or judged["pays"] is None:
         st.caption("By your labels nobody can say yet: that takes 20 answers of either side.")
         return
+    if judged["watched"]:
+        scores = [(float(i), score) for i, score in enumerate(judged["watched"])]
+        if len(scores) > 1:
+            st.html(chart.line("Labels that say when to stop", "", "times that it saw the labels", scores))
     measure = ui.plain(judged["measure"])
     st.markdown(
         f"Of {judged['labels']:,} of your labels, held out, {measure} is **{judged['after']:.3f}**,"
-        f" before it was **{judged['before']:.3f}**."
+        f" with the encoder in use **{judged['before']:.3f}**."
     )
     if not judged["pays"]:
-        st.markdown("It does not pay: keep the encoder in use.")
+        st.markdown("That is not surely better: keep the encoder in use.")
         return
     folder, images = shlex.quote(str(training.folder)), shlex.quote(str(ws.images))
     st.caption("To use it, stop the server and start it again with:")
@@ -102,15 +103,13 @@ def pays(training: Training) -> None:
 
 def whole(name: str) -> None:
     """Draw all of one training."""
-    training = next((t for t in trainings.every(ws) if str(t.folder) == name), None)
-    if training is None:
-        st.caption("Its folder is gone.")
-        return
+    training = trainings.read(Path(name))
     with ui.card("state"):
         state(training)
-    with ui.card("loss"):
-        st.header("How it learns")
-        loss(training.lines)
+    if training.lines:
+        with ui.card("loss"):
+            st.header("How it learns")
+            loss(training.lines)
     if training.near is not None:
         with ui.card("near"):
             st.header("What it takes for alike")
@@ -120,15 +119,20 @@ def whole(name: str) -> None:
         pays(training)
 
 
+def safely(name: str) -> None:
+    """Draw all of one training, in a fragment: an error is shown there."""
+    with ui.errors():
+        whole(name)
+
+
 st.title("Training")
-every = trainings.every(ws)
-if not every:
+names = [str(folder) for folder in trainings.folders(ws)]
+if not names:
     st.caption("No encoder has learned from these images yet. In a terminal:")
     st.code(f"labeler train --images {shlex.quote(str(ws.images))}", language=None, wrap_lines=True)
 else:
-    names = [str(t.folder) for t in every]
     one = names[0]
     if len(names) > 1:
         one = st.selectbox("Encoder", names, format_func=lambda name: name.rsplit("/", 1)[-1])
-    running = next(t.running for t in every if str(t.folder) == one)
-    st.fragment(whole, run_every=EVERY_S if running else None)(one)
+    running = trainings.read(Path(one)).running
+    st.fragment(safely, run_every=EVERY_S if running else None)(one)

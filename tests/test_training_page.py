@@ -14,6 +14,7 @@ from labeler import chart, trainings
 from labeler.workspace import Workspace
 
 __all__ = ["small"]  # a fixture
+HUGE = '{"images": [1e999], "start": [[1]], "now": [[1]], "times": [1, 2], "before": [1, NaN], "after": [1]}'
 LINE = {"minutes": 1.0, "loss": 4.0, "feature_std": 0.3, "share": 0.5, "epoch": 2.0}
 
 
@@ -64,27 +65,32 @@ def test_it_shows_what_the_folder_tells(small: Workspace, folder: Path) -> None:
 def test_it_says_whether_it_pays(small: Workspace, folder: Path, pays: bool) -> None:
     after = 0.9 if pays else 0.7
     judged = {"labels": 60, "before": 0.8, "after": after, "measure": "average precision", "pays": pays}
+    judged |= {"watched": [0.5, 0.6] if pays else []}
     write(folder, "judged.json", judged)
-    write(folder, "curves.json", {"times": [1, 2], "before": [0.5, 0.8], "after": [0.6, after], "plays": 3})
+    write(
+        folder,
+        "curves.json",
+        {"times": [1, 2], "before": [0.5, 0.8], "after": [after - 0.3, after], "plays": 3},
+    )
     said = text(visit("training"))
-    assert f"average precision is **{after:.3f}**, before it was **0.800**" in said
+    assert f"average precision is **{after:.3f}**, with the encoder in use **0.800**" in said
     assert ("keep the encoder in use" in said) == (not pays)
     assert ("--encoder" in said) == pays
     assert ("So it does not pay here." in said) == (not pays)
 
 
 @pytest.mark.parametrize(
-    "rubbish", ["", "{", "[1]", '{"images": 3}', "\x00\x01", '{"times": [1], "after": 2}']
+    "rubbish", ["", "{", "[1]", '{"images": 3}', "\x00\x01", '{"times": [1], "after": 2}', "[" * 9000, HUGE]
 )
 def test_damaged_files_are_as_none(small: Workspace, folder: Path, rubbish: str) -> None:
     for name in ("log.jsonl", "encoder.json", "neighbours.json", "judged.json", "curves.json"):
         (folder / name).write_text(rubbish)
     found = trainings.read(folder)
     assert (found.lines, found.near, found.judged, found.curves) == ([], None, None, None)
-    assert "The picture begins after two lines of the log." in text(visit("training"))
+    assert "nobody can say yet" in text(visit("training"))
 
 
-def test_a_log_that_grows_is_a_training_that_runs(folder: Path) -> None:
+def test_a_log_that_grows_is_a_training_that_runs(small: Workspace, folder: Path) -> None:
     with open(folder / "log.jsonl", "a") as f:
         f.write(json.dumps(LINE | {"loss": float("nan")}) + "\n" + '{"minutes": 3, "lo')
     found = trainings.read(folder)
@@ -92,7 +98,10 @@ def test_a_log_that_grows_is_a_training_that_runs(folder: Path) -> None:
     assert len(found.lines) == 2
     with open(folder / "log.jsonl", "a") as f:
         f.write("\n" + json.dumps(LINE | {"share": 1.0}) + "\n")
-    assert not trainings.read(folder).running
+    write(folder, "training.json", {"ending": "collapsed", "note": "All *images* became alike."})
+    found = trainings.read(folder)
+    assert (len(found.lines), found.running) == (3, False)
+    assert r"All \*images\* became alike\." in text(visit("training"))
 
 
 def test_of_a_long_log_some_lines_are_shown(folder: Path) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from active.embedding.training import methods
+from active.embedding.training import methods, run
 from active.embedding.training.backbones import Backbone
 from active.embedding.training.checkpoint import load_tensors, save_tensors
 from active.embedding.training.methods import METHODS
@@ -116,6 +116,35 @@ def test_it_learns_and_tells(pictures: Pictures, tmp_path: Path) -> None:
     assert 0 < result.same_neighbours <= 1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_in_half_precision_learns_as_in_full(
+    pictures: Pictures, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = train(pictures, Tiny(), options(tmp_path / "full", method=method, epochs=1))
+    monkeypatch.setattr(run, "half", lambda device: torch.autocast("cpu", torch.bfloat16))
+    half = train(pictures, Tiny(), options(tmp_path / "half", method=method, epochs=1))
+    assert half.ending == "done"
+    assert half.last.loss != full.last.loss
+    assert half.last.loss == pytest.approx(full.last.loss, rel=0.05)
+
+
+def test_a_checkpoint_of_another_version_is_one_sentence(pictures: Pictures, tmp_path: Path) -> None:
+    train(pictures, Tiny(), options(tmp_path, epochs=1))
+    path = tmp_path / "checkpoint.bin"
+    tensors, about = load_tensors(path)
+    name = next(k for k in tensors if k.startswith("backbone."))
+    wrong = [
+        (tensors, None),
+        (tensors, {k: v for k, v in about.items() if k != "step"}),
+        ({k: v for k, v in tensors.items() if k != name}, about),
+        (tensors | {name: torch.zeros(3)}, about),
+    ]
+    for parts, said in wrong:
+        save_tensors(path, parts, said)
+        with pytest.raises(ValueError, match=r"is damaged or of another version|holds a training with"):
+            train(pictures, Tiny(), options(tmp_path, epochs=2))
+
+
 def test_a_heavy_anchor_keeps_the_neighbours(pictures: Pictures, tmp_path: Path) -> None:
     free, held = (
         train(pictures, Tiny(), options(tmp_path / str(a), anchor=a, rate=0.01, share=1.0, epochs=6))
@@ -139,15 +168,15 @@ def test_a_training_goes_on_exactly_where_it_stopped(
         assert (result.ending, result.steps) == ("stopped", step)
     result = train(pictures, Tiny(), parts)
     assert (result.ending, result.steps) == ("done", 12)
-    a, about_a = load_tensors(whole.out / "checkpoint.safetensors")
-    b, about_b = load_tensors(parts.out / "checkpoint.safetensors")
+    a, about_a = load_tensors(whole.out / "checkpoint.bin")
+    b, about_b = load_tensors(parts.out / "checkpoint.bin")
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert about_a["collapse"] == about_b["collapse"]
     assert [line["loss"] for line in lines(whole.out)] == [line["loss"] for line in lines(parts.out)]
     names = {p.name for p in parts.out.iterdir()}
     assert names == {
-        "checkpoint.safetensors",
+        "checkpoint.bin",
         "encoder.json",
         "log.jsonl",
         "neighbours.json",
@@ -246,7 +275,7 @@ def test_another_training_in_the_folder_is_not_mixed_up(pictures: Pictures, tmp_
         ValueError, match=r"holds a training with method simclr, not vicreg. Give another folder"
     ):
         train(pictures, Tiny(), options(tmp_path, epochs=1, method="vicreg"))
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
+    (tmp_path / "checkpoint.bin").write_bytes(b"half")
     with pytest.raises(ValueError, match="is damaged. Delete it"):
         train(pictures, Tiny(), options(tmp_path, epochs=1))
 
@@ -270,10 +299,10 @@ def no_room(size: int) -> Iterator[None]:
 def test_a_full_disk_leaves_the_earlier_checkpoint(pictures: Pictures, tmp_path: Path) -> None:
     opts = options(tmp_path, epochs=1)
     stopped_at(3, pictures, opts)
-    before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with no_room(100_000), pytest.raises(ValueError, match="The disk is full: .*checkpoint.safetensors"):
+    before = (tmp_path / "checkpoint.bin").read_bytes()
+    with no_room(100_000), pytest.raises(ValueError, match="The disk is full: .*checkpoint.bin"):
         train(pictures, Tiny(), opts)
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert (tmp_path / "checkpoint.bin").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
     assert train(pictures, Tiny(), opts).steps == 6
 

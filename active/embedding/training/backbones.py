@@ -28,6 +28,7 @@ class Backbone(nn.Module):
     side_px, dim  what it takes and gives.
     kind, key     "builtin" or "transformers", and the name of the weights it started from.
     is_fresh      whether it starts from random numbers: there is nothing to keep.
+    wants_calibration  whether it came without the statistics of its batch norms.
     """
 
     side_px: int
@@ -35,6 +36,7 @@ class Backbone(nn.Module):
     kind: str
     key: str
     is_fresh = False
+    wants_calibration = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (n, dim) of pictures (n, 3, side_px, side_px) in [0, 1]."""
@@ -110,6 +112,7 @@ class Unfolded(Backbone):
         """weights  a file that `Builtin` reads; None: random numbers from the seed."""
         super().__init__()
         self.is_fresh = weights is None
+        self.wants_calibration = weights is not None
         self.key = "random" if weights is None else builtin.key_of(weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

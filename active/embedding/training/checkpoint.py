@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-FILE = "checkpoint.safetensors"
+FILE = "checkpoint.bin"  # in the format of safetensors; that suffix would make it a part of the encoder
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,6 +54,15 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Any = None) -
     whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     metadata = {"format": "pt", "about": json.dumps(about)}
     write_whole(path, lambda part: save_file(whole, part, metadata=metadata))
+
+
+def kept_pictures(path: Path) -> str | None:
+    """Return the key of the pictures that a checkpoint learned from, None where there is none that tells."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return str(json.loads(f.metadata()["about"])["same"]["pictures"])
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+        return None
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:  # Any: JSON

@@ -22,7 +22,7 @@ from active.embedding.training import optim
 from active.embedding.training.backbones import Backbone
 from active.embedding.training.neighbours import rows_of
 from active.embedding.training.pictures import Pictures
-from active.embedding.training.processes import device_of
+from active.embedding.training.processes import cores, device_of
 from active.embedding.training.split import Labels, Split, duplicates, split
 from active.embedding.training.views import views
 
@@ -49,13 +49,14 @@ class Tuned:
     """How a fine-tuning went. Keep the old encoder unless `pays`.
 
     before, after  of the held-out images: average precision of class 1 of two, else balanced accuracy.
+    part           which labels were learned from, said when to stop, and judge.
     """
 
     before: float
     after: float
     measure: Literal["average precision", "balanced accuracy"]
     epochs: int
-    held_out: int
+    part: Split = field(compare=False)
     watched: list[float] = field(
         default_factory=list
     )  # the score that stops it, by epoch; the first is the start's
@@ -86,6 +87,7 @@ def finetune(
     _check(pictures, labels, rows)
     part = split(labels, duplicates(rows), rng=np.random.default_rng(tuning.seed))
     device = device_of(tuning.device)
+    torch.set_num_threads(cores())
     backbone.to(device).eval().requires_grad_(True)
     work = _Work(pictures, labels, part, backbone, device)
     before_rows = work.rows()
@@ -95,10 +97,10 @@ def finetune(
     teacher = _Teacher(work, head, tuning)
     ends = time.monotonic() + 60 * tuning.minutes
     epoch = since = 0
-    while epoch < tuning.epochs and since < tuning.patience and time.monotonic() < ends:
-        if stop is not None and stop.is_set():
+    stop = stop or threading.Event()
+    while epoch < tuning.epochs and since < tuning.patience:
+        if not teacher.epoch(epoch, lambda: stop.is_set() or time.monotonic() > ends):
             break
-        teacher.epoch(epoch)
         epoch += 1
         watched.append(work.score(work.rows(), part.stop))
         since += 1
@@ -108,7 +110,7 @@ def finetune(
             report(epoch, watched[-1])
     backbone.load_state_dict(kept)
     before, after = work.score(before_rows, part.judge), work.score(work.rows(), part.judge)
-    return Tuned(before, after, work.measure, epoch, len(part.judge), watched)
+    return Tuned(before, after, work.measure, epoch, part, watched)
 
 
 class _Work:
@@ -177,13 +179,15 @@ class _Teacher:
             group["lr"] = tuning.rate * (10 if i < 2 else 1)
         self._weights = work.weights()
 
-    def epoch(self, number: int) -> None:
-        """Learn from each label once."""
+    def epoch(self, number: int, is_over: Callable[[], bool]) -> bool:
+        """Learn from each label once; return whether that was not cut short."""
         work, tuning = self._work, self._tuning
         order = np.random.default_rng([tuning.seed, number]).permutation(work.part.learn)
         rng = torch.Generator().manual_seed(tuning.seed * 1_000_003 + number)
         free = [*self._head.parameters(), *work.backbone.parameters()]
         for at in range(0, len(order), tuning.batch):
+            if is_over():
+                return False
             chosen = order[at : at + tuning.batch]
             pixels = torch.from_numpy(work.pictures.take(chosen)).to(work.device)
             x = views(pixels, rng, work.backbone.side_px).contiguous(memory_format=torch.channels_last)
@@ -193,6 +197,7 @@ class _Teacher:
             F.cross_entropy(said, y, self._weights).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(free, CLIP)
             self._optimizer.step()
+        return True
 
 
 def class_weights(labels: Labels, classes: int) -> Tensor:

@@ -17,7 +17,9 @@ class Log:
         self._path = folder / FILE
         kept = []
         if step and self._path.exists():
-            kept = [line for line in self._path.read_text("utf-8").splitlines() if _step(line) <= step]
+            kept = [
+                line for line in self._path.read_text("utf-8", "replace").splitlines() if _step(line) <= step
+            ]
 
         def write(part: Path) -> None:
             part.write_text("".join(f"{line}\n" for line in kept), "utf-8")

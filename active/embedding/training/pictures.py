@@ -20,6 +20,11 @@ Pixels = NDArray[np.uint8]
 """(n, 3, side, side) bytes."""
 
 
+def bytes_of(side_px: int) -> int:
+    """Return what a picture takes on disk, for a network of this size."""
+    return 3 * round(side_px * ROOM) ** 2
+
+
 class Pictures:
     """Pictures in a file on disk: `pixels` and `ids`, row for row. Grey ones have three equal channels.
 
@@ -62,25 +67,30 @@ def pack(images: Iterable[tuple[int, Image.Image]], folder: Path, *, side_px: in
     side_px  the network's. Takes 50 KB of disk per image at 112 px, whatever their shape, and little memory.
     Of several processes the first writes. Raises ValueError with one sentence for a full disk or no images.
     """
-    if rank() == 0:
+    if rank() == 0 and not is_packed(folder, side_px, key):
         _pack(images, folder, side=round(side_px * ROOM), key=key)
     wait()
     return Pictures(folder)
 
 
-def _pack(images: Iterable[tuple[int, Image.Image]], folder: Path, *, side: int, key: str) -> None:
+def is_packed(folder: Path, side_px: int, key: str) -> bool:
+    """Return whether a folder holds pictures of this key, for a network of this size."""
     try:
         there = Pictures(folder)
-        if (there.side_px, there.key) == (side, key):
-            return
     except ValueError:
-        pass
+        return False
+    return (there.side_px, there.key) == (round(side_px * ROOM), key)
+
+
+def _pack(images: Iterable[tuple[int, Image.Image]], folder: Path, *, side: int, key: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pictures.json").unlink(missing_ok=True)
-        n = _write(images, folder, side)
+        part = folder / "pictures.part"
+        n = _write(images, part, folder / "pictures.ids", side)
         if n:
-            about = folder / "pictures.part"
+            os.replace(part, folder / "pictures.bin")  # who still reads the earlier ones keeps them
+            about = folder / "about.part"
             about.write_text(json.dumps({"n": n, "side_px": side, "key": key}), "utf-8")
             os.replace(about, folder / "pictures.json")
     except OSError as e:
@@ -90,10 +100,10 @@ def _pack(images: Iterable[tuple[int, Image.Image]], folder: Path, *, side: int,
         raise ValueError("There are no images to learn from. Give a folder that holds some.")
 
 
-def _write(images: Iterable[tuple[int, Image.Image]], folder: Path, side: int) -> int:
+def _write(images: Iterable[tuple[int, Image.Image]], to: Path, ids_to: Path, side: int) -> int:
     """Write pixels and ids, and return how many."""
     n = 0
-    with open(folder / "pictures.bin", "wb") as pixels, open(folder / "pictures.ids", "wb") as ids:
+    with open(to, "wb") as pixels, open(ids_to, "wb") as ids:
         for item_id, image in images:
             rgb = image if image.mode == "RGB" else image.convert("RGB")
             small = rgb.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)

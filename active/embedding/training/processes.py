@@ -9,10 +9,13 @@ processors, where each normalises with its own rows.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(days=7)  # the first may take in many images while the others wait
 
 
 def device_of(name: str) -> torch.device:
@@ -27,13 +30,31 @@ def device_of(name: str) -> torch.device:
         raise ValueError(f"This machine can't compute on {name}. Give cpu.") from e
 
 
+def is_started() -> bool:
+    """Return whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def is_first() -> bool:
+    """Return whether this is the process that reads and writes; known before it has joined the others."""
+    return not is_started() or os.environ.get("RANK", "0") == "0"
+
+
+def cores() -> int:
+    """Return how many threads this process may compute with."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_started() else 1
+    return max(1, (os.cpu_count() or 1) // beside)
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Join the other processes if torchrun started this one and nobody joined yet; part from them after."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
+    if not is_started() or dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

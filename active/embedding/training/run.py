@@ -4,7 +4,6 @@ Whatever is drawn at random is a function of the seed and the step, and a checkp
 learned: a training that was stopped goes on exactly where it was.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -49,9 +48,15 @@ def train(
     Raises ValueError with one sentence for pictures or a folder that don't fit, and for a full disk.
     """
     device = processes.device_of(options.device)
-    torch.set_num_threads(options.threads or os.cpu_count() or 1)
-    with processes.joined(device):
-        return Training(pictures, backbone, options, device).run(report or _nobody, stop or threading.Event())
+    torch.set_num_threads(options.threads or processes.cores())
+    try:
+        with processes.joined(device):
+            training = Training(pictures, backbone, options, device)
+            return training.run(report or _nobody, stop or threading.Event())
+    except torch.OutOfMemoryError as e:
+        raise ValueError(
+            f"{device} has too little memory for {options.batch} pictures at once. Give a smaller --batch."
+        ) from e
 
 
 class Training:
@@ -67,7 +72,8 @@ class Training:
         )
         self._side_px = backbone.side_px
         backbone.to(device).eval()
-        backbone.calibrate(self._whole(pictures.spaced(CALIBRATED_ON)))
+        if backbone.wants_calibration:
+            backbone.calibrate(self._whole(pictures.spaced(CALIBRATED_ON)))
         self._anchor = None if backbone.is_fresh or not options.anchor else slow_copy(backbone)
         self._frozen = 0.0 if backbone.is_fresh else optim.FROZEN
         self._rate = options.rate or optim.DEFAULT_RATE[options.optimizer]
@@ -138,22 +144,24 @@ class Training:
         both = self._two_views(pixels)
         learner.backbone.train(not frozen)
         learner.objective.train()
-        fast = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        half: AbstractContextManager[Any] = torch.autocast("cuda", torch.bfloat16) if fast else nullcontext()
-        with half:
+        with half(self._device):
             with torch.no_grad() if frozen else nullcontext():
                 features = learner.backbone(both)
             slow = None
             if learner.slow is not None and keep is not None:
                 with torch.no_grad():
-                    slow = learner.slow(both).chunk(2)
-            one, two = features.chunk(2)
-            seen = learner.objective(one, two, slow)
-            apart = seen.loss.new_zeros(())
-            if self._anchor is not None and learner.anchored is not None and not frozen:
+                    slow = learner.slow(both).float().chunk(2)
+            before = None
+            if self._anchor is not None and not frozen:
                 with torch.no_grad():
-                    before = self._anchor(resized(pixels, self._side_px))
-                apart = _apart(learner.anchored(features), torch.cat([before, before]))
+                    before = self._anchor(resized(pixels, self._side_px)).float()
+        # the rest in full precision: it takes logarithms, and means of many rows
+        features = features.float()
+        one, two = features.chunk(2)
+        seen = learner.objective(one, two, slow)
+        apart = seen.loss.new_zeros(())
+        if before is not None and learner.anchored is not None:
+            apart = _apart(learner.anchored(features), torch.cat([before, before]))
         loss = seen.loss + self._options.anchor * apart
         values = [loss.detach(), apart.detach(), spread(one), spread(seen.rows)]
         return loss, torch.stack([v.float() for v in values])
@@ -241,6 +249,13 @@ class Training:
 
     def _whole(self, rows: Any) -> Tensor:
         return whole(self._pictures, rows, side_px=self._side_px, device=self._device)
+
+
+def half(device: torch.device) -> AbstractContextManager[Any]:  # Any: torch gives it no type
+    """Return what networks compute in: bfloat16 on GPUs that do it themselves, else float32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
 
 
 def _learner(backbone: Backbone, options: Options, device: torch.device, *, anchored: bool) -> Learner:

@@ -9,7 +9,7 @@ from active.arrays import Ids, Rows
 
 ALIKE = 0.98  # cosine above which two images are taken for one
 STOPPING, JUDGING = 0.2, 0.2  # parts of the labels
-_BLOCK = 1024
+_BLOCK = 256
 Labels = NDArray[np.int64]
 """(n,) classes, small integers."""
 
@@ -24,20 +24,16 @@ class Split(NamedTuple):
 
 def duplicates(rows: Rows, *, alike: float = ALIKE) -> Ids:
     """Return a group for each unit row: chains of rows with a cosine above `alike` are one. Costs n²."""
-    parent = np.arange(len(rows), dtype=np.int64)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = int(parent[i])
-        return i
-
-    for at in range(0, len(rows), _BLOCK):
+    n = len(rows)
+    groups = np.arange(n, dtype=np.int64)
+    for at in range(0, n, _BLOCK):
         near, other = np.nonzero(rows[at : at + _BLOCK] @ rows.T > alike)
-        for a, b in zip(near + at, other, strict=True):
-            if a < b:
-                parent[root(int(a))] = root(int(b))
-    return np.unique([root(i) for i in range(len(rows))], return_inverse=True)[1].astype(np.int64)
+        joined = coo_array((np.ones(len(near), bool), (groups[near + at], groups[other])), (n, n))
+        groups = connected_components(joined, directed=False)[1][groups].astype(np.int64)
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def split(labels: Labels, groups: Ids, *, rng: np.random.Generator) -> Split:

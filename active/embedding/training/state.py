@@ -30,7 +30,7 @@ class Collapse:
     def see(self, loss: float, spreads: list[float]) -> str | None:
         """Take a step's loss and the spreads of features and projector; return what is wrong, if any."""
         if not all(math.isfinite(x) for x in (loss, *spreads)):
-            return "The loss is no longer a number. Try a smaller rate."
+            return "The loss is no longer a number. Try a smaller --rate."
         before = self.now or spreads
         self.now = [SMOOTH * a + (1 - SMOOTH) * b for a, b in zip(before, spreads, strict=True)]
         self.best = [max(a, b) for a, b in zip(self.now, self.best or self.now, strict=True)]
@@ -40,8 +40,7 @@ class Collapse:
         if self.low < PATIENCE:
             return None
         return (
-            "The features have collapsed: all images became alike. "
-            "Try a smaller rate, a larger batch, another method or a heavier anchor."
+            "The features have collapsed: all images became alike. Try a larger --batch or another --method."
         )
 
 
@@ -105,13 +104,23 @@ def load(learner: Learner, path: Path, same: dict[str, Any]) -> dict[str, Any] |
     if not path.exists():
         return None
     tensors, about = load_tensors(path)
-    was = about.get("same", {})
+    was = about.get("same", {}) if isinstance(about, dict) else {}
     for name, value in same.items():
         if was.get(name) != value:
             raise ValueError(
                 f"{path.parent} holds a training with {name} {was.get(name)}, not {value}. "
                 "Give another folder, or go on with what it began with."
             )
+    try:
+        _set(learner, tensors, about)
+        return {"start": about["start"]}
+    except (LookupError, TypeError, AttributeError, RuntimeError, ValueError) as e:
+        raise ValueError(
+            f"The checkpoint {path} is damaged or of another version. Delete it to start the training anew."
+        ) from e
+
+
+def _set(learner: Learner, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:  # Any: JSON
     for name, module in learner.modules().items():
         start = f"{name}."
         module.load_state_dict({k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)})
@@ -124,7 +133,6 @@ def load(learner: Learner, path: Path, same: dict[str, Any]) -> dict[str, Any] |
     learner.optimizer.load_state_dict({"state": states, "param_groups": groups})
     learner.step, learner.spent_s = about["step"], about["spent_s"]
     learner.collapse = Collapse(**about["collapse"])
-    return about  # type: ignore[no-any-return]  # JSON
 
 
 def tensors_to_share(learner: Learner) -> list[Tensor]:
