@@ -298,7 +298,7 @@ def words(found: Row) -> list[str]:
         if is_plain and is_ours and beside and beside[key] is not None and found[key] < beside[key] + LITTLE:
             out.append(
                 "That is hardly better than neighbours alone: the builtin encoder does not see these classes."
-                " Try a trained one, --encoder DIR."
+                " Try a larger one, --encoder DIR."
             )
     size = float(np.mean([row["images"] for row in each]))
     for share in (90, 82):

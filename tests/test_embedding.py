@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from active.embedding import Encoder, load_encoder
+from active.embedding import Encoder, builtin, load_encoder
 from active.embedding import device as device_module
 from tests.fakes import MeanColour
 from tests.networks import CROPPER, PROCESSOR, pictures, plain_rows, save_network
@@ -214,8 +214,9 @@ def test_the_builtin_imports_no_transformers() -> None:
 
 def test_builtin_is_small_and_stable() -> None:
     encoder = load_encoder("builtin")
-    assert encoder.key == "builtin-stats-1"
-    assert encoder.dim <= 256
+    assert encoder.key == "builtin-1-b63f4d4f"  # vectors on people's disks are filed under it
+    assert encoder.dim == 1024
+    assert builtin.WEIGHTS.stat().st_size < 8e6
 
 
 def test_builtin_tells_stripes_by_their_direction_and_width() -> None:

@@ -121,7 +121,7 @@ def test_it_is_judged_on_labels_that_it_did_not_learn_from(here):
     assert found.before == pytest.approx(1)  # nothing is better than all right
     blind(ws)
     found = school.judge(ws, session, folder)
-    assert found.before < 0.65 < found.after
+    assert found.before < 0.6 < found.after
     assert found.pays
     hashes = [item.hash for item in ws.catalog.items_between(0, 30)]
     school.note(folder, school.TAUGHT, hashes)  # what it was taught with can't judge it

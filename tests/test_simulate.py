@@ -402,13 +402,13 @@ def test_the_words_say_what_was_found_in_as_many_cards_as_there_are_images(told)
     assert f"The hardest class is {worst}" in text
     held = f"held the truth in {100 * found['estimate']['coverage']:.0f} % of the rounds"
     assert held in text
-    weak = found | {"encoder": "builtin-stats-1", "found_1k": found["neighbours"]["found_1k"]}
+    weak = found | {"encoder": "builtin-1-b63f4d4f", "found_1k": found["neighbours"]["found_1k"]}
     for known, is_advised in (
         (weak, True),
         (weak | {"encoder": "m"}, False),
         (weak | {"found_1k": 2}, False),
     ):
-        assert any("Try a trained one, --encoder DIR" in line for line in trial.words(known)) == is_advised
+        assert any("Try a larger one, --encoder DIR" in line for line in trial.words(known)) == is_advised
 
 
 def test_json_is_the_summary_and_a_second_run_needs_no_encoder(told, kept, monkeypatch):

@@ -97,7 +97,8 @@ def test_the_real_encoder_is_wrapped_and_named_apart():
     assert (four.key, four.dim) == (f"{plain.key}-v4", plain.dim)
     image = picture(5, size=(64, 64))
     want = plain.encode([Image.fromarray(turned(np.asarray(image), t)) for t in TURNS[4]]).mean(0)
-    np.testing.assert_allclose(four.encode([image])[0], want / np.linalg.norm(want), atol=1e-4)
+    cos = four.encode([image])[0] @ want / np.linalg.norm(want)
+    assert cos > 0.9999  # not quite: it is turned after it was made smaller
 
 
 def test_the_scatter_is_how_rows_move_and_needs_enough_pictures(monkeypatch):

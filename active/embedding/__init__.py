@@ -28,12 +28,11 @@ def load_encoder(name: str, views: int = 1, device: str = "auto") -> Encoder:
 
         return Views(load_encoder(name, device=device), views)
     if name == BUILTIN:
-        from active.embedding.builtin import WEIGHTS, Builtin
-        from active.embedding.standin import Standin
+        from active.embedding.builtin import Builtin
 
         if device != "auto":
             pick(device)  # a wrong name is wrong here too
-        return Builtin() if WEIGHTS.exists() else Standin()  # until weights that are good enough are shipped
+        return Builtin()
     from active.embedding import hub
     from active.embedding.pretrained import load_pretrained
 
