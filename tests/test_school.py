@@ -54,8 +54,15 @@ def run(*words: str):
     return CliRunner().invoke(cli, ["train", "--images", "photos", *words])
 
 
+def quick(*words: str):
+    """Train a network of a few numbers."""
+    if not Path("tiny").exists():
+        save_network(Path("tiny"), "resnet")
+    return run("--from", "tiny", *words)
+
+
 def test_from_a_folder_to_an_encoder_like_any_other(here):
-    out = run("--epochs", "2", "--json")
+    out = run("--epochs", "1", "--json")
     assert out.exit_code == 0, out.output
     said = json.loads(out.stdout)
     folder = Path(said["out"])
@@ -64,9 +71,9 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
     assert said["judged"]["pays"] is None
     assert said["curves"] is None
     assert load_encoder(str(folder)).key.startswith("builtin-")
-    again = run("--epochs", "2", "--json")  # there is nothing left to do
+    again = run("--epochs", "1", "--json")  # there is nothing left to do
     assert json.loads(again.stdout)["steps"] == said["steps"]
-    more = run("--epochs", "3")
+    more = run("--epochs", "2")
     assert more.exit_code == 0, more.output
     assert "The training is done." in more.output
     assert "To use it: labeler start --images" in more.output
@@ -77,17 +84,18 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
 def test_stopped_it_keeps_what_was_learned_and_goes_on(here):
     ws = Workspace.open(here / "ws", encoders.Config(images=str(here / "photos")))
     loop.prepare(ws, report=lambda p: None)
+    network = str(save_network(here / "tiny", "resnet"))
     stop, lines = threading.Event(), []
 
     def report(p) -> None:
         lines.append(p)
         stop.set()
 
-    options = Options(here / "new", epochs=6, batch=8, log_s=0.0)
-    first = school.train(ws, options, "builtin", report=report, stop=stop)
-    assert (first.ending, 0 < first.steps < 36) == ("stopped", True)
-    second = school.train(ws, options, "builtin", report=lines.append, stop=threading.Event())
-    assert (second.ending, second.steps) == ("done", 36)
+    options = Options(here / "new", epochs=2, batch=8, log_s=0.0)
+    first = school.train(ws, options, network, report=report, stop=stop)
+    assert (first.ending, 0 < first.steps < 12) == ("stopped", True)
+    second = school.train(ws, options, network, report=lines.append, stop=threading.Event())
+    assert (second.ending, second.steps) == ("done", 12)
     assert [p.step for p in lines] == sorted({p.step for p in lines})
     ws.close()
 
@@ -150,8 +158,8 @@ def test_bad_words(here, words, said):
 
 
 def test_another_trainings_folder_is_not_gone_on_with(here):
-    assert run("--epochs", "1", "--out", "new").exit_code == 0
-    out = run("--epochs", "2", "--out", "new", "--method", "vicreg")
+    assert quick("--epochs", "1", "--out", "new").exit_code == 0
+    out = quick("--epochs", "2", "--out", "new", "--method", "vicreg")
     assert out.exit_code == 1
     assert "new" in out.output
     assert (here / "new" / "encoder.json").exists()
@@ -222,14 +230,14 @@ def test_labels_teach_an_encoder_that_is_kept_only_if_it_pays(here):
 def test_what_is_needed_is_not_written_over(here):
     (here / "mine").mkdir()
     (here / "mine" / "thesis.txt").write_text("all of it")
-    out = run("--epochs", "1", "--out", "mine")
+    out = quick("--epochs", "1", "--out", "mine")
     assert (out.exit_code, "holds other things" in out.output) == (1, True)
-    assert run("--epochs", "1", "--out", "new").exit_code == 0
+    assert quick("--epochs", "1", "--out", "new").exit_code == 0
     assert CliRunner().invoke(cli, ["index", "--images", "photos", "--encoder", "new"]).exit_code == 0
-    before = (here / "new" / "builtin.safetensors").read_bytes()
-    out = run("--epochs", "2", "--out", "new")
+    before = (here / "new" / "model.safetensors").read_bytes()
+    out = quick("--epochs", "2", "--out", "new")
     assert "is the encoder in use, which stays as it is" in out.output
-    assert (here / "new" / "builtin.safetensors").read_bytes() == before
+    assert (here / "new" / "model.safetensors").read_bytes() == before
 
 
 def test_two_trainings_at_once_are_refused(here):
@@ -258,21 +266,21 @@ def test_a_disk_that_is_not_connected_any_more(here):
 
 
 def test_a_training_that_goes_on_keeps_its_pictures(here):
-    assert run("--epochs", "1", "--out", "new").exit_code == 0
+    assert quick("--epochs", "1", "--out", "new").exit_code == 0
     paint(here / "more", 3)
     for path in (here / "more").iterdir():
         path.rename(here / "photos" / f"new-{path.name}")
-    out = run("--epochs", "2", "--out", "new", "--json")
+    out = quick("--epochs", "2", "--out", "new", "--json")
     assert out.exit_code == 0, out.output
     assert json.loads(out.stdout)["images"] == 48
 
 
 def test_a_damaged_checkpoint_and_a_full_disk_are_one_sentence(here, monkeypatch):
-    assert run("--epochs", "1", "--out", "new").exit_code == 0
+    assert quick("--epochs", "1", "--out", "new").exit_code == 0
     checkpoint = here / "new" / "checkpoint.bin"
     whole = checkpoint.read_bytes()
     checkpoint.write_bytes(whole[: len(whole) // 2])
-    out = run("--epochs", "2", "--out", "new")
+    out = quick("--epochs", "2", "--out", "new")
     assert (out.exit_code, "is damaged" in out.output, "Traceback" in out.output) == (1, True, False)
     checkpoint.unlink()
 
@@ -281,7 +289,7 @@ def test_a_damaged_checkpoint_and_a_full_disk_are_one_sentence(here, monkeypatch
 
     with monkeypatch.context() as m:
         m.setattr("active.embedding.training.checkpoint.os.replace", full)
-        out = run("--epochs", "1", "--out", "other")
+        out = quick("--epochs", "1", "--out", "other")
     assert (out.exit_code, "The disk is full" in out.output) == (1, True), out.output
 
 
@@ -301,7 +309,7 @@ def test_with_the_truth_plays_tell_what_it_brought(here):
         folder = path.parent / path.name.split("-")[0]
         folder.mkdir(exist_ok=True)
         path.rename(folder / path.name)
-    out = run("--epochs", "1", "--truth", "folders", "--json")
+    out = quick("--epochs", "1", "--truth", "folders", "--json")
     assert out.exit_code == 0, out.output
     curves = json.loads(out.stdout)["curves"]
     assert curves["plays"] == 2
@@ -314,11 +322,21 @@ def test_with_the_truth_plays_tell_what_it_brought(here):
 
 
 def test_two_processes_of_torchrun_train_one_encoder(here):
+    save_network(here / "tiny", "resnet")
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
-    command += [f"--master-port={free_port()}", "-m", "labeler.cli", "train", "--images", "photos"]
+    command += [
+        f"--master-port={free_port()}",
+        "-m",
+        "labeler.cli",
+        "train",
+        "--images",
+        "photos",
+        "--from",
+        "tiny",
+    ]
     done = subprocess.run(
-        [*command, "--epochs", "2", "--out", "new", "--json"],
+        [*command, "--from", "tiny", "--epochs", "2", "--out", "new", "--json"],
         check=False, capture_output=True, text=True, cwd=here, env=env, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -336,8 +354,10 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on(here):
         "train",
         "--images",
         "photos",
+        "--from",
+        str(save_network(here / "tiny", "resnet")),
         "--epochs",
-        "400",
+        "4000",
         "--out",
         "new",
     ]

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import HOME, visit
 from test_ui import small
 
-from labeler import chart, trainings
+from labeler import chart, report, trainings
 from labeler.workspace import Workspace
 
 __all__ = ["small"]  # a fixture
@@ -53,7 +53,7 @@ def test_it_shows_what_the_folder_tells(small: Workspace, folder: Path) -> None:
     test = visit("training")
     assert [m.value for m in test.metric] == [r"sim\*clr\*", "12", "2", "2.0 times"]
     said = text(test)
-    assert "It was stopped. The same command goes on." in said
+    assert "It was stopped. The same command goes on." in said.replace("\\", "")
     assert "From 4 to 3 in 2 minutes." in said
     assert said.count('class="new"') == 1  # 3 is new among what is nearest to the first image
     assert str(folder) in said
@@ -110,6 +110,14 @@ def test_of_a_long_log_some_lines_are_shown(folder: Path) -> None:
     shown = trainings.read(folder).lines
     assert len(shown) == trainings.MOST_LINES
     assert (shown[0]["minutes"], shown[-1]["minutes"]) == (0, 4999)
+
+
+def test_names_of_images_are_shown_as_text() -> None:
+    near = trainings.Near([0], [[1]], [[2]])
+    drawn = report.nearest(near, lambda item: '"><script>alert(1)</script>', '1"&')
+    assert "<script" not in drawn
+    assert 'v=1"' not in drawn
+    assert drawn.count("<img") == 3
 
 
 @pytest.mark.parametrize("values", [[3, 3, 3], [0, 0], [-1, -0.5], [1e-7, 2e-7], [5, 1000], [0.2, 0.9]])

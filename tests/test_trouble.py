@@ -346,7 +346,7 @@ def test_the_encoder_in_use_is_the_one_chosen_last_whatever_the_clock_said(tmp_p
         def now(cls, tz=None):
             return database.datetime(2001, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr("labeler.catalog.datetime", Earlier)
+    monkeypatch.setattr("labeler.registry.datetime", Earlier)
     ws.registry.use("another", 4)
     assert ws.registry.in_use() == ("another", 4, 0)
     ws.close()

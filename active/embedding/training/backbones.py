@@ -228,7 +228,13 @@ class Transformers(Backbone):
         if getattr(model, "text_model", self) is None:  # it came with a side that reads text, and keeps it
             from transformers import AutoModel
 
-            model = AutoModel.from_pretrained(self._path, dtype=torch.float32, local_files_only=True)
+            model = AutoModel.from_pretrained(
+                self._path,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
             trained = model.state_dict() | trained
         kept = {k: v.detach().cpu().contiguous() for k, v in trained.items() if k not in self._absent}
         model.save_pretrained(part, state_dict=kept)
