@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from active.embedding import load_encoder
+from active.embedding import builtin, load_encoder
 from active.embedding.training.options import Options
 from labeler import encoders, loop, school
 from labeler.cli import cli
@@ -119,7 +119,9 @@ def test_it_is_judged_on_labels_that_it_did_not_learn_from(here):
     ws = Workspace.open(here / "ws", encoders.Config(images=str(here / "photos")))
     loop.prepare(ws, report=lambda p: None)
     session = loop.start_session(ws, "Stripes?", ["yes", "no"], "find")
-    folder = save_network(here / "net", "resnet")
+    folder = here / "net"
+    folder.mkdir()
+    shutil.copy(builtin.WEIGHTS, folder)
     assert school.judge(ws, session, folder).pays is None
     person = loop.owner(ws)
     kinds = [loop.item_name(ws, i).startswith("stripes") for i in range(48)]
@@ -129,7 +131,7 @@ def test_it_is_judged_on_labels_that_it_did_not_learn_from(here):
     assert found.before == pytest.approx(1)  # nothing is better than all right
     blind(ws)
     found = school.judge(ws, session, folder)
-    assert found.before < 0.6 < found.after
+    assert found.before < 0.9 < found.after
     assert found.pays
     hashes = [item.hash for item in ws.catalog.items_between(0, 30)]
     school.note(folder, school.TAUGHT, hashes)  # what it was taught with can't judge it
