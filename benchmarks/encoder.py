@@ -4,14 +4,13 @@ found_1k_builtin, found_1k_reference  found after as many cards as a class has i
 speed_ratio    images a second, prepared and seen by one core: the built-in's over the reference's
 forward_ratio  the same, of images prepared before
 index_ratio    of `labeler index` with it: benchmarks.index, in processor time
-weights_mb     of the file in the package; 0 while there is none
+weights_mb     of the file in the package
 
---no-found and --no-index leave those out: they take half an hour and minutes, the rest seconds.
+--no-found and --no-index leave those out: they take some minutes each, the rest seconds.
 --weights FILE measures the speed of another file's network, such as a run of benchmarks.train_builtin left.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,9 +22,9 @@ from PIL import Image
 
 from active.embedding import Encoder, load_encoder
 from active.embedding.builtin import WEIGHTS, Builtin
-from benchmarks.find import VIEWS, found_1k
+from benchmarks.find import collection, found_1k, plays_on
 from benchmarks.index import stages, whole
-from benchmarks.pool import Pool, arguments, open_pool, show
+from benchmarks.pool import Pool, arguments, show
 
 IMAGES, ROUNDS = 32, 25
 
@@ -55,7 +54,7 @@ def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSO
     ms = speeds({"builtin": builtin, "reference": load_encoder(pool.encoder)}, images)
     out: dict[str, Any] = {
         "encoder": builtin.key,
-        "weights_mb": WEIGHTS.stat().st_size / 1e6 if WEIGHTS.exists() else 0.0,
+        "weights_mb": WEIGHTS.stat().st_size / 1e6,
         "speed_ratio": ms["reference_ms"] / ms["builtin_ms"],
         "forward_ratio": ms["reference_forward_ms"] / ms["builtin_forward_ms"],
         **ms,
@@ -73,18 +72,13 @@ def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSO
 def main() -> None:
     """Run the benchmark and print what it found."""
     parser = arguments(__doc__)
-    parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
-    parser.add_argument("--views", type=int, choices=[1, 4, 8], help="default: 4 for images without an up")
-    parser.add_argument("--seeds", type=int, default=3, help="plays per class, each from another reference")
+    plays_on(parser)
     parser.add_argument("--n", type=int, default=5000, help="images that are taken in for index_ratio")
     parser.add_argument("--weights", type=Path, help="a network whose speed is measured instead")
     parser.add_argument("--found", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--index", action=argparse.BooleanOptionalAction, default=True)
     args = parser.parse_args()
-    views = args.views or (1 if args.images else VIEWS[args.collection])
-    if not args.images and os.environ.get("LABELER_TEST_DATA"):
-        args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
-    show(measure(open_pool(args, views), args), as_json=args.json)
+    show(measure(collection(args), args), as_json=args.json)
 
 
 if __name__ == "__main__":

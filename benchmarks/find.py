@@ -96,6 +96,23 @@ def strategy_figures(
     }
 
 
+def plays_on(parser: argparse.ArgumentParser, *, seeds: int = 3) -> None:
+    """Add the options that name a collection and how it is played, for `collection`."""
+    parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
+    parser.add_argument("--views", type=int, choices=[1, 4, 8], help="default: 4 for images without an up")
+    parser.add_argument(
+        "--seeds", type=int, default=seeds, help="plays per class, each from another reference"
+    )
+
+
+def collection(args: argparse.Namespace) -> Pool:
+    """Return the pool of the collection that the arguments name; --images names another one."""
+    views = args.views or (1 if args.images else VIEWS[args.collection])
+    if not args.images and os.environ.get("LABELER_TEST_DATA"):
+        args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
+    return open_pool(args, views)
+
+
 def found_1k(pool: Pool, args: argparse.Namespace) -> float | None:
     """Return found_1k of the recipe on a pool, and nothing else: a third of the cards of `measure`.
 
@@ -128,14 +145,9 @@ def main() -> None:
     """Run the benchmark and print what it found."""
     parser = arguments(__doc__)
     parser.add_argument("--strategy", type=strategies, default=["recipe"], metavar="NAME,…|all")
-    parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
-    parser.add_argument("--views", type=int, choices=[1, 4, 8], help="default: 4 for images without an up")
-    parser.add_argument("--seeds", type=int, default=3, help="plays per class, each from another reference")
+    plays_on(parser)
     args = parser.parse_args()
-    views = args.views or (1 if args.images else VIEWS[args.collection])
-    if not args.images and os.environ.get("LABELER_TEST_DATA"):
-        args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
-    result = measure(open_pool(args, views), args)
+    result = measure(collection(args), args)
     if not args.json:
         for row in (result, *result.get("strategies", {}).values()):
             row.pop("classes", None)

@@ -2,7 +2,7 @@
 
 found_1k_before, found_1k_after  mean over the classes, from three references each: benchmarks.find
 minutes                          of training, on all cores of this machine
-images_per_s, epochs, same_neighbours  of the training; `judged` is null: nobody has labeled anything
+images_per_s, epochs, same_neighbours  of the training
 
 --from starts elsewhere than at builtin. What was trained is kept beside the vectors, and gone on with.
 """
@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.find import VIEWS, found_1k
-from benchmarks.pool import HOME, Pool, arguments, open_pool, show
+from benchmarks.find import collection, found_1k, plays_on
+from benchmarks.pool import HOME, Pool, arguments, show
 
 
 def train(pool: Pool, out: Path, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSON
@@ -40,13 +40,12 @@ def measure(pool: Pool, args: argparse.Namespace) -> dict[str, Any]:  # Any: JSO
     if args.anew:
         shutil.rmtree(out, ignore_errors=True)
     trained = train(pool, out, args)
-    after = found_1k(replace(pool, encoder=str(out)), args) if trained["ending"] == "done" else None
+    after = found_1k(replace(pool, encoder=str(out)), args)
     last = trained["last"] or {}
     return {
         "found_1k_before": before,
         "found_1k_after": after,
         "minutes": trained["minutes"],
-        "ending": trained["ending"],
         "images_per_s": last.get("images_per_s"),
         "epochs": last.get("epoch"),
         "same_neighbours": trained["same_neighbours"],
@@ -63,17 +62,12 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(encoder="builtin")
     parser.add_argument("--from", dest="encoder", metavar="builtin|DIR", help="as --encoder")
-    parser.add_argument("--collection", choices=["aid", "hirise", "clothing"], default="aid")
+    plays_on(parser)
     parser.add_argument("--method", choices=["simclr", "simsiam", "vicreg", "dino"], default="simclr")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--views", type=int, choices=[1, 4, 8], help="default: 4 for images without an up")
-    parser.add_argument("--seeds", type=int, default=3, help="plays per class, each from another reference")
     parser.add_argument("--anew", action="store_true", help="don't go on with an earlier training")
     args = parser.parse_args()
-    views = args.views or (1 if args.images else VIEWS[args.collection])
-    if not args.images and os.environ.get("LABELER_TEST_DATA"):
-        args.images = str(Path(os.environ["LABELER_TEST_DATA"]) / args.collection)
-    show(measure(open_pool(args, views), args), as_json=args.json)
+    show(measure(collection(args), args), as_json=args.json)
 
 
 if __name__ == "__main__":

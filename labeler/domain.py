@@ -236,7 +236,7 @@ class Round:
 class Progress:
     """How far long work has come. `total` is None while it is not known yet."""
 
-    stage: Literal["scanning", "loading", "embedding", "playing", "done"]
+    stage: Literal["scanning", "loading", "embedding", "reading", "playing", "done"]
     done: int
     total: int | None
     per_s: float | None = None

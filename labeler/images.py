@@ -119,6 +119,20 @@ def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int =
         raise Unreadable(_why_not_decoded(e, data)) from e
 
 
+def decode_known(
+    path: Path | str, content: str, *, want_px: int | None = THUMB_PX, max_megapixels: int = 200
+) -> Picture:
+    """Return the picture in a file that held this content when it was hashed, as `decode` does.
+
+    Raises Unreadable with the reason, also where the file holds something else by now.
+    """
+    with room_for(path):
+        data = read_file(path)
+        if content_hash(data) != content:
+            raise Unreadable("its file has changed since.")
+        return decode(data, want_px=want_px, max_megapixels=max_megapixels)
+
+
 def check_picture(data: bytes, *, name: str, max_megapixels: int = 200) -> None:
     """Raise BadInput, naming the picture, when it can't be read."""
     try:

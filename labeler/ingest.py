@@ -413,14 +413,11 @@ class _Intake:
 
     def _reread(self, item: Item) -> Image | None:
         """Return the pixels of an item from its file; None when the file no longer holds this content."""
-        path = os.path.join(self._root, item.path)
+        most = self._ws.config.max_megapixels
         try:
-            with images.room_for(path):
-                data = files.read_file(path)
-                if images.content_hash(data) != item.hash:
-                    return None
-                picture = self._decoded(data)
-                del data
+            picture = images.decode_known(
+                os.path.join(self._root, item.path), item.hash, want_px=self._want_px(), max_megapixels=most
+            )
         except Unreadable:
             return None
         if images.wants_thumbnail(picture) and not self._ws.tile(item.id, images.THUMB_PX).exists():

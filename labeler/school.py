@@ -1,11 +1,10 @@
-"""An encoder that learns from a workspace's own images: what it looks at, and whether that pays."""
+"""An encoder that learns from a workspace's own images or labels, and whether that pays."""
 
 import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler import encoders, files, images, verdict
-from labeler.domain import Item, Session
+from labeler import encoders, files, lessons, verdict
+from labeler.domain import Session
 from labeler.errors import BadInput, NotReady, writing
-from labeler.ingest import count_cores
 from labeler.trainings import ABOUT, CURVES, JUDGED, LOG, STATE
 from labeler.verdict import Verdict
 from labeler.workspace import Workspace
@@ -30,18 +28,11 @@ if TYPE_CHECKING:
     from active.embedding.training.backbones import Backbone
     from active.embedding.training.finetune import Tuning
     from active.embedding.training.options import Options, Progress, Result
-    from active.embedding.training.pictures import Pictures
 
-ITEMS = 512  # read from the catalog at once
-MOST_PICTURES = 100_000  # that a training looks at: 5 GB at 112 px
-MOST_MISSING = 0.1  # part of the files that may be gone; more: a disk is not connected
 ENOUGH, MOST = 20, 2000  # labels of an answer that judge or teach; and as many in all that judge
 MOST_TAUGHT = 20_000  # labels that a network is fine-tuned with
 LABELS = "labels"  # the method of an encoder that learned from labels
 TAUGHT = "taught.json"  # the contents whose labels an encoder has seen: they can't judge it
-
-Note = Callable[[int, int], None]
-"""Called with how many pictures were read, and of how many."""
 
 
 def check_out(ws: Workspace, out: Path, start: str, method: str) -> None:
@@ -84,7 +75,7 @@ def train(
     *,
     report: "Callable[[Progress], None]",
     stop: threading.Event,
-    reading: Note = lambda done, of: None,
+    reading: lessons.Note = lessons.silent,
 ) -> "Result":
     """Train the encoder `start` on the images of a workspace, into the folder `options.out`.
 
@@ -97,8 +88,8 @@ def train(
     from active.embedding.training.run import train as run
 
     try:
-        backbone = _backbone(start, seed=options.seed)
-        packed = pictures(ws, backbone.side_px, stop=stop, reading=reading, out=options.out)
+        backbone = _backbone(start)
+        packed = lessons.pictures(ws, backbone.side_px, stop=stop, reading=reading, out=options.out)
         if is_first():
             _forget(options.out)
             ws.registry.note_training(os.path.abspath(options.out))
@@ -119,107 +110,12 @@ def _forget(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _backbone(start: str, *, seed: int) -> "Backbone":
+def _backbone(start: str) -> "Backbone":
     from active.embedding import hub
     from active.embedding.training.backbones import load_backbone
 
     folder = hub.cached(start) if hub.is_name(start) else None
-    return load_backbone(str(folder or start), seed=seed)
-
-
-def pictures(
-    ws: Workspace, side_px: int, *, stop: threading.Event, reading: Note = lambda done, of: None,
-    out: Path | None = None,
-) -> "Pictures":  # fmt: skip
-    """Return the pictures of items, squeezed to what a network of this size looks at; of many, 100,000.
-
-    Items come in random order, so the first stand for all. The pictures are kept in the cache, and used again
-    as long as the items are the same, or for a training in the folder `out` that goes on with them.
-    """
-    from active.embedding.training.checkpoint import FILE, kept_pictures
-    from active.embedding.training.pictures import Pictures
-
-    folder = ws.cache / f"pictures-{side_px}"
-    begun = None if out is None else kept_pictures(out / FILE)
-    if begun is not None:
-        try:
-            if (kept := Pictures(folder)).key == begun:
-                return kept
-        except ValueError:
-            pass  # they are read again
-    digest, n = blake2b(digest_size=8), 0
-    for item in islice(_items(ws), MOST_PICTURES):
-        digest.update(item.hash.encode())
-        n += 1
-    some = islice(_items(ws), MOST_PICTURES)
-    return _packed(ws, some, n, folder, side_px, f"{n}-{digest.hexdigest()}", stop, reading)
-
-
-def _packed(
-    ws: Workspace, items: Iterable[Item], n: int, folder: Path, side_px: int, key: str,
-    stop: threading.Event, reading: Note,
-) -> "Pictures":  # fmt: skip
-    from active.embedding.training.pictures import bytes_of, is_packed, pack
-
-    need, free = n * bytes_of(side_px), shutil.disk_usage(ws.folder).free
-    if need > free and not is_packed(folder, side_px, key):
-        raise BadInput(
-            f"The pictures to learn from take {need / 1e6:,.0f} MB of disk; {free / 1e6:,.0f} MB are free.",
-            "Free some space.",
-        )
-    read = _decoded(ws, items, stop, lambda done: reading(done, n))
-    return pack(_most_of(read, n), folder, side_px=side_px, key=key)
-
-
-def _most_of(read: "Iterator[tuple[int, Image]]", n: int) -> "Iterator[tuple[int, Image]]":
-    """Yield what is read; raise NotReady at the end where too many of n can't be read."""
-    got = 0
-    for one in read:
-        got += 1
-        yield one
-    if got < (1 - MOST_MISSING) * n:
-        raise NotReady(
-            f"{n - got:,} of {n:,} images can't be read any more.",
-            "Is their disk connected? If they are gone for good, run labeler index first.",
-        )
-
-
-def _items(ws: Workspace) -> Iterator[Item]:
-    n = ws.catalog.count_items()
-    for lo in range(0, n, ITEMS):
-        yield from (item for item in ws.catalog.items_between(lo, min(lo + ITEMS, n)) if item.present)
-
-
-def _decoded(
-    ws: Workspace,
-    items: Iterable[Item],
-    stop: threading.Event,
-    reading: Callable[[int], None] = lambda done: None,
-) -> "Iterator[tuple[int, Image]]":
-    """Yield items and their upright pictures; those that can't be read any more are left out."""
-    cores, done, coming = count_cores(), 0, iter(items)
-    with ThreadPoolExecutor(cores, "decode") as pool:
-        while some := list(islice(coming, 2 * cores)):  # no more of them are in memory at once
-            if stop.is_set():
-                raise NotReady("Stopped while the images were read.", "The same command begins that again.")
-            for item, picture in zip(some, pool.map(lambda i: _picture(ws, i), some), strict=True):
-                if picture is not None:
-                    yield item.id, picture
-            done += len(some)
-            reading(done)
-
-
-def _picture(ws: Workspace, item: Item) -> "Image | None":
-    """Return the picture of an item, None where its file is gone, or another one by now."""
-    path = os.path.join(ws.images, item.path)
-    try:
-        with images.room_for(path):
-            data = files.read_file(path)
-            if images.content_hash(data) != item.hash:
-                return None
-            return images.decode(data, max_megapixels=ws.config.max_megapixels).image
-    except files.Unreadable:
-        return None
+    return load_backbone(str(folder or start))
 
 
 # from labels -------------------------------------------------------------------------------
@@ -234,7 +130,7 @@ def teach(
     *,
     report: Callable[[int, float], None],
     stop: threading.Event,
-    reading: Note = lambda done, of: None,
+    reading: lessons.Note = lessons.silent,
 ) -> Verdict:
     """Fine-tune the encoder `start` with the labels of a session, and write it to `folder` if that pays.
 
@@ -251,11 +147,11 @@ def teach(
     part = folder.with_name(f"{folder.name}.new")
     with ws.lock("training"):
         try:
-            backbone = _backbone(start, seed=tuning.seed)
+            backbone = _backbone(start)
             key = f"{len(items)}-{blake2b(items.tobytes(), digest_size=8).hexdigest()}"
-            known = _known(ws, items)
+            known = lessons.known(ws, items)
             where = ws.cache / f"labeled-{backbone.side_px}"
-            packed = _packed(ws, known, len(items), where, backbone.side_px, key, stop, reading)
+            packed = lessons.packed(ws, known, len(items), where, backbone.side_px, key, stop, reading)
             there = np.isin(items, packed.ids)
             items, classes = items[there], classes[there]
             rows = _rows(ws, items)
@@ -267,14 +163,14 @@ def teach(
             backbone.eval().save(part)
             write_about(part, backbone, method=LABELS, images=len(packed))
             new = encoders.load(str(part), ws.config)
-            ids, after = _encoded(new, _decoded(ws, _known(ws, items), stop))
+            ids, after = _encoded(new, lessons.decoded(ws, lessons.known(ws, items), stop))
             there = np.isin(items, ids)
             parts = [(_among(there, tuned.part.learn), _among(there, tuned.part.judge))]
             found = verdict.compare(
                 rows[there], after, classes[there], groups[there], parts, tuple(tuned.watched)
             )
             if found.pays:
-                hashes = {item.id: item.hash for item in _known(ws, items)}
+                hashes = {item.id: item.hash for item in lessons.known(ws, items)}
                 learned = np.concatenate([tuned.part.learn, tuned.part.stop])
                 note(part, TAUGHT, [hashes[int(i)] for i in items[learned]])
                 note(part, JUDGED, found.json())
@@ -298,10 +194,6 @@ def _among(there: NDArray[np.bool_], positions: "Ids") -> "Ids":
 def _stopped(stop: threading.Event) -> None:
     if stop.is_set():
         raise NotReady("Stopped; nothing was kept.", "The same command begins anew.")
-
-
-def _known(ws: Workspace, items: "Ids") -> Iterator[Item]:
-    return (item for i in items.tolist() if (item := ws.catalog.item(i)) is not None)
 
 
 def _taught(ws: Workspace, session: Session) -> "tuple[Ids, Ids]":
@@ -360,14 +252,14 @@ def judge(ws: Workspace, session: Session, folder: Path) -> Verdict:
     items, classes = answers.items[known], (answers.labels[known] == 0).astype(np.int64)
     seen = {*(_read(folder / TAUGHT) or ()), *(_read(Path(ws.config.encoder) / TAUGHT) or ())}
     if seen:
-        fresh = np.array([item.hash not in seen for item in _known(ws, items)], bool)
+        fresh = np.array([item.hash not in seen for item in lessons.known(ws, items)], bool)
         items, classes = items[fresh], classes[fresh]
     if used is None or not _enough(classes):
         return Verdict(0)
     keep = np.random.default_rng(session.seed).permutation(len(items))[:MOST]
     items, classes = items[keep], classes[keep]
     new = encoders.load(str(folder), ws.config)
-    ids, after = _encoded(new, _decoded(ws, _known(ws, items), threading.Event()))
+    ids, after = _encoded(new, lessons.decoded(ws, lessons.known(ws, items), threading.Event()))
     there = np.isin(items, ids)
     items, classes = items[there], classes[there]
     if not _enough(classes):

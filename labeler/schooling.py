@@ -1,17 +1,16 @@
 """The command that lets an encoder learn from a folder of images, or from labels."""
 
 import math
-import shlex
 import sys
 import threading
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from labeler import opening, say
+from active.methods import METHODS
+from labeler import opening, say, spoken
 from labeler.errors import BadInput, LabelerError
 from labeler.options import device_option, images_option, json_option, new_workspace_option, session_option
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, begin, leave, prepare, until
@@ -19,15 +18,13 @@ from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, begin, leave, prepare
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from active.embedding.training.options import Options, Progress, Result
+    from active.embedding.training.options import Options, Result
     from labeler.proof import Curves
     from labeler.verdict import Verdict
     from labeler.workspace import Workspace
 
 T = TypeVar("T")
-METHODS = ("simclr", "simsiam", "vicreg", "dino")
 FIRST_METHOD, MINUTES = "simclr", 30.0
-LINE_EVERY_S = 30.0  # where the output is no terminal
 
 
 @click.command()
@@ -219,7 +216,7 @@ def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Re
     """Train in a thread, so that Ctrl-C is heard; the step in hand is ended and kept."""
     from labeler import school
 
-    stop, line = threading.Event(), _Line(quiet)
+    stop, line = threading.Event(), spoken.Line(quiet)
 
     def work() -> "Result":
         try:
@@ -230,7 +227,7 @@ def _run(ws: "Workspace", options: "Options", start: str, *, quiet: bool) -> "Re
     return _heard(begin(work), stop, line)
 
 
-def _heard(ending: "Future[T]", stop: threading.Event, line: "_Line") -> T:
+def _heard(ending: "Future[T]", stop: threading.Event, line: "spoken.Line") -> T:
     """Return what the work returns. Ctrl-C lets it end well, a second one ends it at once."""
     try:
         until(ending)
@@ -258,7 +255,7 @@ def _close(wanted: _Wanted, ws: "Workspace", folder: Path, start: str, result: "
 
     verdict = curves = None
     if not wanted.as_json:
-        _tell(result)
+        spoken.ending_of(result)
     if result.ending == "done":
         verdict = Verdict(0)
         if loop.sessions(ws):
@@ -271,7 +268,7 @@ def _close(wanted: _Wanted, ws: "Workspace", folder: Path, start: str, result: "
         said = {**asdict(result), "judged": verdict and verdict.json(), "curves": curves and curves.json()}
         say.print_json({"workspace": str(ws.folder), "out": str(folder), **said})
     elif verdict is not None:
-        _tell_verdict(ws, folder, verdict, curves)
+        spoken.verdict_of(ws, folder, verdict, curves)
     if result.ending == "stopped":
         click.echo(INTERRUPTED, err=True)
         click.get_current_context().exit(INTERRUPTED_CODE)
@@ -324,7 +321,7 @@ def _from_labels(wanted: _Wanted) -> None:
     if wanted.epochs is not None:
         tuning = replace(tuning, epochs=math.ceil(wanted.epochs))
     prepare(ws, quiet=wanted.as_json)
-    stop, line = threading.Event(), _Line(wanted.as_json)
+    stop, line = threading.Event(), spoken.Line(wanted.as_json)
 
     def work() -> "Verdict":
         try:
@@ -341,76 +338,4 @@ def _from_labels(wanted: _Wanted) -> None:
         said = {"ending": "done", "judged": verdict.json()}
         say.print_json({"workspace": str(ws.folder), "out": out, **said, "curves": curves and curves.json()})
     else:
-        _tell_verdict(ws, folder, verdict, curves)
-
-
-# what is said ------------------------------------------------------------------------------
-
-
-class _Line:
-    """Says how a training goes: one line on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet, self._live, self._last = quiet, sys.stderr.isatty(), 0.0
-
-    def progress(self, p: "Progress") -> None:
-        """Say where a training without labels stands."""
-        self._show(
-            f"training  {p.share:4.0%} · {p.minutes:.0f} min · seen {p.epoch:.1f} times · loss {p.loss:.3f}"
-            f" · spread {p.feature_std:.2f} · {p.images_per_s:,.0f} images a second"
-        )
-
-    def epoch(self, number: int, score: float) -> None:
-        """Say where a training from labels stands."""
-        self._show(f"training  epoch {number} · {score:.3f} on labels that it does not learn from")
-
-    def reading(self, done: int, of: int) -> None:
-        """Say how many pictures were read."""
-        self._show(f"reading   {done:,} of {of:,} pictures", is_last=done == of)
-
-    def _show(self, text: str, *, is_last: bool = False) -> None:
-        now = time.monotonic()
-        every = 0.1 if self._live else LINE_EVERY_S
-        if self._quiet or (self._last and now - self._last < every and not is_last):
-            return
-        self._last = now
-        click.echo(f"\r\x1b[K{text}" if self._live else text, err=True, nl=not self._live)
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self._live and self._last:
-            click.echo(err=True)
-
-
-def _tell(result: "Result") -> None:
-    """Say how a training without labels ended."""
-    click.echo(result.note)
-    if result.last is not None:
-        click.echo(
-            f"{result.steps:,} steps in {result.minutes:.0f} minutes, {result.images:,} images,"
-            f" {result.same_neighbours:.0%} of neighbours as before."
-        )
-
-
-def _tell_verdict(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Curves | None") -> None:
-    """Say whether the new encoder pays, and how to use it."""
-    if curves is not None:
-        before, after = curves.at(1.0)
-        click.echo(
-            f"Played on the folders' classes: after as many cards as a class has images, {before:.0%} of them"
-            f" are found by the encoder it began with, {after:.0%} by the new one."
-        )
-    if verdict.pays is None:
-        click.echo("Nobody can say yet whether it sees more: that takes 20 answers of either side.")
-    else:
-        better = "better than" if verdict.pays else "not surely better than"
-        click.echo(
-            f"Of {verdict.labels:,} of your labels, held out, {verdict.measure} is {verdict.after:.3f},"
-            f" {better} the {verdict.before:.3f} before."
-        )
-    is_worse = curves is not None and not curves.pays
-    if verdict.pays is False or (is_worse and not verdict.pays):
-        click.echo("So keep the one in use.")
-        return
-    images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
-    click.echo(f"To use it: labeler start --images {images} --encoder {encoder}")
+        spoken.verdict_of(ws, folder, verdict, curves)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from labeler.catalog import Catalog
 from labeler.config import Config, dump_config, load_config
-from labeler.database import check_copy, copy_database
+from labeler.database import Connection, check_copy, copy_database
 from labeler.dealing import Dealing
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
@@ -23,6 +24,16 @@ from labeler.vectors import Vectors
 ENV = "LABELER_WORKSPACE"
 DATABASE, SETTINGS = "labeler.db", "labeler.toml"
 SERVER_LOCK, ADDRESS = "server.lock", "server.address"
+
+
+class _Parts(NamedTuple):
+    """What one thread has of the database."""
+
+    conn: Connection
+    store: Store
+    journal: Journal
+    catalog: Catalog
+    registry: Registry
 
 
 class Workspace:
@@ -76,7 +87,7 @@ class Workspace:
                 self.kept = kept_copy(self.folder / DATABASE, before)
             self._open()
         try:
-            check_copy(self._local.conn)
+            check_copy(self._parts.conn)
         except Blocked:
             self.close()
             raise
@@ -114,28 +125,27 @@ class Workspace:
         copy._shared, copy._sync = self._shared, "OFF"
         return copy
 
-    def _open(self, sync: Sync | None = None) -> None:
-        conn = self._local.conn = open_db(self.folder / DATABASE, sync=sync or self._sync)
-        self._local.store = Store(conn)
-        self._local.journal = Journal(conn, self._standings)
-        self._local.catalog = Catalog(conn)
-        self._local.registry = Registry(conn)
+    def _open(self, sync: Sync | None = None) -> "_Parts":
+        conn = open_db(self.folder / DATABASE, sync=sync or self._sync)
+        parts = _Parts(conn, Store(conn), Journal(conn, self._standings), Catalog(conn), Registry(conn))
+        self._local.parts = parts
+        return parts
+
+    @property
+    def _parts(self) -> "_Parts":
+        """Return what this thread has of the database, opened where it has nothing yet."""
+        parts: _Parts | None = getattr(self._local, "parts", None)
+        return self._open() if parts is None else parts
 
     @property
     def store(self) -> Store:
         """Return this thread's own store of sessions, people and rounds."""
-        if not hasattr(self._local, "store"):
-            self._open()
-        store: Store = self._local.store
-        return store
+        return self._parts.store
 
     @property
     def journal(self) -> Journal:
         """Return this thread's own journal of answers."""
-        if not hasattr(self._local, "journal"):
-            self._open()
-        journal: Journal = self._local.journal
-        return journal
+        return self._parts.journal
 
     @property
     def dealing(self) -> Dealing:
@@ -145,18 +155,12 @@ class Workspace:
     @property
     def catalog(self) -> Catalog:
         """Return this thread's own catalog of files and items."""
-        if not hasattr(self._local, "catalog"):
-            self._open()
-        catalog: Catalog = self._local.catalog
-        return catalog
+        return self._parts.catalog
 
     @property
     def registry(self) -> Registry:
         """Return this thread's own registry of encoders."""
-        if not hasattr(self._local, "registry"):
-            self._open()
-        registry: Registry = self._local.registry
-        return registry
+        return self._parts.registry
 
     def relax(self) -> None:
         """Let this thread's commits survive a crash but not a power cut: for taking images in."""
@@ -165,9 +169,10 @@ class Workspace:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        if hasattr(self._local, "conn"):
-            self._local.conn.close()
-            vars(self._local).clear()
+        parts: _Parts | None = getattr(self._local, "parts", None)
+        if parts is not None:
+            parts.conn.close()
+            del self._local.parts
 
     def vectors(self, key: str, dim: int) -> Vectors:
         """Return the vectors of an encoder."""

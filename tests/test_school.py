@@ -18,7 +18,7 @@ from PIL import Image
 
 from active.embedding import builtin, load_encoder
 from active.embedding.training.options import Options
-from labeler import encoders, loop, school
+from labeler import encoders, lessons, loop, school
 from labeler.cli import cli
 from labeler.domain import Session
 from labeler.errors import NotReady
@@ -104,14 +104,14 @@ def test_pictures_are_read_once_and_again_when_the_images_change(here, monkeypat
     ws = Workspace.open(here / "ws", encoders.Config(images=str(here / "photos")))
     loop.prepare(ws, report=lambda p: None)
     go_on = threading.Event()
-    first = school.pictures(ws, 32, stop=go_on)
+    first = lessons.pictures(ws, 32, stop=go_on)
     assert sorted(first.ids.tolist()) == list(range(48))
     with monkeypatch.context() as m:
-        m.setattr(school, "_picture", lambda ws, item: pytest.fail("read again"))
-        assert len(school.pictures(ws, 32, stop=go_on)) == 48
+        m.setattr(lessons, "_picture", lambda ws, item: pytest.fail("read again"))
+        assert len(lessons.pictures(ws, 32, stop=go_on)) == 48
     (here / "photos" / "blobs-00.png").unlink()
     loop.prepare(ws, report=lambda p: None)
-    assert len(school.pictures(ws, 32, stop=go_on)) == 47
+    assert len(lessons.pictures(ws, 32, stop=go_on)) == 47
     ws.close()
 
 
@@ -165,13 +165,6 @@ def test_another_trainings_folder_is_not_gone_on_with(here):
     assert out.exit_code == 1
     assert "new" in out.output
     assert (here / "new" / "encoder.json").exists()
-
-
-def test_methods_are_those_there_are():
-    from active.embedding.training.methods import METHODS
-    from labeler import schooling
-
-    assert sorted(schooling.METHODS) == sorted(METHODS)
 
 
 def test_too_few_images(tmp_path, monkeypatch):
@@ -263,7 +256,7 @@ def test_a_disk_that_is_not_connected_any_more(here):
     for path in list((here / "photos").iterdir())[:10]:
         path.unlink()
     with pytest.raises(NotReady, match="10 of 48 images can't be read any more"):
-        school.pictures(ws, 32, stop=threading.Event())
+        lessons.pictures(ws, 32, stop=threading.Event())
     ws.close()
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from active.embedding.training import dino, objective, simclr, simsiam, vicreg
-from active.embedding.training.methods import METHODS, load_method
+from active.methods import METHODS, load_method
 
 
 def rows(*shape: int, seed: int = 0) -> torch.Tensor:

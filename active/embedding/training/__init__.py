@@ -1,5 +1,5 @@
 """Training: an encoder learned from the user's own images, without labels (`run`) or with (`finetune`).
 
-`options` and `methods` import nothing heavy; every other module needs torch, and nothing outside imports them
+`options` imports nothing heavy; every other module needs torch, and nothing outside imports them
 before it trains.
 """

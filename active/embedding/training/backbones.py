@@ -50,13 +50,13 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
-def load_backbone(name: str, *, seed: int = 0) -> Backbone:
+def load_backbone(name: str) -> Backbone:
     """Return the network called `name`: "builtin", a folder of an earlier training, or one of transformers.
 
-    seed  for random numbers, where no built-in weights are shipped. Raises ValueError as `load_encoder` does.
+    Raises ValueError as `load_encoder` does.
     """
     if name == BUILTIN:
-        return Unfolded(builtin.WEIGHTS if builtin.WEIGHTS.exists() else None, seed=seed)
+        return Unfolded(builtin.WEIGHTS)
     path = Path(name)
     if path.suffix == ".safetensors":
         return Unfolded(path)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from active.embedding.training.methods import METHODS
+from active.methods import METHODS
 
 Optimizer = Literal["adamw", "lars"]
 Ending = Literal["done", "stopped", "collapsed"]

@@ -19,13 +19,13 @@ from active.embedding.training import optim, processes
 from active.embedding.training.backbones import Backbone, write_about
 from active.embedding.training.checkpoint import FILE, write_json
 from active.embedding.training.log import Log, Sums
-from active.embedding.training.methods import load_method
 from active.embedding.training.neighbours import neighbours, resized, same, whole
 from active.embedding.training.objective import Objective, follow, spread
 from active.embedding.training.options import MINUTES, Ending, Options, Progress, Result
 from active.embedding.training.pictures import Batches, Pictures
 from active.embedding.training.state import Learner, identity, load, save, slow_copy, tensors_to_share
 from active.embedding.training.views import views
+from active.methods import load_method
 
 CALIBRATED_ON = 256
 CLIP = 1.0

@@ -1,4 +1,7 @@
-"""The table of methods: one file each, named here. Imports nothing heavy until a method is asked for."""
+"""The methods of learning without labels: one file each in embedding/training, named here.
+
+It lies here because a command lists the names, and `active.embedding` imports numpy.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
