@@ -22,6 +22,7 @@ TYPES: dict[str, Any] = {  # Any: a type, or several
     "max_megapixels": int,
     "sample_size": int,
     "exact_limit": int,
+    "search_recall": int | float,
 }
 WORDS = {str: "text", str | None: "text", int: "a whole number", int | float: "a number"}
 
@@ -42,6 +43,7 @@ class Config:
     max_megapixels: int = 200  # larger images are set aside, not decoded
     sample_size: int = 100_000  # the representative sample on which doubt is scored
     exact_limit: int = 3_000_000  # with more images a round looks at the sample and at neighbours only
+    search_recall: float = 0.98  # share of the 100 nearest that a search of a large pool is to find
 
     def __post_init__(self) -> None:
         for name, kind in TYPES.items():
@@ -70,6 +72,8 @@ class Config:
             )
         if self.exact_limit < 0:
             raise BadInput(f"exact_limit is {self.exact_limit}.", "Give a number of images, 0 or more.")
+        if not 0 < self.search_recall <= 1:
+            raise BadInput(f"search_recall is {self.search_recall}.", "Give a share above 0, up to 1.")
 
 
 def load_config(path: Path, **flags: Any) -> Config:  # Any: flags come as the CLI typed them

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from active.arrays import Rows
 from labeler import drawing, encoders, files, images, learning, predicting
 from labeler.catalog import shown_path
 from labeler.domain import (
     Card,
     Goal,
-    Item,
     LabelEvent,
     Progress,
     Recorded,
@@ -27,7 +25,7 @@ from labeler.domain import (
     Session,
     StoredEvent,
 )
-from labeler.errors import BadInput, Missing, NotReady, writing
+from labeler.errors import BadInput, Missing, writing
 from labeler.journal import Undone
 from labeler.overview import (
     is_drawn,
@@ -39,6 +37,7 @@ from labeler.overview import (
     status,
 )
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
+from labeler.searching import get_item, item_rows, neighbours
 from labeler.store import WORDS, Example
 from labeler.workspace import Workspace
 
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "GridItem", "export", "export_counts", "labels_grid"]  # from results, beside all below
 __all__ += ["is_drawn", "mark_drawn", "note_problem", "pool_counts", "pool_status"]  # from overview
 __all__ += ["session_status", "status"]
+__all__ += ["get_item", "item_rows", "neighbours"]  # from searching
 
 EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
 MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
@@ -406,14 +406,6 @@ def learn(
 # looking -----------------------------------------------------------------------------------
 
 
-def get_item(ws: Workspace, item: int) -> Item:
-    """Return one item. Raises Missing."""
-    found = ws.catalog.item(item)
-    if found is None:
-        raise Missing(f"There is no item {item}.", f"Items go from 0 to {ws.catalog.count_items() - 1}.")
-    return found
-
-
 def item_events(ws: Workspace, session: Session, item: int) -> list[StoredEvent]:
     """Return everything that was said about an item, oldest first."""
     return ws.journal.log(session, item)
@@ -431,43 +423,3 @@ def target_score(ws: Workspace, session: Session, item: int) -> float | None:
         return None
     made = predicting.predict(ws, session, np.array([item], np.int64))
     return float(made.probs[0, 0]) if made else None
-
-
-def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
-    """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
-    used = ws.registry.in_use()
-    for item in items:
-        get_item(ws, item)
-        if used is None or item >= used[2]:
-            raise NotReady(f"Item {item} is not embedded yet.", "Try again in a moment.")
-    if used is None:
-        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
-    return np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
-
-
-def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50) -> list[tuple[int, float]]:
-    """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
-
-    like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
-    Raises NotReady before anything is embedded, BadInput for vectors of another size.
-    """
-    from active.arrays import unit_rows
-    from active.search import Exact, combine
-
-    used = ws.registry.in_use()
-    if used is None or used[2] == 0:
-        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
-    key, dim, n = used
-    for rows in (like, unlike):
-        if rows is not None and (rows.ndim != 2 or rows.shape[1] != dim):
-            raise BadInput(
-                f"A vector has {rows.shape[-1]} numbers; this pool's have {dim}.", f"Give {dim} numbers."
-            )
-    try:
-        query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
-    except ValueError as e:
-        raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
-    gone = set(ws.catalog.absent())
-    ids, cos = Exact(ws.vectors(key, dim).rows(0, n)).search(query, min(n, max(0, k) + len(gone)))
-    found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
-    return found[: max(0, k)]

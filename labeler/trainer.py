@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeler import heap, learning, loop, neighbourhood, samples
+from labeler import coding, heap, learning, loop, neighbourhood, samples
 from labeler.child import begin, orders, say
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -58,21 +58,24 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
 
 
 def wants_sample(ws: Workspace) -> bool:
-    """Return whether a sample or an index is to be made; False too while the database can't be read."""
+    """Return whether a sample, index or codes are to be made; False too while the database can't be read."""
     try:
-        return samples.due(ws) is not None or neighbourhood.due(ws) is not None
+        return samples.due(ws) is not None or neighbourhood.due(ws) is not None or coding.due(ws)
     except LabelerError:
         return False
 
 
 def keep_sample(ws: Workspace) -> None:
-    """Make the samples and the index that the pool is large enough for.
+    """Make the codes, the samples and the index that the pool is large enough for.
 
     In a thread, so that no round waits for them.
     """
     if sys.platform == "linux":
         os.nice(10)  # there it counts for this thread alone
     try:
+        if coding.due(ws):
+            coding.make(ws)
+            heap.give_back()
         while (step := samples.due(ws)) is not None:
             samples.make(ws, step)
             heap.give_back()
@@ -80,7 +83,7 @@ def keep_sample(ws: Workspace) -> None:
             neighbourhood.make(ws, items)
             heap.give_back()
     except LabelerError as e:  # a full disk: rounds use what they have, and it is tried again
-        log.warning("The sample or the index can't be kept: %s", e)
+        log.warning("The codes, the sample or the index can't be kept: %s", e)
     finally:
         ws.close()  # this thread's connection
 

@@ -1,0 +1,184 @@
+"""The codes of a large pool, by which a search is quick: when they are made, grown, measured and kept."""
+
+import contextlib
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from active.arrays import Rows
+from labeler.arrays import load_arrays, save_arrays
+from labeler.errors import writing
+from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from active.codes import Coder, Codes
+    from active.search import Index
+
+VERSION = 1  # of the files: others are made anew
+EXACT_ROWS = 20_000  # pools of at most so many are compared whole
+FITTED = (20_000, 80_000, 320_000, 1_280_000)  # items after which a turn is learned anew
+TAIL = 5000  # items that may lie behind the codes: a search compares them whole
+QUERIES = 64  # items whose neighbours are looked up twice, to measure what codes find
+REACHES = (2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
+MEASURED = 4_000_000  # items among which that is measured, at most
+STRIDE = 65_536  # rows coded between two writes
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A coder with what was measured of it: `recall` of the 100 nearest with this reach, among `n` items."""
+
+    basis: int
+    coder: "Coder"
+    reach: float
+    recall: float
+    n: int
+
+
+def index(ws: Workspace, key: str, dim: int, n: int) -> "Index":
+    """Return what finds the nearest of the first n items: by their codes if there are some, else exactly."""
+    from active.codes import Coded, Flat
+    from active.search import Exact
+
+    rows = ws.vectors(key, dim).rows(0, n)
+    found = None if n <= EXACT_ROWS else ready(ws, key)
+    if found is None:
+        return Exact(rows)
+    codes = _codes(_file(ws, key, found.basis), found.coder.n_bytes)[:n]
+    return Coded(found.coder, Flat(codes), rows, reach=found.reach) if len(codes) else Exact(rows)
+
+
+_held: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[Path, int], Coding]]" = weakref.WeakKeyDictionary()
+
+
+def ready(ws: Workspace, key: str) -> Coding | None:
+    """Return the newest coder of an encoder whose codes are there; None: there is none yet."""
+    from active.codes import Coder
+
+    for basis in reversed(FITTED):
+        path = _file(ws, key, basis).with_suffix(".npz")
+        try:
+            mark = path, path.stat().st_mtime_ns
+        except OSError:
+            continue
+        held = _held.get(ws)
+        if held is not None and held[0] == mark:
+            return held[1]
+        arrays = load_arrays(path)
+        try:
+            if arrays is None or int(arrays["version"]) != VERSION:
+                continue
+            about = (float(arrays["reach"]), float(arrays["recall"]), int(arrays["n"]))
+            found = Coding(basis, Coder.from_arrays(arrays), *about)
+        except (KeyError, TypeError, ValueError):
+            continue
+        _held[ws] = mark, found
+        return found
+    return None
+
+
+def due(ws: Workspace) -> bool:
+    """Return whether codes are to be made or grown now."""
+    used = ws.registry.in_use()
+    if used is None or used[2] <= EXACT_ROWS:
+        return False
+    key, _, n = used
+    found = ready(ws, key)
+    if found is None or found.basis < _basis(n):
+        return True
+    behind = n - len(_codes(_file(ws, key, found.basis), found.coder.n_bytes))
+    return behind > TAIL or (behind > 0 and n >= ws.catalog.count_items())
+
+
+def make(ws: Workspace) -> None:
+    """Make or grow the codes of the encoder in use, in the background: seconds, a minute for some millions.
+
+    Raises Blocked when the disk is full; what is there stays in use.
+    """
+    used = ws.registry.in_use()
+    if used is None or used[2] <= EXACT_ROWS:
+        return
+    key, dim, n = used
+    rows, found = ws.vectors(key, dim).rows(0, n), ready(ws, key)
+    if found is None or found.basis < _basis(n):
+        _begin(ws, key, rows)
+        return
+    path = _file(ws, key, found.basis)
+    _grow(path, found.coder, rows)
+    if n >= 2 * found.n:
+        _measure(ws, key, found.basis, found.coder, rows)
+
+
+def _file(ws: Workspace, key: str, basis: int) -> Path:
+    return ws.cache / f"codes-{key}-{basis}.bin"
+
+
+def _basis(n: int) -> int:
+    """Return on how many items the turn of a pool of n is learned; they come in random order."""
+    return next(basis for basis in reversed(FITTED) if basis <= n)
+
+
+def _codes(path: Path, n_bytes: int) -> "Codes":
+    """Return the whole codes in a file, mapped into memory; none where it is not there."""
+    try:
+        n = path.stat().st_size // n_bytes
+        return np.memmap(path, np.uint8, mode="r", shape=(n, n_bytes)) if n else _no_codes(n_bytes)
+    except OSError:
+        return _no_codes(n_bytes)
+
+
+def _no_codes(n_bytes: int) -> "Codes":
+    return np.empty((0, n_bytes), np.uint8)
+
+
+def _begin(ws: Workspace, key: str, rows: Rows) -> None:
+    """Learn a turn, code all rows by it, and forget the turns before."""
+    from active.codes import BITS, fit_coder
+
+    basis = _basis(len(rows))
+    path = _file(ws, key, basis)
+    coder = fit_coder(rows[:basis], BITS, np.random.default_rng(basis))
+    path.unlink(missing_ok=True)  # of another turn
+    _grow(path, coder, rows)
+    _measure(ws, key, basis, coder, rows)
+    for old in FITTED:
+        if old < basis:
+            for suffix in (".npz", ".bin"):
+                with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
+                    _file(ws, key, old).with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _grow(path: Path, coder: "Coder", rows: Rows) -> None:
+    """Write the codes of rows that have none yet behind those that do, on disk when this returns."""
+    done = len(_codes(path, coder.n_bytes))
+    with writing(f"The file {path.name}"), open(path, "ab") as f:
+        f.truncate(done * coder.n_bytes)
+        for lo in range(done, len(rows), STRIDE):
+            f.write(coder.codes(rows[lo : lo + STRIDE]).tobytes())
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _measure(ws: Workspace, key: str, basis: int, coder: "Coder", rows: Rows) -> None:
+    """Look neighbours up by codes and exactly, and note the least reach that finds enough of them."""
+    from active.codes import Coded, Flat
+    from active.search import Exact
+
+    path, some = _file(ws, key, basis), rows[:MEASURED]
+    codes = _codes(path, coder.n_bytes)[: len(some)]
+    asked = np.sort(np.random.default_rng(len(rows)).choice(len(some), QUERIES, replace=False))
+    query = np.asarray(some[asked], np.float32)
+    true = Exact(some).search(query, 100)[0]
+    reach, recall = REACHES[0], 0.0
+    for reach in REACHES:
+        near = Coded(coder, Flat(codes), some, reach=reach).search(query, 100)[0]
+        recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(true, near, strict=True)]))
+        if recall >= ws.config.search_recall:
+            break
+    about = {"version": VERSION, "reach": reach, "recall": recall, "n": len(rows)}
+    arrays = coder.to_arrays() | {name: np.array(value) for name, value in about.items()}
+    save_arrays(path.with_suffix(".npz"), **arrays)

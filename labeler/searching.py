@@ -1,0 +1,60 @@
+"""Search: the items that are like some examples and unlike others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from active.arrays import Rows
+from labeler import coding
+from labeler.domain import Item
+from labeler.errors import BadInput, Missing, NotReady
+from labeler.workspace import Workspace
+
+
+def get_item(ws: Workspace, item: int) -> Item:
+    """Return one item. Raises Missing."""
+    found = ws.catalog.item(item)
+    if found is None:
+        raise Missing(f"There is no item {item}.", f"Items go from 0 to {ws.catalog.count_items() - 1}.")
+    return found
+
+
+def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
+    """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
+    used = ws.registry.in_use()
+    for item in items:
+        get_item(ws, item)
+        if used is None or item >= used[2]:
+            raise NotReady(f"Item {item} is not embedded yet.", "Try again in a moment.")
+    if used is None:
+        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+    return np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
+
+
+def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50) -> list[tuple[int, float]]:
+    """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
+
+    like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
+    Of more than 20,000 items nearly always the nearest: the share that is found is measured (`coding`).
+    Raises NotReady before anything is embedded, BadInput for vectors of another size.
+    """
+    from active.arrays import unit_rows
+    from active.search import combine
+
+    used = ws.registry.in_use()
+    if used is None or used[2] == 0:
+        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+    key, dim, n = used
+    for rows in (like, unlike):
+        if rows is not None and (rows.ndim != 2 or rows.shape[1] != dim):
+            raise BadInput(
+                f"A vector has {rows.shape[-1]} numbers; this pool's have {dim}.", f"Give {dim} numbers."
+            )
+    try:
+        query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
+    except ValueError as e:
+        raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
+    gone = set(ws.catalog.absent())
+    ids, cos = coding.index(ws, key, dim, n).search(query, min(n, max(0, k) + len(gone)))
+    found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
+    return found[: max(0, k)]

@@ -1,0 +1,234 @@
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from active.arrays import Rows, unit_rows
+from active.codes import Coded
+from active.search import Exact
+from labeler import coding, encoders, trainer
+from labeler.errors import Blocked
+from labeler.searching import neighbours
+from labeler.workspace import Workspace
+from tests.pools import make_pool
+
+KEY, DIM = "wide", 48
+
+
+def crowds(n: int, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    middles = rng.normal(size=(30, DIM))
+    rows = middles[rng.integers(30, size=n)] + 0.3 * rng.normal(size=(n, DIM))
+    return unit_rows(rows.astype(np.float32))
+
+
+ROWS = crowds(4000)
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A pool of 4,000, of which 1,000 are embedded; more than 500 are coded, 40 may be behind."""
+    monkeypatch.setattr(coding, "EXACT_ROWS", 500)
+    monkeypatch.setattr(coding, "FITTED", (500, 2000))
+    monkeypatch.setattr(coding, "TAIL", 40)
+    monkeypatch.setattr(coding, "STRIDE", 300)
+    made = make_pool(tmp_path, 4000, embedded=False)
+    made.registry.use(KEY, DIM)
+    embed(made, 1000)
+    yield made
+    made.close()
+
+
+def embed(ws: Workspace, n: int) -> None:
+    vectors = ws.vectors(KEY, DIM)
+    vectors.append(ROWS[len(vectors) : n])
+    ws.registry.set_embedded(KEY, DIM, n)
+
+
+def files(ws: Workspace) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(ws.cache.glob("codes-*"))}
+
+
+def recall(ws: Workspace, n: int, k: int = 100) -> float:
+    """Return the share of the k nearest that a search finds."""
+    query = crowds(40, seed=7)
+    true = Exact(ROWS[:n]).search(query, k)[0]
+    found = [[i for i, _ in neighbours(ws, query[j : j + 1], k=k)] for j in range(len(query))]
+    return float(np.mean([np.isin(a, b).mean() for a, b in zip(true, found, strict=True)]))
+
+
+def test_a_small_pool_is_compared_whole(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coding, "EXACT_ROWS", 1000)
+    assert not coding.due(ws)
+    coding.make(ws)
+    assert not files(ws)
+    assert isinstance(coding.index(ws, KEY, DIM, 1000), Exact)
+
+
+def test_before_codes_are_made_a_search_compares_all(ws: Workspace) -> None:
+    assert coding.due(ws)
+    assert isinstance(coding.index(ws, KEY, DIM, 1000), Exact)
+    assert recall(ws, 1000) == 1
+
+
+def test_with_codes_a_search_finds_as_much_as_was_measured(ws: Workspace) -> None:
+    coding.make(ws)
+    assert not coding.due(ws)
+    assert isinstance(coding.index(ws, KEY, DIM, 1000), Coded)
+    made = coding.ready(ws, KEY)
+    assert made is not None
+    assert made.recall >= ws.config.search_recall
+    assert recall(ws, 1000) >= 0.95
+
+
+def test_the_best_is_first_and_cosines_are_right(ws: Workspace) -> None:
+    coding.make(ws)
+    found = neighbours(ws, ROWS[7:8], k=20)
+    assert found[0] == (7, pytest.approx(1, abs=1e-5))
+    assert [c for _, c in found] == sorted((c for _, c in found), reverse=True)
+    for item, cos in found:
+        assert cos == pytest.approx(float(ROWS[7] @ ROWS[item]), abs=1e-5)
+
+
+def test_new_items_are_found_at_once_and_coded_when_enough_of_them_came(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 1030)
+    assert not coding.due(ws)
+    assert neighbours(ws, ROWS[1029:1030], k=1)[0][0] == 1029
+    embed(ws, 1100)
+    assert coding.due(ws)
+    before = files(ws)[f"codes-{KEY}-500.bin"]
+    coding.make(ws)
+    after = files(ws)[f"codes-{KEY}-500.bin"]
+    assert after.startswith(before)
+    assert len(after) == 64 * 1100
+    assert not coding.due(ws)
+
+
+def test_the_last_items_are_coded_too(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 4000)
+    coding.make(ws)
+    assert not coding.due(ws)
+    assert len(files(ws)[f"codes-{KEY}-2000.bin"]) == 64 * 4000
+
+
+def test_a_pool_that_has_grown_learns_its_turn_anew_and_forgets_the_one_before(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 2000)
+    assert coding.due(ws)
+    coding.make(ws)
+    assert sorted(files(ws)) == [f"codes-{KEY}-2000.bin", f"codes-{KEY}-2000.npz"]
+    assert recall(ws, 2000) >= 0.95
+
+
+def test_when_a_pool_has_doubled_what_codes_find_is_measured_again(ws: Workspace) -> None:
+    embed(ws, 600)
+    coding.make(ws)
+    embed(ws, 1500)
+    coding.make(ws)
+    made = coding.ready(ws, KEY)
+    assert made is not None
+    assert (made.basis, made.n) == (500, 1500)
+
+
+def test_codes_depend_on_the_vectors_alone(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 1100)
+    coding.make(ws)
+    strides = files(ws)[f"codes-{KEY}-500.bin"]
+    for path in ws.cache.glob("codes-*"):
+        path.unlink()
+    coding.make(ws)
+    assert files(ws)[f"codes-{KEY}-500.bin"] == strides
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other", "version"])
+def test_a_damaged_coder_is_as_none_and_made_anew(ws: Workspace, damage: str) -> None:
+    coding.make(ws)
+    whole, path = files(ws), ws.cache / f"codes-{KEY}-500.npz"
+    if damage == "gone":
+        path.unlink()
+    elif damage == "version":
+        arrays = dict(np.load(path))
+        np.savez(path, **arrays | {"version": np.array(coding.VERSION + 1)})
+    else:
+        path.write_bytes({"cut": path.read_bytes()[:900], "empty": b"", "other": b"codes"}[damage])
+    os.utime(path.with_suffix(".bin"))
+    assert coding.ready(ws, KEY) is None
+    assert neighbours(ws, ROWS[3:4], k=1)[0][0] == 3
+    assert coding.due(ws)
+    coding.make(ws)
+    assert files(ws) == whole
+
+
+@pytest.mark.parametrize("left", [0, 1, 64 * 700 + 13])
+def test_codes_that_were_cut_off_are_made_up_for(ws: Workspace, left: int) -> None:
+    coding.make(ws)
+    whole, path = files(ws), ws.cache / f"codes-{KEY}-500.bin"
+    os.truncate(path, left)
+    assert recall(ws, 1000) >= 0.95
+    assert coding.due(ws)
+    coding.make(ws)
+    assert files(ws) == whole
+
+
+def test_a_full_disk_leaves_what_is_there(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    coding.make(ws)
+    embed(ws, 1400)
+    with monkeypatch.context() as m:
+
+        def full(fd: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        m.setattr(os, "fsync", full)
+        with pytest.raises(Blocked, match="space"):
+            coding.make(ws)
+    assert neighbours(ws, ROWS[1399:1400], k=1)[0][0] == 1399
+    coding.make(ws)
+    assert len(files(ws)[f"codes-{KEY}-500.bin"]) == 64 * 1400
+
+
+def test_a_search_while_codes_grow_sees_whole_codes_only(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 1900)
+    stop, wrong = threading.Event(), []
+
+    def look() -> None:
+        while not stop.is_set():
+            if neighbours(ws, ROWS[1899:1900], k=1)[0][0] != 1899:
+                wrong.append(1)
+        ws.close()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    coding.make(ws)
+    stop.set()
+    thread.join()
+    assert not wrong
+
+
+def test_many_results_are_looked_up_exactly(ws: Workspace) -> None:
+    coding.make(ws)
+    found = neighbours(ws, ROWS[5:6], k=1000)
+    assert [i for i, _ in found] == Exact(ROWS[:1000]).search(ROWS[5:6], 1000)[0][0].tolist()
+
+
+def test_the_trainer_makes_codes_in_the_background(ws: Workspace) -> None:
+    assert trainer.wants_sample(ws)
+    thread = threading.Thread(target=trainer.keep_sample, args=(ws,))
+    thread.start()
+    thread.join()
+    assert coding.ready(ws, KEY) is not None
+
+
+def test_codes_go_with_the_vectors_of_their_encoder(ws: Workspace) -> None:
+    coding.make(ws)
+    ws.registry.use("other", DIM)
+    ws.registry.set_embedded("other", DIM, 1000)
+    encoders.remove(ws, KEY)
+    assert not files(ws)
