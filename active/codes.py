@@ -6,6 +6,7 @@ than bits: the last quarter of the principal components says more about noise th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,18 @@ def fit_coder(rows: Source, bits: int, rng: np.random.Generator) -> Coder:
     return Coder(mean, components @ turn)
 
 
+class Near(Protocol):
+    """What finds the nearest of many codes: `Flat` compares all, `lists.Lists` some."""
+
+    def __len__(self) -> int:
+        """Return the number of codes."""
+        ...
+
+    def nearest(self, code: Codes, k: int) -> Ids:
+        """Return the places of about the k codes nearest to one, nearest first."""
+        ...
+
+
 class Flat:
     """Every code compared: a million in 2 ms of one core, as fast as memory gives them."""
 
@@ -114,7 +127,7 @@ class Coded:
     As `search.Index`: ids 0 … n-1. Rows behind the codes are all compared.
     """
 
-    def __init__(self, coder: Coder, near: Flat, rows: Source, *, reach: float) -> None:
+    def __init__(self, coder: Coder, near: Near, rows: Source, *, reach: float) -> None:
         """near   finds codes of the first rows. rows  (n, d) unit rows, kept by reference.
         reach  how many rows are compared, as a multiple of those that are wanted, of 100 at least.
         """

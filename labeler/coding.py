@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from active.arrays import Rows
+from labeler import shelves
 from labeler.arrays import load_arrays, save_arrays
 from labeler.errors import writing
 from labeler.workspace import Workspace
@@ -41,15 +42,18 @@ class Coding:
 
 def index(ws: Workspace, key: str, dim: int, n: int) -> "Index":
     """Return what finds the nearest of the first n items: by their codes if there are some, else exactly."""
-    from active.codes import Coded, Flat
+    from active.codes import Coded
     from active.search import Exact
 
     rows = ws.vectors(key, dim).rows(0, n)
     found = None if n <= EXACT_ROWS else ready(ws, key)
     if found is None:
         return Exact(rows)
-    codes = _codes(_file(ws, key, found.basis), found.coder.n_bytes)[:n]
-    return Coded(found.coder, Flat(codes), rows, reach=found.reach) if len(codes) else Exact(rows)
+    path = _file(ws, key, found.basis)
+    codes = _codes(path, found.coder.n_bytes)[:n]
+    if len(codes) == 0:
+        return Exact(rows)
+    return Coded(found.coder, shelves.near(codes, path), rows, reach=found.reach)
 
 
 _held: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[Path, int], Coding]]" = weakref.WeakKeyDictionary()
@@ -90,8 +94,10 @@ def due(ws: Workspace) -> bool:
     found = ready(ws, key)
     if found is None or found.basis < _basis(n):
         return True
-    behind = n - len(_codes(_file(ws, key, found.basis), found.coder.n_bytes))
-    return behind > TAIL or (behind > 0 and n >= ws.catalog.count_items())
+    path = _file(ws, key, found.basis)
+    codes = _codes(path, found.coder.n_bytes)
+    behind, is_over = n - len(codes), n >= ws.catalog.count_items()
+    return behind > TAIL or (behind > 0 and is_over) or shelves.due(codes, path)
 
 
 def make(ws: Workspace) -> None:
@@ -111,6 +117,9 @@ def make(ws: Workspace) -> None:
     _grow(path, found.coder, rows)
     if n >= 2 * found.n:
         _measure(ws, key, found.basis, found.coder, rows)
+    codes = _codes(path, found.coder.n_bytes)
+    if shelves.due(codes, path):
+        shelves.make(codes, path)
 
 
 def _file(ws: Workspace, key: str, basis: int) -> Path:
@@ -147,9 +156,9 @@ def _begin(ws: Workspace, key: str, rows: Rows) -> None:
     _measure(ws, key, basis, coder, rows)
     for old in FITTED:
         if old < basis:
-            for suffix in (".npz", ".bin"):
+            for file in ws.cache.glob(f"codes-{key}-{old}[.-]*"):
                 with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
-                    _file(ws, key, old).with_suffix(suffix).unlink(missing_ok=True)
+                    file.unlink(missing_ok=True)
 
 
 def _grow(path: Path, coder: "Coder", rows: Rows) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from active.arrays import Rows, unit_rows
 from active.codes import Coded
+from active.lists import Lists
 from active.search import Exact
-from labeler import coding, encoders, trainer
+from labeler import coding, encoders, shelves, trainer
 from labeler.errors import Blocked
 from labeler.searching import neighbours
 from labeler.workspace import Workspace
@@ -232,3 +233,70 @@ def test_codes_go_with_the_vectors_of_their_encoder(ws: Workspace) -> None:
     ws.registry.set_embedded("other", DIM, 1000)
     encoders.remove(ws, KEY)
     assert not files(ws)
+
+
+# very large pools --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """The same pool, where more than 800 codes are put into lists."""
+    monkeypatch.setattr(shelves, "FLAT_MOST", 800)
+    monkeypatch.setattr(shelves, "NEAREST", 200)
+    coding.make(ws)
+    coding.make(ws)
+    return ws
+
+
+def is_listed(ws: Workspace) -> bool:
+    n = ws.registry.embedded(KEY)
+    return isinstance(getattr(coding.index(ws, KEY, DIM, n), "_near", None), Lists)
+
+
+def test_many_codes_are_put_into_lists_and_as_much_is_found(large: Workspace) -> None:
+    assert is_listed(large)
+    assert not coding.due(large)
+    assert sorted(files(large)) == [
+        *(f"codes-{KEY}-500-1000.{kind}" for kind in ("lists", "npz", "order")),
+        *(f"codes-{KEY}-500.{kind}" for kind in ("bin", "npz")),
+    ]
+    assert recall(large, 1000) >= 0.95
+
+
+def test_lists_are_made_anew_for_a_quarter_more(large: Workspace) -> None:
+    embed(large, 1200)
+    coding.make(large)
+    assert f"codes-{KEY}-500-1000.npz" in files(large)
+    assert neighbours(large, ROWS[1199:1200], k=1)[0][0] == 1199
+    embed(large, 1300)
+    coding.make(large)
+    assert [name for name in files(large) if name.endswith(".lists")] == [f"codes-{KEY}-500-1300.lists"]
+    assert recall(large, 1300) >= 0.95
+
+
+@pytest.mark.parametrize("kind", ["npz", "lists", "order"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
+def test_damaged_lists_are_as_none_and_made_anew(large: Workspace, kind: str, damage: str) -> None:
+    whole, path = files(large), large.cache / f"codes-{KEY}-500-1000.{kind}"
+    if damage == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, 0 if damage == "empty" else len(path.read_bytes()) // 2)
+    assert not is_listed(large)
+    assert recall(large, 1000) >= 0.95
+    assert coding.due(large)
+    coding.make(large)
+    assert files(large) == whole
+
+
+def test_a_turn_that_is_learned_anew_takes_its_lists_with_it(large: Workspace) -> None:
+    embed(large, 2000)
+    coding.make(large)
+    assert sorted(files(large)) == [f"codes-{KEY}-2000.bin", f"codes-{KEY}-2000.npz"]
+
+
+def test_lists_go_with_the_vectors_of_their_encoder(large: Workspace) -> None:
+    large.registry.use("other", DIM)
+    large.registry.set_embedded("other", DIM, 1000)
+    encoders.remove(large, KEY)
+    assert not files(large)

@@ -24,7 +24,8 @@ def test_flags_go_over_the_file_and_none_leaves_it(tmp_path):
     "values",
     [
         {"audit_share": 1.5}, {"batch_size": 0}, {"lease_s": 1}, {"near_duplicate_cos": 0.0},
-        {"max_megapixels": 0}, {"sample_size": 1}, {"exact_limit": -1}, {"search_recall": 0.0}, {"search_recall": 1.5},
+        {"max_megapixels": 0}, {"sample_size": 1}, {"exact_limit": -1}, {"search_recall": 0.0},
+        {"search_recall": 1.5},
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused_with_what_to_give(values):
