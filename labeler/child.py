@@ -21,6 +21,7 @@ from typing import Any
 log = logging.getLogger("labeler.child")
 
 SAID = 3  # the exit code after an error that a person has to mend; starting again would not help
+WORDS = ".words"  # ends the names of files to embed that hold words, not a picture
 LONGEST_WAIT_S = 30.0  # between a death and the next start
 LIVES_S = 60.0  # a process that lived this long starts again without a long wait
 STOP_S = 0.6  # how long a process may take to end by itself

@@ -22,6 +22,7 @@ from labeler.options import (
 )
 from labeler.schooling import train
 from labeler.seeing import encoders
+from labeler.seeking import search
 from labeler.trying import simulate
 from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
 
@@ -281,6 +282,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(search)
 cli.add_command(train)
 cli.add_command(simulate)
 

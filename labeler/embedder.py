@@ -1,7 +1,7 @@
 """The process that takes images in: `python -m labeler.embedder WORKSPACE`.
 
 It keeps torch, decoding and their load out of the server. Then it embeds pictures for searches: reads
-the names of files under cache/incoming, a line each, and says their vectors.
+the names of files under cache/incoming, a line each, and says their vectors; words too.
 """
 
 import base64
@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labeler import loop
-from labeler.child import SAID, begin, give_way, orders, say
+from active.arrays import Rows
+from labeler import loop, searching
+from labeler.child import SAID, WORDS, begin, give_way, orders, say
 from labeler.domain import Progress
-from labeler.errors import Blocked, Conflict, LabelerError, NotReady
+from labeler.errors import Blocked, Conflict, LabelerError
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -109,10 +110,7 @@ def _answer(ws: Workspace, loaded: _Loaded, coming: Iterator[str]) -> None:
     for name in coming:
         path = ws.folder / "cache" / "incoming" / name
         try:
-            picture = loop.open_picture(ws, path.read_bytes())
-            encoder = loaded.get()
-            _check_used(ws, encoder.key)
-            row = encoder.encode([picture])[0]
+            row = _row(ws, loaded, path.read_bytes(), is_words=name.endswith(WORDS))[0]
             say({"name": name, "vector": base64.b64encode(row.astype("<f4").tobytes()).decode("ascii")})
         except LabelerError as e:
             say({"name": name, "error": e.error, "do": e.do})
@@ -120,14 +118,16 @@ def _answer(ws: Workspace, loaded: _Loaded, coming: Iterator[str]) -> None:
             say({"name": name, "error": f"The picture can't be used: {e}.", "do": "Try another one."})
 
 
-def _check_used(ws: Workspace, key: str) -> None:
-    """Raise NotReady while the images are still searched by what another encoder saw."""
-    used = ws.registry.in_use()
-    if used is not None and used[0] != key:
-        raise NotReady(
-            "The encoder is being changed, and the new one has not seen all images yet.",
-            "Search by an image of the pool, or wait until the change is done.",
-        )
+def _row(ws: Workspace, loaded: _Loaded, data: bytes, *, is_words: bool) -> Rows:
+    """Return the vector of a picture or of words, (1, d)."""
+    if is_words:
+        encoder = loaded.get()
+        searching.check_used(ws, encoder.key)
+        return searching.word_row(encoder, data.decode())
+    picture = loop.open_picture(ws, data)
+    encoder = loaded.get()
+    searching.check_used(ws, encoder.key)
+    return encoder.encode([picture])
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from labeler.overview import (
     status,
 )
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
-from labeler.searching import get_item, item_rows, neighbours
+from labeler.searching import clean_words, get_item, item_rows, neighbours
 from labeler.store import WORDS, Example
 from labeler.workspace import Workspace
 
@@ -52,7 +52,6 @@ __all__ += ["session_status", "status"]
 __all__ += ["get_item", "item_rows", "neighbours"]  # from searching
 
 EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
-MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
 QUESTION = "Is this what you are looking for?"
 LABELS = ("yes", "no")
 
@@ -187,9 +186,7 @@ def add_words(ws: Workspace, session: Session, text: str) -> None:
 
     Raises BadInput for none, for too many, and where the encoder that is wanted reads no text.
     """
-    words = " ".join(text.split())
-    if not words or len(words) > MOST_WORDS or not words.isprintable():
-        raise BadInput("That describes nothing.", f"Give words, up to {MOST_WORDS} letters.")
+    words = clean_words(text)
     why = encoders.why_no_words(ws.config.encoder)
     if why is not None:
         raise BadInput(why)

@@ -212,8 +212,8 @@ def _split(labels: str | None) -> list[str] | None:
     return None if labels is None else [name.strip() for name in labels.split(",")]
 
 
-def read_like(path: Path) -> bytes:
-    """Return the bytes of a --like image, once it is sure that they are a picture."""
+def read_like(path: Path, option: str = "--like") -> bytes:
+    """Return the bytes of an image that an option names, once it is sure that they are a picture."""
     from labeler.files import Unreadable, read_file
     from labeler.images import check_picture
 
@@ -221,8 +221,8 @@ def read_like(path: Path) -> bytes:
         path.stat()
         data = read_file(path)
     except OSError as e:
-        raise BadInput(f"{path} can't be read: {e.strerror}.", "Check the name given to --like.") from e
+        raise BadInput(f"{path} can't be read: {e.strerror}.", f"Check the name given to {option}.") from e
     except Unreadable as e:
-        raise BadInput(f"{path} can't be used: {e.reason}", "Check the name given to --like.") from e
+        raise BadInput(f"{path} can't be used: {e.reason}", f"Check the name given to {option}.") from e
     check_picture(data, name=str(path))
     return data

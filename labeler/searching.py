@@ -1,14 +1,20 @@
 """Search: the items that are like some examples and unlike others."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from active.arrays import Rows
-from labeler import coding
+from labeler import coding, images
 from labeler.domain import Item
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from active.embedding import Encoder
+
+MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
 
 
 def get_item(ws: Workspace, item: int) -> Item:
@@ -27,8 +33,53 @@ def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
         if used is None or item >= used[2]:
             raise NotReady(f"Item {item} is not embedded yet.", "Try again in a moment.")
     if used is None:
-        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+        raise nothing_yet()
     return np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
+
+
+def known_row(ws: Workspace, data: bytes) -> Rows | None:
+    """Return the vector (1, d) of a picture that is in the pool and embedded, None for any other.
+
+    No encoder is needed for it, and it is found while the encoder is being changed too.
+    """
+    item, used = ws.catalog.item_by_hash(images.content_hash(data)), ws.registry.in_use()
+    return None if item is None or used is None or item >= used[2] else item_rows(ws, [item])
+
+
+def word_row(encoder: "Encoder", text: str) -> Rows:
+    """Return the vector (1, d) of words. Raises BadInput for none, for too many, and where none are read."""
+    from active.embedding import read
+
+    words = clean_words(text)
+    try:
+        return read(encoder, [words])
+    except ValueError as e:
+        raise BadInput(str(e)) from e
+
+
+def clean_words(text: str) -> str:
+    """Return words with single spaces. Raises BadInput for none and for too many."""
+    words = " ".join(text.split())
+    if not words or len(words) > MOST_WORDS or not words.isprintable():
+        raise BadInput("That describes nothing.", f"Give words, up to {MOST_WORDS} letters.")
+    return words
+
+
+def check_used(ws: Workspace, key: str) -> None:
+    """Raise NotReady while the images are still searched by what another encoder saw."""
+    used = ws.registry.in_use()
+    if used is not None and used[0] != key:
+        raise NotReady(
+            "The encoder is being changed, and the new one has not seen all images yet.",
+            "Search by an image of the pool, or wait until the change is done.",
+        )
+
+
+def stacked(rows: Sequence[Rows]) -> Rows | None:
+    """Return rows under each other, None for none. Raises BadInput when they differ in length."""
+    if len({r.shape[1] for r in rows}) > 1:
+        raise BadInput("The vectors differ in length.", "Give an embedding made by the encoder in use.")
+    return np.concatenate(rows) if rows else None
 
 
 def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50) -> list[tuple[int, float]]:
@@ -43,7 +94,7 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
 
     used = ws.registry.in_use()
     if used is None or used[2] == 0:
-        raise NotReady("Nothing is embedded yet.", "Try again in a moment.")
+        raise nothing_yet()
     key, dim, n = used
     for rows in (like, unlike):
         if rows is not None and (rows.ndim != 2 or rows.shape[1] != dim):
@@ -58,3 +109,8 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
     ids, cos = coding.index(ws, key, dim, n).search(query, min(n, max(0, k) + len(gone)))
     found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
     return found[: max(0, k)]
+
+
+def nothing_yet() -> NotReady:
+    """Return what is raised by a search before anything is embedded."""
+    return NotReady("Nothing is embedded yet.", "Try again in a moment.")

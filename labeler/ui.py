@@ -22,6 +22,7 @@ from labeler import (
     people,
     places,
     predicting,
+    searching,
     wording,
     worker,
     workspace,
@@ -286,9 +287,11 @@ def vector(file: "UploadedFile") -> "Rows":
     """Return the vector of a dropped picture. Raises NotReady while nothing can embed it."""
     known, row = st.session_state.get("vector", (None, None))
     if known != file.file_id:
-        if (running := worker.current()) is None:
-            raise NotReady("The encoder is not running.", "Start with: labeler start.")
-        row = running.embed(file.getvalue())
+        row = searching.known_row(current()[0], file.getvalue())
+        if row is None:
+            if (running := worker.current()) is None:
+                raise NotReady("The encoder is not running.", "Start with: labeler start.")
+            row = running.embed(file.getvalue())
         st.session_state["vector"] = (file.file_id, row)
     rows: Rows = row
     return rows

@@ -14,7 +14,7 @@ import numpy as np
 
 from active.arrays import Rows
 from labeler import loop
-from labeler.child import ONE_THREAD, SAID, Child
+from labeler.child import ONE_THREAD, SAID, WORDS, Child
 from labeler.domain import Progress
 from labeler.errors import BadInput, NotReady, writing
 from labeler.workspace import Workspace
@@ -94,13 +94,20 @@ class Worker:
 
         Raises BadInput for a picture that can't be read, NotReady when there is no encoder in time.
         """
-        name = uuid.uuid4().hex
+        return self._asked(uuid.uuid4().hex, data, timeout_s)
+
+    def read(self, text: str, timeout_s: float = PICTURE_WAIT_S) -> Rows:
+        """Return the vector of words, (1, d), as `embed`. Raises BadInput where the encoder reads none."""
+        return self._asked(uuid.uuid4().hex + WORDS, text.encode(), timeout_s)
+
+    def _asked(self, name: str, data: bytes, timeout_s: float) -> Rows:
+        """Return what the process that embeds makes of a picture, or of words."""
         future: Future[Rows] = Future()
         incoming = self._ws.folder / "cache" / "incoming"
         path = incoming / name
         self._waiting[name] = future
         try:
-            with writing("The picture"):
+            with writing("The query"):
                 incoming.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             self._embedder.start()

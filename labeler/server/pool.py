@@ -11,7 +11,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse
 
 from active.arrays import Rows
-from labeler import loop
+from labeler import loop, searching
 from labeler.domain import Goal, Session
 from labeler.errors import BadInput
 from labeler.server.asking import DeskDep, HeavyDep, OwnerDep, SessionDep, VisitorDep
@@ -96,6 +96,7 @@ def _form_search(form: FormData) -> Search:
             {
                 "like": [v for v in form.getlist("like") if isinstance(v, str)],
                 "unlike": [v for v in form.getlist("unlike") if isinstance(v, str)],
+                "words": [v for v in form.getlist("words") if isinstance(v, str)],
                 "k": form.get("k", "50"),
             },
             strict=False,
@@ -115,11 +116,11 @@ async def _pictures(form: FormData, name: str) -> list[bytes]:
 
 
 async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Sequence[bytes]) -> JSONResponse:
-    """Return the answer of a search, the pictures embedded first."""
-    if not (asked.like or like or asked.embedding is not None):
-        raise BadInput("There is nothing to search for.", "Give an item, a picture or an embedding.")
-    more = [await asyncio.to_thread(desk.worker.embed, data) for data in like]
-    less = [await asyncio.to_thread(desk.worker.embed, data) for data in unlike]
+    """Return the answer of a search, what is not in the pool embedded first."""
+    if not (asked.like or asked.words or like or asked.embedding is not None):
+        raise BadInput("There is nothing to search for.", "Give an item, a picture, words or an embedding.")
+    more, less = await _embedded(desk, like), await _embedded(desk, unlike)
+    more += [await asyncio.to_thread(desk.worker.read, searching.clean_words(text)) for text in asked.words]
     if asked.embedding is not None:
         with np.errstate(over="ignore"):
             row = np.asarray([asked.embedding], np.float32)
@@ -128,8 +129,8 @@ async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Seque
         more.append(row)
 
     def look(ws: Workspace) -> list[tuple[int, float]]:
-        near = _stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
-        far = _stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
+        near = searching.stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
+        far = searching.stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
         assert near is not None
         return loop.neighbours(ws, near, far, asked.k)
 
@@ -138,11 +139,13 @@ async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Seque
     return JSONResponse({"results": results})
 
 
-def _stacked(rows: Sequence[Rows]) -> Rows | None:
-    """Return rows under each other, None for none. Raises BadInput when they differ in length."""
-    if len({r.shape[1] for r in rows}) > 1:
-        raise BadInput("The vectors differ in length.", "Give an embedding made by the encoder in use.")
-    return np.concatenate(rows) if rows else None
+async def _embedded(desk: Desk, pictures: Sequence[bytes]) -> list[Rows]:
+    """Return the vectors of pictures: kept ones of those in the pool, others from the encoder."""
+    known = await desk.read(lambda ws: [searching.known_row(ws, data) for data in pictures])
+    return [
+        await asyncio.to_thread(desk.worker.embed, data) if row is None else row
+        for data, row in zip(pictures, known, strict=True)
+    ]
 
 
 @router.post("/ask", responses=gives({"asked": 2}))

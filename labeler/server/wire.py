@@ -83,10 +83,11 @@ class LabelChange(Body):
 
 
 class Search(Body):
-    """What the wanted images are like and unlike: items, or a vector of the encoder in use."""
+    """What the wanted images are like and unlike: items, words, or a vector of the encoder in use."""
 
     like: list[Whole] = Field(default=[], max_length=1000)
     unlike: list[Whole] = Field(default=[], max_length=1000)
+    words: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=5)
     embedding: list[float] | None = Field(default=None, max_length=65_536)
     k: int = Field(default=50, ge=1, le=10_000)
 
