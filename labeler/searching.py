@@ -7,7 +7,8 @@ import numpy as np
 
 from active.arrays import Rows
 from labeler import coding, images
-from labeler.domain import Item
+from labeler.catalog import shown_path
+from labeler.domain import UNSURE, Item, Session
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.workspace import Workspace
 
@@ -109,6 +110,18 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
     ids, cos = coding.index(ws, key, dim, n).search(query, min(n, max(0, k) + len(gone)))
     found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
     return found[: max(0, k)]
+
+
+def described(ws: Workspace, session: Session, items: Sequence[int]) -> list[tuple[str, str | None]]:
+    """Return of each item where it lies in the folder of images, as text, and its answer, if it has one."""
+    answers = ws.journal.answers(session.id)
+    wanted = np.asarray(items, np.int64)
+    at = np.minimum(np.searchsorted(answers.items, wanted), max(0, len(answers.items) - 1))
+    has = answers.items[at] == wanted if len(answers.items) else np.zeros(len(wanted), bool)
+    names = [shown_path(get_item(ws, item).path)[0] for item in items]
+    labels = [answers.labels[place] if one else None for place, one in zip(at, has, strict=True)]
+    words = [None if n is None else UNSURE if n < 0 else session.labels[int(n)] for n in labels]
+    return list(zip(names, words, strict=True))
 
 
 def nothing_yet() -> NotReady:

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from labeler import (
     people,
     places,
     predicting,
-    searching,
     wording,
     worker,
     workspace,
@@ -34,7 +33,6 @@ from labeler.workspace import Workspace
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-    from active.arrays import Rows
 
 HERE = Path(__file__).parent / "deck"
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~:$<&^=])")
@@ -283,20 +281,6 @@ def forget(key: str) -> None:
     st.session_state[f"{key}-n"] = st.session_state.get(f"{key}-n", 0) + 1
 
 
-def vector(file: "UploadedFile") -> "Rows":
-    """Return the vector of a dropped picture. Raises NotReady while nothing can embed it."""
-    known, row = st.session_state.get("vector", (None, None))
-    if known != file.file_id:
-        row = searching.known_row(current()[0], file.getvalue())
-        if row is None:
-            if (running := worker.current()) is None:
-                raise NotReady("The encoder is not running.", "Start with: labeler start.")
-            row = running.embed(file.getvalue())
-        st.session_state["vector"] = (file.file_id, row)
-    rows: Rows = row
-    return rows
-
-
 # pictures ----------------------------------------------------------------------------------
 
 
@@ -366,6 +350,42 @@ def grid(
     _component("grid", "grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
 
 
+def search(
+    begin: Sequence[Tile], *, key: str, first: Tile | None, on_act: Callable[[str, list[int]], None]
+) -> None:
+    """Draw a search: what is wanted and what is not, and the nearest, which come without a script run.
+
+    begin   tiles to begin with. first: what is wanted from the start.
+    on_act  as in `grid`, for answers and "ask".
+    """
+    ws, session = current()
+    stamp = ws.store.fact("stamp") or "0"
+    ask = Act("ask", "Ask me about these", icon="↑")
+    acts = [
+        *answers(session),
+        Act("only", "More like this", icon="≈"),
+        replace(ask, text="Ask me about this", stay=True),
+    ]
+    bulk = [Act("like", "More like these", icon="≈"), Act("unlike", "Less like these", icon="✕"), ask]
+    looks = {
+        a.act.removeprefix("answer:"): {"text": a.text, "kind": a.kind, "icon": a.icon}
+        for a in answers(session)
+    }
+    data = {
+        "session": session.id,
+        "first": first and _tile(session, first, stamp),
+        "begin": [_tile(session, tile, stamp) for tile in begin],
+        "looks": looks,
+        "acts": [asdict(a) for a in acts],
+        "bulk": [asdict(a) for a in bulk],
+        "reads": encoders.why_no_words(ws.config.encoder) is None,
+        "stamp": stamp,
+    }
+    _component("search", "search", "grid", styles=("grid",))(
+        key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state)
+    )
+
+
 def acted(key: str, on_act: Callable[[str, list[int]], None], state: MutableMapping[Any, Any]) -> None:
     """Run what was clicked in the grid `key`; an error is shown by the next run. Any: Streamlit's state."""
     if sent := state[key].get("act"):
@@ -424,15 +444,18 @@ def deck(session: Session, on_round: Callable[[], None]) -> None:
 
 
 @cache
-def _component(name: str, *modules: str) -> Callable[..., Any]:  # Any: what the component returns is not used
-    """Return the component whose modules and style are served from /deck/, the same files as at /swipe.
+def _component(
+    name: str, *modules: str, styles: tuple[str, ...] = ()
+) -> Callable[..., Any]:  # Any: what the component returns is not used
+    """Return the component whose modules and styles are served from /deck/, the same files as at /swipe.
 
-    modules  the first one draws, and is given the others.
+    modules  the first one draws, and is given the others. styles: besides the component's own.
     """
     files = json.dumps([asset(f"{module}.js") for module in modules])
+    imports = "".join(f'@import url("{asset(f"{style}.css")}");\n' for style in (*styles, name))
     return st.components.v2.component(
         f"labeler_{name}",
-        css=f'@import url("{asset(f"{name}.css")}");\n:host {{ display: block; }}',
+        css=f"{imports}:host {{ display: block; }}",
         js=f"const files = {files}.map((file) => new URL(file, location.origin));\n"
         "export default async (component) => {\n"
         "  const [show, ...others] = await Promise.all(files.map((file) => import(file)));\n"

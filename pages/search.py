@@ -1,58 +1,43 @@
-"""Search: the neighbours of a tile or of an uploaded picture, to look at or to be asked about."""
+"""Search: what is like some pictures or words, and unlike others; to label, or to be asked about."""
 
 import streamlit as st
 
 from labeler import loop, results, ui
 
-K = 60
-MORE = ui.Act("like", "More like this", icon="≈")
+BEGIN = 24
 
 ws, session = ui.current()
 
 
 def act(name: str, items: list[int]) -> None:
-    """Do what was clicked: search on from a tile, or put tiles at the front of the deck."""
-    if name == "like":
-        st.query_params["item"] = str(items[0])
-        ui.forget("picture")
-        return
-    n = loop.ask_about(ws, session, items)
-    ui.stir(session)
-    ui.say(f"{n} put at the front of the deck." if n else "Answered already, or waiting in the deck.")
-
-
-def found() -> tuple[str, list[ui.Tile]]:
-    """Return what was searched for, and its neighbours; nothing before there is a query."""
-    number = st.query_params.get("item", "")
-    if files := ui.dropped("picture"):
-        name, rows = files[0].name, ui.vector(files[0])
-    elif number.isascii() and number.isdecimal():
-        name, rows = loop.item_name(ws, int(number)), loop.item_rows(ws, [int(number)])
+    """Put tiles at the front of the deck, or give one an answer."""
+    if name == "ask":
+        n = loop.ask_about(ws, session, items)
+        ui.say(f"{n} put at the front of the deck." if n else "Answered already, or waiting in the deck.")
     else:
-        return "", []
-    near = loop.neighbours(ws, rows, k=K)
-    quick = [ui.Act("like", "More", icon="≈")]
-    return name, [ui.Tile(i, loop.item_name(ws, i), note=f"{cos:.2f}", quick=quick) for i, cos in near]
+        loop.correct(ws, session, loop.owner(ws), items[0], name.removeprefix("answer:"))
+    ui.stir(session)
+
+
+def wanted() -> ui.Tile | None:
+    """Return the tile that the address names, if it is one that can be searched for."""
+    number = st.query_params.get("item", "")
+    if not (number.isascii() and number.isdecimal()):
+        return None
+    with ui.errors():
+        loop.item_rows(ws, [int(number)])
+        return ui.Tile(int(number), loop.item_name(ws, int(number)))
 
 
 def beginnings() -> list[ui.Tile]:
     """Return tiles to begin with: what was found last, else the first of the pool."""
-    items = [(g.item, g.path) for g in results.labels_grid(ws, session, label=session.target, limit=24).items]
-    items = items or [(i.id, loop.item_name(ws, i.id)) for i in ws.catalog.items_between(0, 24)]
-    return [ui.Tile(i, path, quick=[ui.Act("like", "More", icon="≈")]) for i, path in items]
+    found = results.labels_grid(ws, session, label=session.target, limit=BEGIN).items
+    more = [ui.Act("like", "More", icon="≈")]
+    if found:
+        return [ui.Tile(g.item, g.path, g.answer, quick=more) for g in found]
+    return [ui.Tile(i.id, loop.item_name(ws, i.id), quick=more) for i in ws.catalog.items_between(0, BEGIN)]
 
 
 st.title("Search")
-with ui.card("query"):
-    st.caption("Drop a picture, or press “More” under a tile. The number is the cosine: 1 is the same.")
-    name, tiles = found()
-    if tiles:
-        st.text(f"Nearest to {name}")
-if not tiles:
-    st.header("Or begin with one of these")
-    tiles = beginnings()
-ui.grid(
-    tiles, key="near", label=f"Nearest to {name}" if name else "Tiles to begin with", on_act=act,
-    acts=[MORE, ui.Act("ask", "Ask me about this", icon="↑", stay=True)],
-    bulk=[ui.Act("ask", "Ask me about these")],
-)  # fmt: skip
+st.caption("The number on a picture is the cosine: 1 is the same.")
+ui.search(beginnings(), key="near", first=wanted(), on_act=act)

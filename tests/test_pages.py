@@ -1,11 +1,12 @@
 """Each page over a small workspace: AppTest for what it does, Chromium for what a person sees."""
 
+import base64
 import csv
 import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,36 @@ def test_start_goes_on_with_the_session_that_is_chosen(small: Workspace) -> None
     assert "Is it green?" in [t.value for t in test.text]
 
 
-def test_search_begins_with_tiles_and_shows_neighbours_with_their_cosines(small: Workspace) -> None:
-    loop.start_session(small, "Is it green?")
-    assert len(tiles(visit("search"))) == 24
-    near = tiles(visit("search", item="5"))
-    assert near[0]["item"] == 5
-    assert near[0]["note"] == "1.00"
-    assert all(is_green(small, t["item"]) == is_green(small, 5) for t in near[:10])
-    assert len(visit("search", item="99999").error) == 1
-    assert len(tiles(visit("search", item="²"))) == 24
+def asked(test: AppTest) -> dict[str, Any]:
+    """Return what the search in the browser begins with."""
+    (found,) = (e.proto for e in test.get("bidi_component") if e.proto.component_name == "labeler_search")
+    data = json.loads(found.json)
+    assert isinstance(data, dict)
+    return data
+
+
+def test_search_begins_with_tiles_or_with_an_item(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    data = asked(visit("search"))
+    assert (len(data["begin"]), data["first"], data["session"], data["reads"]) == (
+        24,
+        None,
+        session.id,
+        False,
+    )
+    assert asked(visit("search", item="5"))["first"]["item"] == 5
+    test = visit("search", item="99999")
+    assert len(test.error) == 1
+    assert asked(test)["first"] is None
+    assert asked(visit("search", item="²"))["first"] is None
+
+
+def test_search_begins_with_what_was_found(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    answer(small, session)
+    begin = asked(visit("search"))["begin"]
+    assert begin
+    assert all(is_green(small, t["item"]) and t["chip"]["text"] == "yes" for t in begin)
 
 
 def test_review_shows_answers_predictions_and_what_is_unsure(small: Workspace) -> None:
@@ -281,20 +303,120 @@ def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
     page = go(browser, f"{url}/search?item=20")
     expect(page.locator(".tile .note").first).to_have_text("1.00")
     page.locator(".tile .quick").nth(3).click()
-    asked = page.locator(".tile").nth(3).get_attribute("data-item")
-    page.wait_for_url(f"**item={asked}*")
+    expect(page.locator(".like .example")).to_have_count(2)
+    page.locator(".like .off").first.click()
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
     waiting = [int(page.locator(".tile").nth(n).get_attribute("data-item") or "") for n in range(40)]
     chosen = [i for i in waiting if label_of(ws, i) is None][-2:]
     for i in chosen:
         page.locator(f".tile[data-item='{i}'] .pick").click()
     expect(page.locator(".bar .count")).to_have_text("2 chosen")
-    page.locator(".bar .strong").click()
+    page.get_by_role("button", name="Ask me about these").click()
     expect(page.get_by_text("2 put at the front of the deck")).to_be_visible()
     later = time.time() + 1000  # decks that other tests opened hold their cards for a while
     asking = {"have": [], "now": later, "lease_s": 5}
     cards = ws.dealing.lease_cards(loop.newest_session(ws).id, loop.owner(ws), 2, **asking)
     assert {c.item for c in cards} == set(chosen)
     assert {c.reason for c in cards} == {"asked"}
+
+
+def items_of(page: Page) -> list[int]:
+    found: list[int] = page.locator(".tile").evaluate_all("tiles => tiles.map(t => Number(t.dataset.item))")
+    return found
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait up to five seconds for something to come true."""
+    until = time.monotonic() + 5
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.browser
+def test_search_labels_in_place_and_goes_on_to_the_next(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search?item=30")
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    first, second = [i for i in items_of(page) if label_of(ws, i) is None][:2]
+    page.locator(f".tile[data-item='{first}'] .pic").click()
+    page.keyboard.press("2")
+    expect(page.locator(f".tile[data-item='{first}'] .chip .word")).to_have_text("no")
+    eventually(lambda: label_of(ws, first) == "no")
+    page.keyboard.press("Escape")
+    page.locator(f".tile[data-item='{second}'] .pic").click()
+    page.get_by_role("button", name="yes").click()
+    expect(page.locator(f".tile[data-item='{second}'] .chip .word")).to_have_text("yes")
+    eventually(lambda: label_of(ws, second) == "yes")
+    page.reload()
+    expect(page.locator(f".tile[data-item='{first}'] .chip .word")).to_have_text("no")
+    loop.correct(ws, loop.newest_session(ws), loop.owner(ws), second, None)
+
+
+@pytest.mark.browser
+def test_search_loads_more_as_one_scrolls(browser: Browser, site: tuple[str, Workspace]) -> None:
+    page = go(browser, f"{site[0]}/search?item=20")
+    expect(page.get_by_text("Scroll for more")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(60)
+    page.mouse.move(700, 600)
+    for _ in range(60):
+        page.mouse.wheel(0, 900)
+        if page.locator(".tile").count() > 120:
+            break
+        page.wait_for_timeout(50)
+    expect(page.get_by_text("the nearest first")).to_contain_text("All 2")
+    assert len(set(items_of(page))) > 190
+    assert items_of(page)[0] == 20
+
+
+@pytest.mark.browser
+def test_tiles_and_files_are_dragged_into_a_search(browser: Browser, site: tuple[str, Workspace]) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search")
+    green = next(i for i in range(24) if is_green(ws, i))
+    if green not in items_of(page):
+        green = items_of(page)[0]
+    page.locator(f".tile[data-item='{green}']").drag_to(page.locator(".tray.like"))
+    expect(page.locator(".like .example")).to_have_count(1)
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    assert items_of(page)[0] == green
+    other = items_of(page)[1]
+    page.locator(f".tile[data-item='{other}']").drag_to(page.locator(".tray.unlike"))
+    expect(page.locator(".unlike .example")).to_have_count(1)
+    expect(page.locator(".like .example")).to_have_count(1)
+    page.get_by_role("button", name="Begin anew").click()
+    expect(page.locator(".example")).to_have_count(0)
+    path = ws.images / loop.get_item(ws, 11).path
+    drop = """async ([name, data]) => {
+        const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), moved = new DataTransfer();
+        moved.items.add(new File([bytes], name, { type: "image/png" }));
+        const find = (root) => root.querySelector(".tray.like")
+            ?? [...root.querySelectorAll("*")].map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
+        const init = { dataTransfer: moved, bubbles: true, cancelable: true };
+        find(document).dispatchEvent(new DragEvent("drop", init));
+    }"""
+    page.evaluate(drop, [path.name, base64.b64encode(path.read_bytes()).decode()])
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    assert items_of(page)[0] == 11
+
+
+@pytest.mark.browser
+def test_a_search_that_fails_says_why_and_the_next_one_works(
+    browser: Browser, site: tuple[str, Workspace], tmp_path: Path
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search")
+    (tmp_path / "text.png").write_text("no picture")
+    page.locator(".tray.like input[type=file]").set_input_files(tmp_path / "text.png")
+    expect(page.locator(".told.wrong")).to_contain_text("Try again in a moment.")  # no encoder runs here
+    page.locator(".like .off").click()
+    expect(page.locator(".told.wrong")).to_have_count(0)
+    page.locator(".tray.unlike input[type=file]").set_input_files(ws.images / loop.get_item(ws, 3).path)
+    expect(page.get_by_text("at least one picture of what you look for")).to_be_visible()
+    page.locator(".tray.like input[type=file]").set_input_files(ws.images / loop.get_item(ws, 4).path)
+    expect(page.locator(".tile .note").first).to_be_visible()
 
 
 @pytest.mark.browser
@@ -304,8 +426,7 @@ def test_names_of_files_and_people_are_shown_as_text(browser: Browser, site: tup
     page = go(browser, f"{url}/search?item={item}")
     page.locator(f".tile[data-item='{item}'] .pic").click()
     expect(page.locator("dialog[open] .name")).to_have_text(NASTY)
-    page.keyboard.press("1")
-    expect(page.get_by_text(f"Nearest to {NASTY}")).to_be_visible()
+    expect(page.locator(".example img").first).to_have_attribute("alt", NASTY)
     page.goto(f"{url}/start")
     expect(page.get_by_text("Is it <green>?")).to_be_visible()
     assert page.locator("a[href*=evil], green").count() == 0

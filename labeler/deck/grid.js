@@ -66,7 +66,7 @@ function makeView(root) {
     }
     view.nodes = nodes;
     const here = [...nodes.values()].map((n) => n.node);
-    const focus = place(root.activeElement);
+    const focus = place(root.getRootNode().activeElement);
     if (here.length !== list.children.length || here.some((n, i) => n !== list.children[i])) list.replaceChildren(...here);
     for (const item of view.chosen) if (!nodes.has(item)) view.chosen.delete(item);
     rove(Math.max(0, list.querySelector(".tile.here") ? [...list.children].indexOf(list.querySelector(".tile.here")) : 0), false);

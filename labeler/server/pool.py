@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from labeler.server.wire import HIGHEST, Ask, LabelChange, NewSession, Search, T
 from labeler.workspace import Workspace
 
 MOST_PICTURES = 20
+MOST_FIELDS = 1000  # of a form: the items of a search are one each
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
 PICTURES = {
     "type": "object",
@@ -55,7 +57,7 @@ async def get_search(
 ) -> JSONResponse:
     """The items most like one item, best first."""
     async with heavy:
-        return await _found(desk, Search(like=[item], k=k), [], [])
+        return await _found(desk, None, Search(like=[item], k=k), [], [])
 
 
 @router.post(
@@ -71,18 +73,21 @@ async def get_search(
         }
     },
 )
-async def post_search(request: Request, desk: DeskDep, visitor: VisitorDep, heavy: HeavyDep) -> JSONResponse:
-    """The items most like some items, pictures or a vector, and unlike others, best first."""
+async def post_search(
+    request: Request, desk: DeskDep, visitor: VisitorDep, heavy: HeavyDep, session: SessionDep
+) -> JSONResponse:
+    """The items most like some items, pictures, words or a vector, and unlike others, best first."""
+    of = _Of(session) if visitor.owner else None
     if _is_form(request):
-        async with request.form(max_files=MOST_PICTURES, max_fields=100) as form, heavy:
-            return await _found(desk, _form_search(form), await _pictures(form, "image"),
+        async with request.form(max_files=MOST_PICTURES, max_fields=MOST_FIELDS) as form, heavy:
+            return await _found(desk, of, _form_search(form), await _pictures(form, "image"),
                                 await _pictures(form, "unlike_image"))  # fmt: skip
     try:
         body = Search.model_validate_json(await request.body())
     except ValidationError as e:
         raise _malformed(e) from e
     async with heavy:
-        return await _found(desk, body, [], [])
+        return await _found(desk, of, body, [], [])
 
 
 def _is_form(request: Request) -> bool:
@@ -98,6 +103,7 @@ def _form_search(form: FormData) -> Search:
                 "unlike": [v for v in form.getlist("unlike") if isinstance(v, str)],
                 "words": [v for v in form.getlist("words") if isinstance(v, str)],
                 "k": form.get("k", "50"),
+                "about": form.get("about", "false"),
             },
             strict=False,
         )
@@ -115,8 +121,17 @@ async def _pictures(form: FormData, name: str) -> list[bytes]:
     return [await f.read() for f in form.getlist(name) if isinstance(f, UploadFile)]
 
 
-async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Sequence[bytes]) -> JSONResponse:
-    """Return the answer of a search, what is not in the pool embedded first."""
+@dataclass(frozen=True, slots=True)
+class _Of:
+    """The session whose answers an owner is told; None: the newest."""
+
+    session: int | None
+
+
+async def _found(
+    desk: Desk, of: _Of | None, asked: Search, like: Sequence[bytes], unlike: Sequence[bytes]
+) -> JSONResponse:
+    """Return the answer of a search, what is not in the pool embedded first; `of` is None for a swiper."""
     if not (asked.like or asked.words or like or asked.embedding is not None):
         raise BadInput("There is nothing to search for.", "Give an item, a picture, words or an embedding.")
     more, less = await _embedded(desk, like), await _embedded(desk, unlike)
@@ -128,14 +143,22 @@ async def _found(desk: Desk, asked: Search, like: Sequence[bytes], unlike: Seque
             raise BadInput("The embedding has no direction.", "Give finite numbers, not all of them zero.")
         more.append(row)
 
-    def look(ws: Workspace) -> list[tuple[int, float]]:
+    def look(ws: Workspace) -> list[dict[str, object]]:
         near = searching.stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
         far = searching.stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
         assert near is not None
-        return loop.neighbours(ws, near, far, asked.k)
+        found = loop.neighbours(ws, near, far, asked.k)
+        results: list[dict[str, object]] = [
+            {"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found
+        ]
+        if asked.about and of is not None:
+            session = loop.get_session(ws, of.session)
+            said = searching.described(ws, session, [i for i, _ in found])
+            for result, (name, answer) in zip(results, said, strict=True):
+                result |= {"name": name, "answer": answer}
+        return results
 
-    found = await desk.read(look)
-    results = [{"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found]
+    results = await desk.read(look)
     return JSONResponse({"results": results})
 
 

@@ -90,6 +90,7 @@ class Search(Body):
     words: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=5)
     embedding: list[float] | None = Field(default=None, max_length=65_536)
     k: int = Field(default=50, ge=1, le=10_000)
+    about: bool = Field(default=False, description="For the owner: each one's file and answer too.")
 
 
 def read_event(raw: object) -> LabelEvent:
