@@ -16,10 +16,11 @@ from benchmarks.drawn import Pen, coloured, noise, palette
 LIGHT = (0.299, 0.587, 0.114)
 
 
-def views(pictures: Tensor, rng: torch.Generator, size: int) -> Tensor:
+def views(pictures: Tensor, rng: torch.Generator, size: int, *, whole: float = 0.0) -> Tensor:
     """Return one view of each picture, (n, 3, size, size) in [0, 1].
 
     pictures  (n, 3, h, w) bytes on the device of `rng`.
+    whole     the share of views that are only resized, as the product will see them.
     """
     pen = Pen(len(pictures), rng, size)
     out = cropped(pen, pictures.float() / 255)
@@ -28,7 +29,14 @@ def views(pictures: Tensor, rng: torch.Generator, size: int) -> Tensor:
     out = mixed(pen, out)
     at = torch.randperm(pen.n, generator=rng, device=rng.device)[: pen.n // 7]
     grain = torch.randn((len(at), *out.shape[1:]), generator=rng, device=rng.device)
-    return out.index_add(0, at, grain * pen.uniform(0, 0.06)[at].unsqueeze(1)).clamp_(0, 1)
+    out = out.index_add(0, at, grain * pen.uniform(0, 0.06)[at].unsqueeze(1)).clamp_(0, 1)
+    plain = (torch.rand(pen.n, generator=rng, device=rng.device) < whole).nonzero()[:, 0]
+    if len(plain) == 0:
+        return out
+    small = F.interpolate(
+        pictures[plain].float() / 255, (size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return out.index_copy(0, plain, small)
 
 
 def cropped(pen: Pen, pictures: Tensor) -> Tensor:

@@ -125,10 +125,11 @@ def map_shapes() -> list[tuple[int, int, int]]:
     return out
 
 
-def batch(real: Tensor, drawn: Tensor, n: int, share: float, rng: torch.Generator) -> Tensor:
-    """Return n pictures at random, a share of them real, in random order of kinds."""
-    k = round(n * share)
-    at = [
-        torch.randint(len(p), (m,), generator=rng, device=rng.device) for p, m in ((real, k), (drawn, n - k))
-    ]
-    return torch.cat([real[at[0].to(real.device)].to(rng.device), drawn[at[1]]])
+def batch(pools: Sequence[tuple[Tensor, float]], n: int, rng: torch.Generator) -> Tensor:
+    """Return n pictures at random, of each pool as large a share as is given with it."""
+    kind = torch.multinomial(torch.tensor([share for _, share in pools]), n, replacement=True, generator=rng)
+    parts = []
+    for i, (pictures, _) in enumerate(pools):
+        at = torch.randint(len(pictures), (int((kind == i).sum()),), generator=rng, device=rng.device)
+        parts.append(pictures[at.to(pictures.device)].to(rng.device))
+    return torch.cat(parts)

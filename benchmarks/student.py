@@ -83,6 +83,34 @@ class Student(nn.Module):
             if step.shortcut is not None:
                 nn.init.constant_(step.shortcut.weight, 0.3)
 
+    @torch.no_grad()
+    def take(self, weights: dict[str, Tensor], x: Tensor) -> None:
+        """Begin with folded weights, such as `weights` returns: norms get what they see of x, and undo it.
+
+        Shortcuts begin at 0: what they added is in the convolutions by now.
+        """
+        for i, step in enumerate(self.steps):
+            assert isinstance(step, Step)
+            weight, bias = weights[f"{i}.weight"].float(), weights[f"{i}.bias"].float()
+            size = (
+                weight.flatten(1).norm(dim=1).clamp_min(1e-6) / 2**0.5
+            )  # a filter's at random weights is √2
+            step.conv.weight.copy_(weight / size.reshape(-1, 1, 1, 1))
+            out, norm = step.conv(x), step.norm
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.copy_(out.mean((0, 2, 3)))
+            norm.running_var.copy_(out.var((0, 2, 3)))
+            norm.weight.copy_(size * (norm.running_var + norm.eps).sqrt())
+            norm.bias.copy_(norm.running_mean * size + bias)
+            if step.shortcut is not None:
+                nn.init.zeros_(step.shortcut.weight)
+                assert step.shortcut.running_mean is not None
+                assert step.shortcut.running_var is not None
+                step.shortcut.running_mean.copy_(x.mean((0, 2, 3)))
+                step.shortcut.running_var.copy_(x.var((0, 2, 3)))
+            x = torch.relu(step.conv(x) * size.reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1))
+
     def weights(self) -> dict[str, Tensor]:
         """Return the folded weights by the names that active.embedding.network knows, float32, on the CPU."""
         out = {}

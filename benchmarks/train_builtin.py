@@ -129,7 +129,11 @@ class Lessons:
         self.kept = {"drawn": torch.cat([draw(8, other) for _ in range(-(-args.exam // 8))])}
         for name in COLLECTIONS:
             self.kept[name] = real[held & torch.tensor([n.startswith(name) for n in names])][: args.exam]
-        self._real = real[~held].to(device)
+        shares = (args.real * (1 - args.clothes), args.real * args.clothes)
+        self._pools = [
+            (real[~held & torch.tensor([n.startswith(name) for n in names])].to(device), share)
+            for name, share in zip(COLLECTIONS, shares, strict=True)
+        ]
         renewed = -(-step // args.draw_every)
         self._drawn = Drawn(args.room, args.fresh, seed=args.seed, device=device, step=renewed)
 
@@ -159,8 +163,11 @@ class Lessons:
 
     def _seen(self, n: int, rng: torch.Generator) -> tuple[Tensor, Maps]:
         """Return n new views and what the teacher makes of them."""
-        pictures = batch(self._real, self._drawn.pictures, n, self._args.real, rng)
-        x = (views(pictures, rng, TEACHER_PX) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        drawn = (self._drawn.pictures, 1 - self._args.real)
+        pictures = batch([*self._pools, drawn], n, rng)
+        x = (views(pictures, rng, TEACHER_PX, whole=self._args.whole) * 2 - 1).contiguous(
+            memory_format=torch.channels_last
+        )
         return resized(x, SIDE_PX).contiguous(memory_format=torch.channels_last), self._teacher(x)
 
 
@@ -168,7 +175,7 @@ class Steps:
     """One step of learning after another."""
 
     def __init__(self, args: argparse.Namespace, run: Run) -> None:
-        self._run = run
+        self._run, self._begin = run, args.begin
         self._compare: Any = torch.compile(self._parts) if args.compile else self._parts
         maps = {f"map{i + 1}": args.maps for i in range(len(LEADS))}
         self._weights = {"row": 1.0, "near": args.near, **maps}
@@ -185,9 +192,12 @@ class Steps:
 
     def learn(self, x: Tensor, its: Maps, *, rate: float, apart: bool) -> None:
         """Learn from one batch of views and the teacher's maps of them; its loss is added to `parts`."""
-        if self._run.step == 0:
-            self._run.student.set_out(its)
         run = self._run
+        if run.step == 0 and self._begin:
+            run.student.take(load_file(self._begin, device=str(x.device)), x)
+            run.mean.load_state_dict(run.student.state_dict())
+        elif run.step == 0:
+            run.student.set_out(its)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         run.student.train()
@@ -260,6 +270,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--data", type=Path, help="a pack")
     out.add_argument("--teacher", type=Path, default=Path(home) / "mobilenet_v1_1.0_224")
     out.add_argument("--out", type=Path)
+    out.add_argument("--begin", type=Path, metavar="FILE", help="a student.safetensors to go on from")
     out.add_argument("--minutes", type=float, default=0.0, help="in all, earlier parts counted")
     out.add_argument("--steps", type=int, default=0, help="instead of --minutes: repeatable")
     out.add_argument("--stop-s", type=float, default=0.0, help="save and end after so long; go on later")
@@ -274,6 +285,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--rate", type=float, default=1e-2)
     out.add_argument("--decay", type=float, default=0.02)
     out.add_argument("--real", type=float, default=0.5, help="share of real pictures in a batch")
+    out.add_argument("--clothes", type=float, default=0.5, help="share of clothes among the real pictures")
+    out.add_argument("--whole", type=float, default=0.0, help="share of views that are whole and as they are")
     out.add_argument("--near", type=float, default=0.3, help="weight of the neighbourhoods")
     out.add_argument("--maps", type=float, default=1.0, help="weight of each map")
     out.add_argument("--apart", type=float, default=0.75, help="share of the run in which stages learn alone")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
 from active.embedding.builtin import Builtin
 from active.embedding.network import BLOCKS, DIM, SIDE_PX, fitting, layers, network
@@ -155,6 +156,10 @@ def test_views_are_seeded_in_range_and_new_each_time() -> None:
     assert 0 <= float(first.min()) <= float(first.max()) <= 1
     assert torch.equal(first, again)
     assert (first - second).abs().mean((1, 2, 3)).min() > 1e-3
+    plain = F.interpolate(given.float() / 255, (56, 56), mode="bilinear", antialias=True, align_corners=False)
+    assert torch.equal(views(given, rng, 56, whole=1.0), plain)
+    mixed = views(given, rng, 56, whole=0.5)
+    assert 0 < int((mixed == plain).all(dim=3).all(dim=2).all(dim=1).sum()) < 16
 
 
 def collections(folder: Path) -> Path:
@@ -328,6 +333,41 @@ def test_the_student_begins_with_maps_of_the_teachers_size() -> None:
     student.set_out(maps)
     for mine, its in zip(student(x), maps, strict=True):
         assert 0.4 * its.mean() < mine.mean() < 2.5 * its.mean()
+
+
+def test_from_folded_weights_it_begins_with_the_network_they_are() -> None:
+    weights, x = learned().weights(), torch.rand(8, 3, SIDE_PX, SIDE_PX) * 2 - 1
+    student = Student()
+    student.take(weights, x)
+    student.eval()
+    for name, tensor in student.weights().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(student(x)[-1], network(weights)(x), rtol=1e-3, atol=1e-3)
+        student.train()  # what the norms hold is what they see
+        torch.testing.assert_close(student(x)[-1], network(weights)(x), rtol=0.05, atol=0.05)
+
+
+def test_a_run_may_begin_with_the_weights_of_another(packed: Path, tmp_path: Path) -> None:
+    cpu, guide = torch.device("cpu"), SmallTeacher()
+    train_builtin.train(options(packed, tmp_path / "one", "--steps", "2"), guide, cpu)
+    begin = tmp_path / "one" / "student.safetensors"
+    more = ("--steps", "1", "--begin", str(begin), "--rate", "1e-9", "--apart", "0")
+    train_builtin.train(options(packed, tmp_path / "two", *more), guide, cpu)
+    one, two = load_file(begin), load_file(tmp_path / "two" / "student.safetensors")
+    assert not all(torch.equal(one[k], two[k]) for k in one)
+    image = pictures(3)
+    mine, its = (Builtin(tmp_path / d / "student.safetensors").encode(image) for d in ("one", "two"))
+    assert float((mine * its).sum(1).min()) > 0.9  # but for what one batch's norms add
+
+
+def test_pools_are_drawn_from_by_their_shares() -> None:
+    pools = [
+        (torch.full((n, 3, 8, 8), n, dtype=torch.uint8), share) for n, share in ((5, 0.5), (7, 0.2), (9, 0.3))
+    ]
+    got = lessons.batch(pools, 4000, torch.Generator().manual_seed(0))[:, 0, 0, 0]
+    for n, share in ((5, 0.5), (7, 0.2), (9, 0.3)):
+        assert float((got == n).float().mean()) == pytest.approx(share, abs=0.04)
 
 
 def test_it_learns(packed: Path, tmp_path: Path) -> None:
