@@ -1,14 +1,9 @@
-"""The only Streamlit helpers: the frame of a page, the deck, the grid of tiles, how errors are shown."""
+"""Streamlit helpers: the frame of a page, its panels, how errors are shown. Pictures are in `grids`."""
 
-import hashlib
-import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -17,6 +12,7 @@ from streamlit import config
 from labeler import (
     certificate,
     encoders,
+    grids,
     judging,
     loop,
     people,
@@ -26,7 +22,7 @@ from labeler import (
     worker,
     workspace,
 )
-from labeler.domain import SKIP, UNSURE, Progress, Session
+from labeler.domain import Progress, Session
 from labeler.errors import LabelerError, NotReady
 from labeler.workspace import Workspace
 
@@ -34,17 +30,15 @@ if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 
-HERE = Path(__file__).parent / "deck"
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~:$<&^=])")
-WORDS = {UNSURE: "can't tell", SKIP: "later"}
 
 # the frame ---------------------------------------------------------------------------------
 
 
 def frame(page: str) -> None:
     """Set what all pages share: a title that names the page, the width, the style."""
-    st.set_page_config(page_title=f"{page} · labeler", page_icon=str(HERE / "icon.svg"), layout="wide")
-    st.html(HERE / "pages.css")
+    st.set_page_config(page_title=f"{page} · labeler", page_icon=str(grids.HERE / "icon.svg"), layout="wide")
+    st.html(grids.HERE / "pages.css")
 
 
 def drawn_badge() -> None:
@@ -55,7 +49,7 @@ def drawn_badge() -> None:
 
 def full_height() -> None:
     """Give the whole window below the bar to the deck, and let nothing scroll under it."""
-    st.html(HERE / "full.css")
+    st.html(grids.HERE / "full.css")
 
 
 def plain(text: object) -> str:
@@ -279,193 +273,6 @@ def dropped(key: str, *, several: bool = False) -> "list[UploadedFile]":
 def forget(key: str) -> None:
     """Empty the place where pictures are dropped at the next run."""
     st.session_state[f"{key}-n"] = st.session_state.get(f"{key}-n", 0) + 1
-
-
-# pictures ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """Something that can be done to a tile. `stay`: the large view goes on to the next picture."""
-
-    act: str
-    text: str
-    kind: str = ""
-    icon: str = ""
-    stay: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A picture in a grid. `answer` is a label or unsure; `predicted`: the program says so, nobody else."""
-
-    item: int
-    name: str
-    answer: str | None = None
-    predicted: bool = False
-    note: str = ""
-    quick: Sequence[Act] = ()
-
-
-def look(session: Session, answer: str) -> tuple[str, str, str]:
-    """Return (word, colour class, icon) of an answer: never by colour alone."""
-    if answer not in session.labels:
-        return WORDS.get(answer, answer), answer, "?"
-    at = session.labels.index(answer)
-    return answer, f"k{at}", "✓✕"[at] if len(session.labels) == 2 else str(at + 1)
-
-
-def answers(session: Session) -> list[Act]:
-    """Return an act for each label and for unsure; its `act` is "answer:" and the answer."""
-    acts = []
-    for answer in (*session.labels, UNSURE):
-        word, kind, icon = look(session, answer)
-        acts.append(Act(f"answer:{answer}", word, kind, icon, stay=True))
-    return acts
-
-
-def grid(
-    tiles: Sequence[Tile],
-    *,
-    key: str,
-    label: str,
-    on_act: Callable[[str, list[int]], None],
-    acts: Sequence[Act] = (),
-    bulk: Sequence[Act] = (),
-) -> None:
-    """Draw tiles. A click on an act runs on_act(act, items) before the next run.
-
-    label  says what the grid holds, for screen readers.
-    acts   are offered in the large view of one tile; bulk for all that are chosen.
-    """
-    ws, session = current()
-
-    stamp = ws.store.fact("stamp") or "0"  # in tile addresses, so that caches can't mix workspaces
-    data = {
-        "tiles": [_tile(session, tile, stamp) for tile in tiles],
-        "acts": [asdict(a) for a in acts],
-        "bulk": [asdict(a) for a in bulk],
-        "label": label,
-    }
-    _component("grid", "grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
-
-
-def search(
-    begin: Sequence[Tile], *, key: str, first: Tile | None, on_act: Callable[[str, list[int]], None]
-) -> None:
-    """Draw a search: what is wanted and what is not, and the nearest, which come without a script run.
-
-    begin   tiles to begin with. first: what is wanted from the start.
-    on_act  as in `grid`, for answers and "ask".
-    """
-    ws, session = current()
-    stamp = ws.store.fact("stamp") or "0"
-    ask = Act("ask", "Ask me about these", icon="↑")
-    acts = [
-        *answers(session),
-        Act("only", "More like this", icon="≈"),
-        replace(ask, text="Ask me about this", stay=True),
-    ]
-    bulk = [Act("like", "More like these", icon="≈"), Act("unlike", "Less like these", icon="✕"), ask]
-    looks = {
-        a.act.removeprefix("answer:"): {"text": a.text, "kind": a.kind, "icon": a.icon}
-        for a in answers(session)
-    }
-    data = {
-        "session": session.id,
-        "first": first and _tile(session, first, stamp),
-        "begin": [_tile(session, tile, stamp) for tile in begin],
-        "looks": looks,
-        "acts": [asdict(a) for a in acts],
-        "bulk": [asdict(a) for a in bulk],
-        "reads": encoders.why_no_words(ws.config.encoder) is None,
-        "stamp": stamp,
-    }
-    _component("search", "search", "grid", styles=("grid",))(
-        key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state)
-    )
-
-
-def acted(key: str, on_act: Callable[[str, list[int]], None], state: MutableMapping[Any, Any]) -> None:
-    """Run what was clicked in the grid `key`; an error is shown by the next run. Any: Streamlit's state."""
-    if sent := state[key].get("act"):
-        try:
-            on_act(str(sent["act"]), [int(i) for i in sent["items"]])
-        except LabelerError as error:
-            state.setdefault("said", []).append(error)
-
-
-def _tile(session: Session, tile: Tile, stamp: str) -> dict[str, Any]:  # Any: JSON
-    chip = None
-    if tile.answer is not None:
-        text, kind, icon = look(session, tile.answer)
-        chip = {"text": text, "kind": kind, "icon": icon, "predicted": tile.predicted}
-    return {
-        "item": tile.item,
-        "src": f"/tiles/{tile.item}?w=256&v={stamp}",
-        "big": f"/tiles/{tile.item}?w=1024&v={stamp}",
-        "name": tile.name,
-        "chip": chip,
-        "note": tile.note,
-        "quick": [asdict(a) for a in tile.quick],
-    }
-
-
-def page_top(key: str, shown: object) -> int:
-    """Return the place of the first picture of the page; 0 again when something else is shown."""
-    known, top = st.session_state.get(f"{key}-page", (None, 0))
-    top = int(top) if known == shown else 0
-    st.session_state[f"{key}-page"] = (shown, top)
-    return top
-
-
-def pager(key: str, top: int, size: int, total: int) -> None:
-    """Draw the way to the pages before and after."""
-    shown = st.session_state[f"{key}-page"][0]
-    with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
-        for word, to in (("Back", top - size), ("On", top + size)):
-            if word == "On" and total:
-                st.markdown(f"{top + 1:,}–{min(top + size, total):,} of {total:,}", width="content")
-            if total > size and st.button(word, disabled=not 0 <= to < total, key=f"{key}-{word}"):
-                st.session_state[f"{key}-page"] = (shown, to)
-                st.rerun()
-
-
-# the deck ----------------------------------------------------------------------------------
-
-
-def deck(session: Session, on_round: Callable[[], None]) -> None:
-    """Mount the swipe deck. Swipes go to /api, not through a script run; on_round runs once per round."""
-    data = {"session": session.id}
-    with st.container(key="deck"):
-        _component("deck", "streamlit", "deck")(
-            key="swipe", data=data, height="stretch", on_round_change=on_round
-        )
-
-
-@cache
-def _component(
-    name: str, *modules: str, styles: tuple[str, ...] = ()
-) -> Callable[..., Any]:  # Any: what the component returns is not used
-    """Return the component whose modules and styles are served from /deck/, the same files as at /swipe.
-
-    modules  the first one draws, and is given the others. styles: besides the component's own.
-    """
-    files = json.dumps([asset(f"{module}.js") for module in modules])
-    imports = "".join(f'@import url("{asset(f"{style}.css")}");\n' for style in (*styles, name))
-    return st.components.v2.component(
-        f"labeler_{name}",
-        css=f"{imports}:host {{ display: block; }}",
-        js=f"const files = {files}.map((file) => new URL(file, location.origin));\n"
-        "export default async (component) => {\n"
-        "  const [show, ...others] = await Promise.all(files.map((file) => import(file)));\n"
-        "  return show.default(component, ...others);\n};",
-    )
-
-
-def asset(name: str) -> str:
-    """Return the address of a file of the deck, with its version, so that browsers keep it for good."""
-    return f"/deck/{name}?v={hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12]}"
 
 
 # a certificate -------------------------------------------------------------------------------

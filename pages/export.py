@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from labeler import results, ui
+from labeler import grids, results, ui
 from labeler.export import ExportReport, Format, How
 
 FORMATS: dict[Format, str] = {"csv": "CSV", "jsonl": "JSON lines", "folders": "Folders"}
@@ -26,7 +26,7 @@ def what() -> float | None:
         st.caption(ui.caveat(ws, session) + " In every file they are marked as predicted.")
     with st.container(horizontal=True, key="figures"):
         for answer, (people, predicted) in results.export_counts(ws, session, least).items():
-            name = ui.plain(ui.look(session, answer)[0])
+            name = ui.plain(grids.look(session, answer)[0])
             more = f"{predicted:,} predicted" if predicted else None
             st.metric(name, f"{people:,}", more, "off", delta_arrow="off")
     return least

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from labeler import ui
+from labeler import grids, ui
 
 ui.full_height()
 workspace, session = ui.current()
@@ -11,7 +11,7 @@ workspace, session = ui.current()
 @st.fragment
 def deck() -> None:
     """Draw the deck; a round that was learned runs this part alone."""
-    ui.deck(session, on_round=lambda: ui.stir(session))
+    grids.deck(session, on_round=lambda: ui.stir(session))
 
 
 deck()

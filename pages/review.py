@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from labeler import loop, results, ui
+from labeler import grids, loop, results, ui
 from labeler.domain import UNSURE
 
 PAGE = 60
@@ -30,7 +30,7 @@ def act(name: str, items: list[int]) -> None:
     ui.stir(session)
 
 
-def tile(g: results.GridItem) -> ui.Tile:
+def tile(g: results.GridItem) -> grids.Tile:
     """Return an answer or a prediction as a tile; with two labels the other one is a click away."""
     sure = "" if g.p is None else "> 0.99" if g.p > 0.99 else f"{g.p:.2f}"  # 1.00 would promise too much
     notes = [f"predicted {sure}"] if g.source == "predicted" else []
@@ -39,10 +39,10 @@ def tile(g: results.GridItem) -> ui.Tile:
     if len(session.labels) == 2 and g.answer != UNSURE:
         quick = [
             replace(a, icon="→")
-            for a in ui.answers(session)
+            for a in grids.answers(session)
             if a.act not in (f"answer:{g.answer}", f"answer:{UNSURE}")
         ]
-    return ui.Tile(g.item, g.path, g.answer, g.source == "predicted", " ".join(notes), quick)
+    return grids.Tile(g.item, g.path, g.answer, g.source == "predicted", " ".join(notes), quick)
 
 
 if (go := st.session_state.pop("go", None)) is not None:
@@ -54,20 +54,25 @@ with ui.card("filter"), st.container(horizontal=True, vertical_alignment="bottom
     )
     predicted = source == "predicted"
     answers = [*session.labels] if predicted else [*session.labels, UNSURE]
-    label = st.pills("Answer", answers, format_func=lambda a: ui.plain(ui.look(session, a)[0]))
+    label = st.pills("Answer", answers, format_func=lambda a: ui.plain(grids.look(session, a)[0]))
     orders: list[results.Order] = ["surest", "doubtful"] if predicted else list(ORDERS)
     order = st.selectbox("Order", orders, format_func=lambda o: ORDERS[o], width=220)
     lowest = st.slider("Probability from", 0.0, 1.0, 0.0, 0.05, width=220) if predicted else 0.0
 if predicted:
     st.caption(ui.caveat(ws, session))
-top = ui.page_top("review", (session.id, source, label, order, lowest))
+top = grids.page_top("review", (session.id, source, label, order, lowest))
 page = results.labels_grid(
     ws, session, label=label, source=source, lowest_p=lowest, order=order, offset=top, limit=PAGE
 )
-acts = [*ui.answers(session), *([] if predicted else [ui.Act("back", "Take back", icon="↺", stay=True)])]
+acts = [
+    *grids.answers(session),
+    *([] if predicted else [grids.Act("back", "Take back", icon="↺", stay=True)]),
+]
 if page.items:
-    acts.append(ui.Act("like", "More like this", icon="≈"))
-    ui.grid([tile(g) for g in page.items], key="labels", label=SOURCES[source], on_act=act, acts=acts)
-    ui.pager("review", top, PAGE, page.total)
+    acts.append(grids.Act("like", "More like this", icon="≈"))
+    grids.grid(
+        ws, session, [tile(g) for g in page.items], key="labels", label=SOURCES[source], on_act=act, acts=acts
+    )
+    grids.pager("review", top, PAGE, page.total)
 else:
     st.info("Nothing is here yet. Answer some cards first, or show something else.")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from labeler import loop, results, ui
+from labeler import grids, loop, results, ui
 
 BEGIN = 24
 
@@ -19,25 +19,27 @@ def act(name: str, items: list[int]) -> None:
     ui.stir(session)
 
 
-def wanted() -> ui.Tile | None:
+def wanted() -> grids.Tile | None:
     """Return the tile that the address names, if it is one that can be searched for."""
     number = st.query_params.get("item", "")
     if not (number.isascii() and number.isdecimal()):
         return None
     with ui.errors():
         loop.item_rows(ws, [int(number)])
-        return ui.Tile(int(number), loop.item_name(ws, int(number)))
+        return grids.Tile(int(number), loop.item_name(ws, int(number)))
 
 
-def beginnings() -> list[ui.Tile]:
+def beginnings() -> list[grids.Tile]:
     """Return tiles to begin with: what was found last, else the first of the pool."""
     found = results.labels_grid(ws, session, label=session.target, limit=BEGIN).items
-    more = [ui.Act("like", "More", icon="≈")]
+    more = [grids.Act("like", "More", icon="≈")]
     if found:
-        return [ui.Tile(g.item, g.path, g.answer, quick=more) for g in found]
-    return [ui.Tile(i.id, loop.item_name(ws, i.id), quick=more) for i in ws.catalog.items_between(0, BEGIN)]
+        return [grids.Tile(g.item, g.path, g.answer, quick=more) for g in found]
+    return [
+        grids.Tile(i.id, loop.item_name(ws, i.id), quick=more) for i in ws.catalog.items_between(0, BEGIN)
+    ]
 
 
 st.title("Search")
 st.caption("The number on a picture is the cosine: 1 is the same.")
-ui.search(beginnings(), key="near", first=wanted(), on_act=act)
+grids.search(ws, session, beginnings(), key="near", first=wanted(), on_act=act)

@@ -105,7 +105,7 @@ import labeler, active
 from labeler.cli import cli
 for package in (labeler, active):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if found.name != "labeler.ui":  # Streamlit's
+        if found.name not in {"labeler.ui", "labeler.grids"}:  # Streamlit's
             importlib.import_module(found.name)
 for command in json.loads(sys.argv[1]):
     cli.main(command, standalone_mode=False)

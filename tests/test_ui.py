@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from labeler import images, loop, ui, workspace
+from labeler import grids, images, loop, ui, workspace
 from labeler.catalog import Aside, Decoded, SeenFile
 from labeler.config import Config
 from labeler.domain import UNSURE, Progress, Session
@@ -150,14 +150,14 @@ def test_plain_leaves_nothing_for_markdown_to_read() -> None:
 
 def test_an_answer_is_told_by_word_and_icon_not_by_colour_alone(small: Workspace) -> None:
     two = loop.start_session(small, "Is it green?")
-    assert [ui.look(two, a) for a in ("yes", "no", UNSURE)] == [
+    assert [grids.look(two, a) for a in ("yes", "no", UNSURE)] == [
         ("yes", "k0", "✓"),
         ("no", "k1", "✕"),
         ("can't tell", "unsure", "?"),
     ]
     four = loop.start_session(small, "Which?", ["red", "green", "blue", "grey"])
-    assert [ui.look(four, a)[2] for a in four.labels] == ["1", "2", "3", "4"]
-    assert [a.act for a in ui.answers(four)] == [f"answer:{a}" for a in (*four.labels, UNSURE)]
+    assert [grids.look(four, a)[2] for a in four.labels] == ["1", "2", "3", "4"]
+    assert [a.act for a in grids.answers(four)] == [f"answer:{a}" for a in (*four.labels, UNSURE)]
 
 
 @pytest.mark.parametrize(
@@ -183,11 +183,11 @@ def test_a_click_on_the_grid_runs_its_action_and_its_error_is_shown(small: Works
             raise BadInput("No.", "Yes.")
 
     state: dict[str, object] = {"g": {"act": {"act": "yes", "items": [3, 4]}}}
-    ui.acted("g", on_act, state)
+    grids.acted("g", on_act, state)
     state["g"] = {"act": {"act": "bad", "items": [1]}}
-    ui.acted("g", on_act, state)
+    grids.acted("g", on_act, state)
     state["g"] = {"act": None}
-    ui.acted("g", on_act, state)
+    grids.acted("g", on_act, state)
     assert seen == [("yes", [3, 4]), ("bad", [1])]
     assert [str(note) for note in state["said"]] == ["No. Yes."]
 
@@ -195,4 +195,4 @@ def test_a_click_on_the_grid_runs_its_action_and_its_error_is_shown(small: Works
 def test_the_components_are_the_files_that_the_light_page_loads() -> None:
     for name in ("deck", "grid"):
         for kind in ("js", "css"):
-            assert re.fullmatch(rf"/deck/{name}\.{kind}\?v=[0-9a-f]{{12}}", ui.asset(f"{name}.{kind}"))
+            assert re.fullmatch(rf"/deck/{name}\.{kind}\?v=[0-9a-f]{{12}}", grids.asset(f"{name}.{kind}"))
