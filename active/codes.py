@@ -24,6 +24,11 @@ TURNS = 30
 BLOCK = 4096
 """Rows coded at a time."""
 
+MOST = 0.25
+"""Part of the codes that are candidates at most: to compare all rows is no slower then."""
+PICKED = 4096
+"""Candidates that are gathered at a time."""
+
 Codes = NDArray[np.uint8]
 """(n, bits / 8): the bits of one row after another, eight to a byte."""
 
@@ -86,6 +91,11 @@ def fit_coder(rows: Source, bits: int, rng: np.random.Generator) -> Coder:
     return Coder(mean, components @ turn)
 
 
+def variant(k: int) -> str:
+    """Return how FAISS finds the k nearest codes: by counting, which takes 4 KB for each, or by a heap."""
+    return "mc" if k <= 10_000 else "hc"
+
+
 class Near(Protocol):
     """What finds the nearest of many codes: `Flat` compares all, `lists.Lists` some."""
 
@@ -116,7 +126,7 @@ class Flat:
         k = min(k, len(self._codes))
         if k <= 0:
             return np.empty(0, np.int64)
-        _, at = faiss.knn_hamming(code.reshape(1, -1), self._codes, k, variant="mc")
+        _, at = faiss.knn_hamming(code.reshape(1, -1), self._codes, k, variant=variant(k))
         near: Ids = at[0].astype(np.int64)
         return near
 
@@ -124,12 +134,13 @@ class Flat:
 class Coded:
     """Nearest rows in two steps: by codes, which are short, then by the rows of the best of these.
 
-    As `search.Index`: ids 0 … n-1. Rows behind the codes are all compared.
+    As `search.Index`: ids 0 … n-1. Rows behind the codes are all compared. For queries that are rows, or made
+    of rows: what lies apart from all rows, such as words, has a code that says little.
     """
 
     def __init__(self, coder: Coder, near: Near, rows: Source, *, reach: float) -> None:
         """near   finds codes of the first rows. rows  (n, d) unit rows, kept by reference.
-        reach  how many rows are compared, as a multiple of those that are wanted, of 100 at least.
+        reach  how many rows are compared, as a multiple of those that are wanted: see `candidates`.
         """
         self._coder, self._near, self._rows, self._reach = coder, near, rows, reach
 
@@ -139,12 +150,37 @@ class Coded:
 
         n, coded = len(self._rows), len(self._near)
         k = max(0, min(k, n))
-        ids = np.empty((len(rows), k), np.int64)
-        cos = np.empty((len(rows), k), np.float32)
-        tail = np.arange(coded, n, dtype=np.int64)
+        wanted = candidates(self._reach, k)
+        if wanted > coded * MOST:
+            return Exact(self._rows).search(rows, k)
+        ids, cos = Exact(self._rows[coded:], np.arange(coded, n, dtype=np.int64)).search(rows, k)
+        out_ids, out_cos = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
         for i, code in enumerate(self._coder.codes(rows)):
-            near = self._near.nearest(code, max(k, int(self._reach * max(k, 100))))
-            some = np.concatenate([np.sort(near), tail])
-            exact = Exact(np.asarray(self._rows[some], np.float32), some)
-            ids[i], cos[i] = (found[0] for found in exact.search(rows[i : i + 1], k))
-        return ids, cos
+            some = np.sort(self._near.nearest(code, wanted))
+            best, near = Exact(_Picked(self._rows, some), some, block=PICKED).search(rows[i : i + 1], k)
+            every_cos = np.concatenate([near[0], cos[i]])
+            order = np.argsort(-every_cos, kind="stable")[:k]
+            out_ids[i] = np.concatenate([best[0], ids[i]])[order]
+            out_cos[i] = every_cos[order]
+        return out_ids, out_cos
+
+
+def candidates(reach: float, k: int) -> int:
+    """Return how many rows are compared for the k nearest: `reach` times as many, of 100 at least.
+
+    Of more than 1,000 that are wanted, three for each further one: the last of many are as good as the next.
+    """
+    return int(reach * min(max(k, 100), 1000)) + 3 * max(0, k - 1000)
+
+
+class _Picked:
+    """Some rows of many, gathered when they are asked for."""
+
+    def __init__(self, rows: Source, which: Ids) -> None:
+        self._rows, self._which = rows, which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def __getitem__(self, part: "slice | Ids") -> NDArray[np.floating]:
+        return self._rows[self._which[part]]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from active.codes import Codes, Flat
+from active.codes import Codes, Flat, variant
 
 TRAIN_CODES = 24
 """Codes for each centre that these are made of."""
@@ -82,30 +82,49 @@ class Lists:
         return len(self.codes) + len(self.tail)
 
     def nearest(self, code: Codes, k: int) -> Ids:
-        """Return the places of about the k codes nearest to one, nearest first: those in the lists read.
+        """Return the places of about the k codes nearest to one, (k,), nearest first: those in lists read.
 
-        Fewer than k where these lists hold fewer.
+        Where the nearest lists hold fewer than k, more of them are read.
         """
-        import faiss
-
         if k <= 0:
             return np.empty(0, np.int64)
         starts = self.layout.starts
         apart, at = [], []
-        parts = [(self.codes[starts[i] : starts[i + 1]], starts[i])
-                 for i in self._centres.nearest(code, self.probes)]  # fmt: skip
-        for part, start in [*parts, (self.tail, len(self.codes))]:
+        for i in self._nearest_lists(code, k - len(self.tail)):
+            part = self.codes[starts[i] : starts[i + 1]]
             if len(part):
-                d, near = faiss.knn_hamming(code.reshape(1, -1), part, min(k, len(part)), variant="mc")
-                apart.append(d[0])
-                at.append(near[0] + start)
+                d, near = _nearest(code, part, k)
+                apart.append(d)
+                at.append(near + starts[i])
+        if len(self.tail):
+            d, near = _nearest(code, self.tail, k)
+            apart.append(d)
+            at.append(near + len(self.codes))
         if not at:
             return np.empty(0, np.int64)
         best = np.argsort(np.concatenate(apart), kind="stable")[:k]
-        found = np.concatenate(at)[best]
+        found: Ids = np.concatenate(at)[best]
         in_lists = found < len(self.codes)
         found[in_lists] = self.layout.order[found[in_lists]]
         return found
+
+    def _nearest_lists(self, code: Codes, k: int) -> Ids:
+        """Return the lists that are read, nearest first: `probes`, or as many as it takes to hold k codes."""
+        sizes = np.diff(self.layout.starts)
+        near = self._centres.nearest(code, self.probes)
+        if sizes[near].sum() >= k:
+            return near
+        near = self._centres.nearest(code, len(sizes))
+        return near[: int(np.searchsorted(np.cumsum(sizes[near]), k)) + 1]
+
+
+def _nearest(code: Codes, part: Codes, k: int) -> tuple[Ids, Ids]:
+    """Return the distances and places of the k codes of a list that are nearest to one."""
+    import faiss
+
+    k = min(k, len(part))
+    d, near = faiss.knn_hamming(code.reshape(1, -1), part, k, variant=variant(k))
+    return d[0], near[0].astype(np.int64)
 
 
 def tune(lists: Lists, codes: Codes, asked: Codes, k: int, recall: float) -> tuple[int, float]:

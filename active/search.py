@@ -33,9 +33,12 @@ class Index(Protocol):
 class Exact:
     """Every row compared, block by block; equal cosines keep the order of the rows. Nothing is copied."""
 
-    def __init__(self, rows: Rows, ids: Ids | None = None) -> None:
-        """rows  (n, d) unit rows, kept by reference. ids  (n,) their ids; None: 0 … n-1."""
-        self._rows = rows
+    def __init__(self, rows: Source, ids: Ids | None = None, *, block: int = BLOCK) -> None:
+        """rows  (n, d) unit rows, kept by reference. ids  (n,) their ids; None: 0 … n-1.
+
+        block  how many rows are taken at a time.
+        """
+        self._rows, self._block = rows, block
         self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
@@ -43,8 +46,8 @@ class Exact:
         k = max(0, min(k, len(self._rows)))
         best = np.empty((len(rows), 0), np.float32)
         at = np.empty((len(rows), 0), np.int64)
-        for start in range(0, len(self._rows) if k else 0, BLOCK):
-            block = np.asarray(self._rows[start : start + BLOCK], np.float32)
+        for start in range(0, len(self._rows) if k else 0, self._block):
+            block = np.asarray(self._rows[start : start + self._block], np.float32)
             cos = np.hstack([best, rows @ block.T])
             here = np.arange(start, start + len(block), dtype=np.int64)
             where = np.hstack([at, np.broadcast_to(here, (len(rows), len(block)))])

@@ -7,7 +7,9 @@ one class, 20 answers a round.
 round_p50_ms_10k, round_p95_ms_10k    at 10,000 images: all rounds up to 600 answers
 round_p50_ms_100k, round_p95_ms_100k  at 100,000; first_s_…: the first round, in seconds
 round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
-and the same at 30k and 300k, for the plot of how it grows (--plot FILE.svg)
+and the same at 30k, 300k, 3m and 10m, for the plot of how it grows (--plot FILE.svg)
+index_p50_ms_…, index_p95_ms_…        with --index: through the sample and the index, as beyond `exact_limit`;
+                                      index_s_…: the seconds that making both takes, in the background
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +27,7 @@ import numpy as np
 from active.arrays import Rows
 from benchmarks.plot import log_plot
 from benchmarks.pool import Pool, arguments, open_pool, show
-from labeler import loop, space
+from labeler import loop, neighbourhood, samples, space
 from labeler.catalog import Decoded, SeenFile
 from labeler.child import ONE_THREAD
 from labeler.config import Config
@@ -38,7 +41,10 @@ SIZES = {  # images, rounds
     "100k": (100_000, 12),
     "300k": (300_000, 8),
     "1m": (1_000_000, 6),
+    "3m": (3_000_000, 6),
+    "10m": (10_000_000, 6),
 }
+USUAL = ("10k", "30k", "100k", "300k", "1m")  # the others take some ten minutes and as many GB
 CHUNK = 100_000
 
 
@@ -103,7 +109,7 @@ def say(ws: Workspace, person: int, item: int, *, label: str, card: int | None =
     loop.record(ws, loop.newest_session(ws), person, [event])
 
 
-def measure(pool: Pool, sizes: list[str]) -> dict[str, float]:
+def measure(pool: Pool, sizes: list[str], *, index: bool = False) -> dict[str, float]:
     """Return the object that --json prints."""
     rows, wanted = base_rows(pool)
     out: dict[str, float] = {}
@@ -111,22 +117,44 @@ def measure(pool: Pool, sizes: list[str]) -> dict[str, float]:
         n, times = SIZES[name]
         with tempfile.TemporaryDirectory() as folder:
             ws = make(Path(folder), rows, n)
+            ws.config = replace(ws.config, exact_limit=n)
             took, once_s = rounds(ws, wanted, times)
+            out |= quantiles("round", name, took) | {f"first_s_{name}": once_s}
+            if index and n > ws.config.sample_size:
+                ws.config = replace(ws.config, exact_limit=0)
+                began = time.perf_counter()
+                prepare(ws)
+                out[f"index_s_{name}"] = time.perf_counter() - began
+                out |= quantiles("index", name, rounds(ws, wanted, times)[0])
             ws.close()
-        out |= {
-            f"round_p50_ms_{name}": float(np.median(took)),
-            f"round_p95_ms_{name}": float(np.quantile(took, 0.95)),
-            f"first_s_{name}": once_s,
-        }
+        print({key: value for key, value in out.items() if key.endswith(name)}, file=sys.stderr, flush=True)
     return out
+
+
+def quantiles(way: str, name: str, took: list[float]) -> dict[str, float]:
+    """Return the median and the 95th percentile of rounds, in milliseconds."""
+    return {
+        f"{way}_p50_ms_{name}": float(np.median(took)),
+        f"{way}_p95_ms_{name}": float(np.quantile(took, 0.95)),
+    }
+
+
+def prepare(ws: Workspace) -> None:
+    """Make what the trainer makes in the background: the sample and the index."""
+    while (step := samples.due(ws)) is not None:
+        samples.make(ws, step)
+    if (items := neighbourhood.due(ws)) is not None:
+        neighbourhood.make(ws, items)
 
 
 def growth(found: dict[str, float], names: list[str]) -> str:
     """Return the plot of a round's time against the number of images, as SVG."""
+    ways = {"round_p95": "p95", "round_p50": "p50", "index_p50": "p50, through the index"}
     lines = {
-        word: [(SIZES[name][0], found[f"round_{word}_ms_{name}"]) for name in names]
-        for word in ("p95", "p50")
+        word: [(SIZES[name][0], found[f"{way}_ms_{name}"]) for name in names if f"{way}_ms_{name}" in found]
+        for way, word in ways.items()
     }
+    lines = {word: line for word, line in lines.items() if line}
     return log_plot("One round: retrain, rank, choose", "images", "ms", lines)
 
 
@@ -145,10 +173,11 @@ def main() -> None:
             sys.executable, [sys.executable, "-m", "benchmarks.loop", *sys.argv[1:]], os.environ | ONE_THREAD
         )
     parser = arguments(__doc__)
-    parser.add_argument("--sizes", type=sizes, default=list(SIZES), metavar="10k,100k,1m")
+    parser.add_argument("--sizes", type=sizes, default=list(USUAL), metavar="10k,100k,1m")
+    parser.add_argument("--index", action="store_true", help="also through the sample and the index")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw how a round's time grows")
     args = parser.parse_args()
-    found = measure(open_pool(args), args.sizes)
+    found = measure(open_pool(args), args.sizes, index=args.index)
     if args.plot:
         args.plot.write_text(growth(found, args.sizes), encoding="utf-8")
     show(found, as_json=args.json)

@@ -26,9 +26,9 @@ import numpy as np
 
 from benchmarks import representative
 from benchmarks.find import TARGETS, VIEWS
-from benchmarks.loop import make, say
+from benchmarks.loop import make, prepare, say
 from benchmarks.pool import Pool, arguments, open_pool, show
-from labeler import loop, neighbourhood, samples, simulate
+from labeler import loop, simulate
 from labeler.bar import Bar
 from labeler.outcome import summary
 from labeler.truth import Truth, read_truth
@@ -62,14 +62,6 @@ def measure(pool: Pool, args: Any) -> dict[str, Any]:  # Any: argparse, JSON
         "looked_at_last": float(np.mean([one[-1] for one in looked])),
         "images": len(truth.names),
     }
-
-
-def prepare(ws: Workspace) -> None:
-    """Make what the trainer makes in the background."""
-    while (step := samples.due(ws)) is not None:
-        samples.make(ws, step)
-    if (items := neighbourhood.due(ws)) is not None:
-        neighbourhood.make(ws, items)
 
 
 def million(args: Any) -> dict[str, Any]:  # Any: argparse, JSON

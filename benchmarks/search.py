@@ -34,7 +34,8 @@ from active.arrays import Rows, unit_rows
 from active.codes import BITS, Flat, fit_coder
 from active.search import Exact
 from benchmarks.crowd import BLOCK, KEY, Crowd, workspace
-from benchmarks.neighbourhood import one_kind, prepare
+from benchmarks.loop import prepare
+from benchmarks.neighbourhood import one_kind
 from benchmarks.pool import Pool, arguments, open_pool, show
 from labeler import coding, searching, shelves
 from labeler.workspace import Workspace

@@ -268,6 +268,27 @@ class Catalog:
         """Return the items whose files are gone, in order."""
         return [i for (i,) in self.conn.execute("SELECT id FROM items WHERE present = 0 ORDER BY id")]
 
+    def absent_among(self, items: Sequence[int]) -> set[int]:
+        """Return which of these items have no file any more."""
+        rows = self.conn.execute(
+            """SELECT id FROM items
+               WHERE id IN (SELECT value FROM json_each(?)) AND present = 0""",
+            (json.dumps(list(items)),),
+        )
+        return {int(i) for (i,) in rows}
+
+    def shown_paths(self, items: Sequence[int]) -> dict[int, str]:
+        """Return where items lie in the folder of images, as text."""
+        rows = self.conn.execute(
+            """SELECT i.id, f.path, f.raw FROM items i LEFT JOIN files f ON f.id = i.file
+               WHERE i.id IN (SELECT value FROM json_each(?))""",
+            (json.dumps(list(items)),),
+        )
+        return {
+            int(i): shown_path(os.fsdecode(raw) if raw is not None else path or "")[0]
+            for i, path, raw in rows
+        }
+
     def count_absent(self, items: Sequence[int]) -> int:
         """Return how many of these items have no file any more."""
         row = self.conn.execute(

@@ -1,6 +1,7 @@
 """The codes of a large pool, by which a search is quick: when they are made, grown, measured and kept."""
 
 import contextlib
+import logging
 import os
 import weakref
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from active.arrays import Rows
 from labeler import shelves
@@ -19,25 +21,32 @@ if TYPE_CHECKING:
     from active.codes import Coder, Codes
     from active.search import Index
 
-VERSION = 1  # of the files: others are made anew
+log = logging.getLogger("labeler.coding")
+
+VERSION = 2  # of the files: others are made anew
 EXACT_ROWS = 20_000  # pools of at most so many are compared whole
 FITTED = (20_000, 80_000, 320_000, 1_280_000)  # items after which a turn is learned anew
 TAIL = 5000  # items that may lie behind the codes: a search compares them whole
 QUERIES = 64  # items whose neighbours are looked up twice, to measure what codes find
 REACHES = (2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
+CHECKED, ROUNDED = 64, 8  # codes that are made again to see that they fit; bits that rounding may turn
 MEASURED = 4_000_000  # items among which that is measured, at most
 STRIDE = 65_536  # rows coded between two writes
 
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """A coder with what was measured of it: `recall` of the 100 nearest with this reach, among `n` items."""
+    """A coder with what was measured of it: `recall` of the 100 nearest with this reach, among `n` items.
+
+    target  the recall that was wanted then.
+    """
 
     basis: int
     coder: "Coder"
     reach: float
     recall: float
     n: int
+    target: float
 
 
 def index(ws: Workspace, key: str, dim: int, n: int) -> "Index":
@@ -76,8 +85,8 @@ def ready(ws: Workspace, key: str) -> Coding | None:
         try:
             if arrays is None or int(arrays["version"]) != VERSION:
                 continue
-            about = (float(arrays["reach"]), float(arrays["recall"]), int(arrays["n"]))
-            found = Coding(basis, Coder.from_arrays(arrays), *about)
+            reach, recall, target = (float(arrays[name]) for name in ("reach", "recall", "target"))
+            found = Coding(basis, Coder.from_arrays(arrays), reach, recall, int(arrays["n"]), target)
         except (KeyError, TypeError, ValueError):
             continue
         _held[ws] = mark, found
@@ -92,34 +101,49 @@ def due(ws: Workspace) -> bool:
         return False
     key, _, n = used
     found = ready(ws, key)
-    if found is None or found.basis < _basis(n):
+    if found is None or found.basis < _basis(n) or found.target != ws.config.search_recall:
         return True
     path = _file(ws, key, found.basis)
     codes = _codes(path, found.coder.n_bytes)
     behind, is_over = n - len(codes), n >= ws.catalog.count_items()
-    return behind > TAIL or (behind > 0 and is_over) or shelves.due(codes, path)
+    return behind < 0 or behind > TAIL or (behind > 0 and is_over) or shelves.due(codes, path)
 
 
 def make(ws: Workspace) -> None:
     """Make or grow the codes of the encoder in use, in the background: seconds, a minute for some millions.
 
-    Raises Blocked when the disk is full; what is there stays in use.
+    Codes that are not those of the vectors (which were cut back, say, and came anew) are made anew.
+    Raises Blocked when the disk is full, Conflict while another process is at it; what is there stays in use.
     """
     used = ws.registry.in_use()
     if used is None or used[2] <= EXACT_ROWS:
         return
     key, dim, n = used
-    rows, found = ws.vectors(key, dim).rows(0, n), ready(ws, key)
-    if found is None or found.basis < _basis(n):
-        _begin(ws, key, rows)
-        return
-    path = _file(ws, key, found.basis)
-    _grow(path, found.coder, rows)
-    if n >= 2 * found.n:
-        _measure(ws, key, found.basis, found.coder, rows)
-    codes = _codes(path, found.coder.n_bytes)
-    if shelves.due(codes, path):
-        shelves.make(codes, path)
+    with ws.lock("codes"):
+        rows, found = ws.vectors(key, dim).rows(0, n), ready(ws, key)
+        if found is None or found.basis < _basis(n) or not _fits(ws, key, found, rows):
+            _begin(ws, key, rows)
+            return
+        path = _file(ws, key, found.basis)
+        _grow(path, found.coder, rows)
+        if n >= 2 * found.n or found.target != ws.config.search_recall:
+            _measure(ws, key, found.basis, found.coder, rows)
+        codes = _codes(path, found.coder.n_bytes)
+        if shelves.due(codes, path):
+            shelves.make(codes, path)
+
+
+def _fits(ws: Workspace, key: str, found: Coding, rows: Rows) -> bool:
+    """Return whether some codes, the last one among them, are those of their rows, and no more than these."""
+    codes = _codes(_file(ws, key, found.basis), found.coder.n_bytes)
+    if len(codes) > len(rows):
+        return False
+    at = np.unique(np.linspace(0, len(codes) - 1, CHECKED).astype(np.int64)) if len(codes) else ()
+    return all(_bits_apart(found.coder.codes(rows[i : i + 1])[0], codes[i]) <= ROUNDED for i in at)
+
+
+def _bits_apart(one: "Codes", other: "Codes") -> int:
+    return int(np.unpackbits(one ^ other).sum())
 
 
 def _file(ws: Workspace, key: str, basis: int) -> Path:
@@ -151,25 +175,52 @@ def _begin(ws: Workspace, key: str, rows: Rows) -> None:
     basis = _basis(len(rows))
     path = _file(ws, key, basis)
     coder = fit_coder(rows[:basis], BITS, np.random.default_rng(basis))
-    path.unlink(missing_ok=True)  # of another turn
+    _remove(ws, key, basis)  # of another turn, or of other vectors
     _grow(path, coder, rows)
     _measure(ws, key, basis, coder, rows)
     for old in FITTED:
-        if old < basis:
-            for file in ws.cache.glob(f"codes-{key}-{old}[.-]*"):
-                with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
-                    file.unlink(missing_ok=True)
+        if old != basis:
+            _remove(ws, key, old)
+
+
+def _remove(ws: Workspace, key: str, basis: int) -> None:
+    """Delete the codes of a turn, and the lists they are in."""
+    files = sorted(ws.cache.glob(f"codes-{key}-{basis}[.-]*"), key=lambda file: file.suffix != ".npz")
+    for file in files:  # what says that the others are there goes first
+        with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
+            file.unlink(missing_ok=True)
 
 
 def _grow(path: Path, coder: "Coder", rows: Rows) -> None:
-    """Write the codes of rows that have none yet behind those that do, on disk when this returns."""
+    """Write the codes of rows that have none yet behind those that do, on disk when this returns.
+
+    Where the disk is full, what was written of them is taken back: its last room is for answers.
+    """
     done = len(_codes(path, coder.n_bytes))
     with writing(f"The file {path.name}"), open(path, "ab") as f:
         f.truncate(done * coder.n_bytes)
-        for lo in range(done, len(rows), STRIDE):
-            f.write(coder.codes(rows[lo : lo + STRIDE]).tobytes())
-        f.flush()
-        os.fsync(f.fileno())
+        try:
+            for lo in range(done, len(rows), STRIDE):
+                f.write(coder.codes(rows[lo : lo + STRIDE]).tobytes())
+            f.flush()
+            os.fsync(f.fileno())
+        except OSError:
+            os.truncate(path, done * coder.n_bytes)
+            raise
+
+
+def _queries(rows: Rows, rng: np.random.Generator) -> tuple[Rows, NDArray[np.int64]]:
+    """Return what people search by, (q, d), and of which items: one, several, and one that is not wanted.
+
+    An item that is searched by is its own nearest, which says nothing: it is left out where it is counted.
+    """
+    from active.search import combine
+
+    at = np.sort(rng.choice(len(rows), 4 * QUERIES, replace=False)).reshape(QUERIES, 4)
+    kinds = [(at[i, :1], at[i, 1:1]) if i % 3 == 0 else (at[i, :2], at[i, 2:2]) if i % 3 == 1
+             else (at[i, :1], at[i, 1:2]) for i in range(QUERIES)]  # fmt: skip
+    asked = [combine(np.asarray(rows[like]), np.asarray(rows[unlike])) for like, unlike in kinds]
+    return np.concatenate(asked), at[:, 0]
 
 
 def _measure(ws: Workspace, key: str, basis: int, coder: "Coder", rows: Rows) -> None:
@@ -177,17 +228,20 @@ def _measure(ws: Workspace, key: str, basis: int, coder: "Coder", rows: Rows) ->
     from active.codes import Coded, Flat
     from active.search import Exact
 
-    path, some = _file(ws, key, basis), rows[:MEASURED]
+    path, some, target = _file(ws, key, basis), rows[:MEASURED], ws.config.search_recall
     codes = _codes(path, coder.n_bytes)[: len(some)]
-    asked = np.sort(np.random.default_rng(len(rows)).choice(len(some), QUERIES, replace=False))
-    query = np.asarray(some[asked], np.float32)
-    true = Exact(some).search(query, 100)[0]
+    query, own = _queries(some, np.random.default_rng(len(rows)))
+    true = Exact(some).search(query, 101)[0]
     reach, recall = REACHES[0], 0.0
     for reach in REACHES:
-        near = Coded(coder, Flat(codes), some, reach=reach).search(query, 100)[0]
-        recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(true, near, strict=True)]))
-        if recall >= ws.config.search_recall:
+        near = Coded(coder, Flat(codes), some, reach=reach).search(query, 101)[0]
+        recall = float(np.mean([
+            np.isin(a[a != one], b).mean() for a, b, one in zip(true, near, own, strict=True)
+        ]))  # fmt: skip
+        if recall >= target:
             break
-    about = {"version": VERSION, "reach": reach, "recall": recall, "n": len(rows)}
+    else:
+        log.warning("Searches by codes find %.3f of the 100 nearest; %.3f are wanted.", recall, target)
+    about = {"version": VERSION, "reach": reach, "recall": recall, "n": len(rows), "target": target}
     arrays = coder.to_arrays() | {name: np.array(value) for name, value in about.items()}
     save_arrays(path.with_suffix(".npz"), **arrays)

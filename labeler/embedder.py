@@ -115,7 +115,8 @@ def _answer(ws: Workspace, loaded: _Loaded, coming: Iterator[str]) -> None:
         except LabelerError as e:
             say({"name": name, "error": e.error, "do": e.do})
         except Exception as e:  # whatever a picture does to the network, the next one is waiting
-            say({"name": name, "error": f"The picture can't be used: {e}.", "do": "Try another one."})
+            what = "The words" if name.endswith(WORDS) else "The picture"
+            say({"name": name, "error": f"{what} can't be used: {e}.", "do": "Try another one."})
 
 
 def _row(ws: Workspace, loaded: _Loaded, data: bytes, *, is_words: bool) -> Rows:

@@ -7,14 +7,14 @@ import numpy as np
 
 from active.arrays import Rows
 from labeler import coding, images
-from labeler.catalog import shown_path
-from labeler.domain import UNSURE, Item, Session
+from labeler.domain import UNSURE, Item
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.embedding import Encoder
 
+SPARE = 20  # items that are looked up beyond those that are wanted, as files of some may be gone
 MOST_WORDS = 200  # letters of a description; a network reads the first 60 words or so
 
 
@@ -83,15 +83,18 @@ def stacked(rows: Sequence[Rows]) -> Rows | None:
     return np.concatenate(rows) if rows else None
 
 
-def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50) -> list[tuple[int, float]]:
+def neighbours(
+    ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50, *, exactly: bool = False
+) -> list[tuple[int, float]]:
     """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
 
     like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
+    exactly       compare all: for words, which lie apart from pictures.
     Of more than 20,000 items nearly always the nearest: the share that is found is measured (`coding`).
     Raises NotReady before anything is embedded, BadInput for vectors of another size.
     """
     from active.arrays import unit_rows
-    from active.search import combine
+    from active.search import Exact, combine
 
     used = ws.registry.in_use()
     if used is None or used[2] == 0:
@@ -106,22 +109,33 @@ def neighbours(ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 5
         query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
     except ValueError as e:
         raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
-    gone = set(ws.catalog.absent())
-    ids, cos = coding.index(ws, key, dim, n).search(query, min(n, max(0, k) + len(gone)))
-    found = [(int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone]
-    return found[: max(0, k)]
+    index = Exact(ws.vectors(key, dim).rows(0, n)) if exactly else coding.index(ws, key, dim, n)
+    k = max(0, min(k, n))
+    among = min(n, k + SPARE)
+    while True:
+        ids, cos = index.search(query, among)
+        gone = ws.catalog.absent_among(ids[0].tolist())
+        found = [
+            (int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone
+        ]
+        if len(found) >= k or among >= n:
+            return found[:k]
+        among = min(n, 2 * among)
 
 
-def described(ws: Workspace, session: Session, items: Sequence[int]) -> list[tuple[str, str | None]]:
-    """Return of each item where it lies in the folder of images, as text, and its answer, if it has one."""
+def described(ws: Workspace, number: int | None, items: Sequence[int]) -> list[tuple[str, str | None]]:
+    """Return of each item where it lies in the folder of images, as text, and its answer, if it has one.
+
+    number  of the session whose answers are meant; None: the newest. Raises Missing for an unknown one.
+    """
+    session = ws.store.session(number)
     answers = ws.journal.answers(session.id)
-    wanted = np.asarray(items, np.int64)
-    at = np.minimum(np.searchsorted(answers.items, wanted), max(0, len(answers.items) - 1))
-    has = answers.items[at] == wanted if len(answers.items) else np.zeros(len(wanted), bool)
-    names = [shown_path(get_item(ws, item).path)[0] for item in items]
-    labels = [answers.labels[place] if one else None for place, one in zip(at, has, strict=True)]
-    words = [None if n is None else UNSURE if n < 0 else session.labels[int(n)] for n in labels]
-    return list(zip(names, words, strict=True))
+    session = ws.store.session(session.id)  # read after the answers: it knows all of their labels
+    said = dict(zip(answers.items.tolist(), answers.labels.tolist(), strict=True))
+    paths = ws.catalog.shown_paths(items)
+    labels = [said.get(item) for item in items]
+    words = [None if n is None else UNSURE if n < 0 else session.labels[n] for n in labels]
+    return [(paths.get(item, ""), word) for item, word in zip(items, words, strict=True)]
 
 
 def nothing_yet() -> NotReady:

@@ -25,7 +25,8 @@ class _Search(click.Command):
         option, is_first = "", False
         for arg in args:
             if arg.startswith("-") and arg != "-":
-                option, is_first = arg if arg in SEVERAL else "", True
+                name, _, value = arg.partition("=")
+                option, is_first = name if name in SEVERAL else "", not value
             elif option:
                 out += [] if is_first else [option]
                 is_first = False
@@ -65,7 +66,7 @@ def search(
     Prints how alike each one is (1: the same) and its file, the best first.
     """
     if not (like or words):
-        raise click.UsageError("Give a picture with --like.")
+        raise click.UsageError("Give a picture with --like, or --words.")
     from labeler import searching
 
     pictures = [(path, opening.read_like(path, "--like")) for path in like]
@@ -76,7 +77,7 @@ def search(
     far = [eye.picture(path, data) for path, data in others]
     rows = searching.stacked(near)
     assert rows is not None, "at least one picture or words"
-    found = searching.neighbours(ws, rows, searching.stacked(far), k)
+    found = searching.neighbours(ws, rows, searching.stacked(far), k, exactly=bool(words))
     names = [str(ws.images / searching.get_item(ws, item).path) for item, _ in found]
     if as_json:
         results = [

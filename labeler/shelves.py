@@ -64,30 +64,33 @@ def due(codes: "Codes", path: Path) -> bool:
 def make(codes: "Codes", path: Path) -> None:
     """Put codes into lists and keep these beside `path`: a minute for eight million, in the background.
 
-    Memory: twelve bytes a code. Raises Blocked when the disk is full.
+    Memory: twelve bytes a code. Raises Blocked when the disk is full; nothing new is left there then.
     """
     from active.lists import Lists, lay_out, lists_for, moved, tune
 
     n, rng = len(codes), np.random.default_rng(len(codes))
     layout = lay_out(codes, lists_for(n), rng)
-    target = _file(path, n, "lists")
-    with writing(f"The file {target.name}"):
-        with open(target, "wb") as f:
-            moved(codes, layout, lambda block: f.write(block.tobytes()))
-            _end(f)
-        with open(_file(path, n, "order"), "wb") as f:
-            f.write(layout.order.tobytes())
-            _end(f)
-    there = np.memmap(target, np.uint8, mode="r", shape=codes.shape)
+    _sweep(path, keep=_newest(path, n) if _newest(path, n) != n else 0)  # of a process that was killed
+    order, lists = _file(path, n, "order"), _file(path, n, "lists")
+    with writing(f"The file {lists.name}"):
+        try:
+            with open(order, "wb") as f:
+                f.write(layout.order.tobytes())
+                _end(f)
+            with open(lists, "wb") as f:
+                moved(codes, layout, lambda block: f.write(block.tobytes()))
+                _end(f)
+        except OSError:
+            remove(path, n)
+            raise
+    there = np.memmap(lists, np.uint8, mode="r", shape=codes.shape)
     asked = np.asarray(codes[np.sort(rng.choice(n, min(n, QUERIES), replace=False))])
     probes, recall = tune(Lists(layout, there, codes[n:], 1), codes, asked, NEAREST, RECALL)
     about: dict[str, float] = {"version": VERSION, "probes": probes, "recall": recall, "n": n}
     arrays: dict[str, NDArray[np.generic]] = {"centres": layout.centres, "starts": layout.starts}
     arrays |= {name: np.array(value) for name, value in about.items()}
     save_arrays(_file(path, n, "npz"), **arrays)
-    for old in _made(path):
-        if old != n:
-            remove(path, old)
+    _sweep(path, keep=n)
 
 
 def remove(path: Path, n: int) -> None:
@@ -95,6 +98,15 @@ def remove(path: Path, n: int) -> None:
     for kind in KINDS:
         with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
             _file(path, n, kind).unlink(missing_ok=True)
+
+
+def _sweep(path: Path, keep: int) -> None:
+    """Delete all lists but those of the first `keep` codes, half-made ones too."""
+    start = f"{path.stem}-"
+    numbers = {file.stem[len(start) :] for kind in KINDS for file in path.parent.glob(f"{start}*.{kind}")}
+    for number in numbers:
+        if number.isdecimal() and int(number) != keep:
+            remove(path, int(number))
 
 
 def _file(path: Path, n: int, kind: str) -> Path:

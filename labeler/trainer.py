@@ -66,26 +66,37 @@ def wants_sample(ws: Workspace) -> bool:
 
 
 def keep_sample(ws: Workspace) -> None:
-    """Make the codes, the samples and the index that the pool is large enough for.
+    """Make the samples, the index and the codes that the pool is large enough for.
 
     In a thread, so that no round waits for them.
     """
     if sys.platform == "linux":
         os.nice(10)  # there it counts for this thread alone
     try:
-        if coding.due(ws):
-            coding.make(ws)
+        for work in (_sample, _index, _codes):  # rounds need the first two
+            try:
+                work(ws)
+            except LabelerError as e:  # a full disk: rounds use what they have, and it is tried again
+                log.warning("The sample, the index or the codes can't be kept: %s", e)
             heap.give_back()
-        while (step := samples.due(ws)) is not None:
-            samples.make(ws, step)
-            heap.give_back()
-        if (items := neighbourhood.due(ws)) is not None:
-            neighbourhood.make(ws, items)
-            heap.give_back()
-    except LabelerError as e:  # a full disk: rounds use what they have, and it is tried again
-        log.warning("The codes, the sample or the index can't be kept: %s", e)
     finally:
         ws.close()  # this thread's connection
+
+
+def _sample(ws: Workspace) -> None:
+    while (step := samples.due(ws)) is not None:
+        samples.make(ws, step)
+        heap.give_back()
+
+
+def _index(ws: Workspace) -> None:
+    if (items := neighbourhood.due(ws)) is not None:
+        neighbourhood.make(ws, items)
+
+
+def _codes(ws: Workspace) -> None:
+    if coding.due(ws):
+        coding.make(ws)
 
 
 def has_round(ws: Workspace, number: int) -> bool:

@@ -409,6 +409,25 @@ def test_search_by_pictures(client):
     assert len(again.json()["results"]) == 3
 
 
+def test_search_by_words(client):
+    results = client.post("/api/search", json={"words": [" red "], "k": 5}).json()["results"]
+    assert len(results) == 5
+    both = {"words": ["red"], "k": "5"}
+    form = client.post("/api/search", data=both, files=[("image", ("a", picture()))]).json()["results"]
+    assert len(form) == 5
+    assert form != results
+
+
+def test_the_owner_is_told_files_and_answers(client):
+    send(client, answer(10, "yes"), answer(11, "unsure"))
+    asked = {"like": [10], "k": N, "about": True}
+    about = {r["item"]: r for r in client.post("/api/search", json=asked).json()["results"]}
+    assert len(about) == N
+    assert all(set(r) == {"item", "cos", "url", "name", "answer"} for r in about.values())
+    assert (about[10]["answer"], about[11]["answer"], about[12]["answer"]) == ("yes", "unsure", None)
+    assert about[10]["name"] == client.get("/api/items/10").json()["path"]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -416,7 +435,8 @@ def test_search_by_pictures(client):
         {"like": [10**30]}, {"embedding": []}, {"embedding": [0.0] * DIM}, {"embedding": [1.0] * (DIM + 1)},
         {"embedding": [1e300] * DIM}, {"embedding": ["1"] * DIM}, {"like": [1], "embedding": [1.0] * 3},
         {"like": [1], "unlike": [1]}, [], "x", 7, {"like": [1], "k": 10**30},
-        {"like": [1], "k": 1.5}, {"unlike": [1]},
+        {"like": [1], "k": 1.5}, {"unlike": [1]}, {"words": [""]}, {"words": ["blue"]}, {"words": "red"},
+        {"words": ["x" * 201]}, {"words": ["red"] * 6}, {"words": ["a\u0007"]}, {"like": [1], "about": "yes"},
     ],
 )  # fmt: skip
 def test_a_search_that_makes_no_sense_says_so(client, body):

@@ -5,9 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from active import codes
 from active.arrays import Rows, unit_rows
-from active.codes import Coded, Coder, Flat, fit_coder
+from active.codes import Coded, Coder, Flat, candidates, fit_coder
 from active.search import Exact
+
+
+@pytest.fixture(autouse=True)
+def _codes_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pools as small as these, all would be compared."""
+    monkeypatch.setattr(codes, "MOST", 99.0)
 
 
 def crowds(n: int, d: int = 32, groups: int = 40, spread: float = 0.12, seed: int = 0) -> Rows:
@@ -80,12 +87,12 @@ def test_rows_that_are_all_the_same_get_one_code() -> None:
 @settings(max_examples=30, deadline=None)
 @given(n=st.integers(0, 60), k=st.integers(0, 70), seed=st.integers(0, 99))
 def test_flat_finds_the_codes_with_fewest_other_bits(n: int, k: int, seed: int) -> None:
-    codes = np.random.default_rng(seed).integers(0, 256, (n, 8), dtype=np.uint8)
+    many = np.random.default_rng(seed).integers(0, 256, (n, 8), dtype=np.uint8)
     code = np.random.default_rng(seed + 1).integers(0, 256, 8, dtype=np.uint8)
-    near = Flat(codes).nearest(code, k)
-    apart = [int(np.unpackbits(codes[i] ^ code).sum()) for i in near]
+    near = Flat(many).nearest(code, k)
+    apart = [int(np.unpackbits(many[i] ^ code).sum()) for i in near]
     assert len(set(near.tolist())) == len(near) == min(n, k)
-    assert apart == slow_nearest(codes.tolist(), code.tolist())[:k]
+    assert apart == slow_nearest(many.tolist(), code.tolist())[:k]
 
 
 def test_a_wide_reach_finds_what_is_exactly_nearest_in_its_order() -> None:
@@ -137,3 +144,18 @@ def test_a_coder_survives_being_stored_and_other_arrays_are_refused() -> None:
             Coder.from_arrays(coder.to_arrays() | wrong)
     with pytest.raises(KeyError):
         Coder.from_arrays({})
+
+
+def test_where_many_are_candidates_all_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "MOST", 0.25)
+    rows, query = crowds(1000), crowds(5, seed=3)
+    coder = coder_of(rows)
+    never = Flat(coder.codes(rows))
+    monkeypatch.setattr(Flat, "nearest", lambda self, code, k: pytest.fail("looked at codes"))
+    near = Coded(coder, never, rows, reach=3.0)
+    np.testing.assert_array_equal(near.search(query, 10)[0], Exact(rows).search(query, 10)[0])
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 500), (100, 500), (200, 1000), (1000, 5000), (3000, 11_000)])
+def test_how_many_are_compared(k: int, n: int) -> None:
+    assert candidates(5.0, k) == n

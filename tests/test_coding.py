@@ -2,17 +2,19 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from active import codes
 from active.arrays import Rows, unit_rows
 from active.codes import Coded
 from active.lists import Lists
-from active.search import Exact
+from active.search import Exact, combine
 from labeler import coding, encoders, shelves, trainer
-from labeler.errors import Blocked
+from labeler.errors import Blocked, Conflict
 from labeler.searching import neighbours
 from labeler.workspace import Workspace
 from tests.pools import make_pool
@@ -33,6 +35,7 @@ ROWS = crowds(4000)
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A pool of 4,000, of which 1,000 are embedded; more than 500 are coded, 40 may be behind."""
+    monkeypatch.setattr(codes, "MOST", 1.0)
     monkeypatch.setattr(coding, "EXACT_ROWS", 500)
     monkeypatch.setattr(coding, "FITTED", (500, 2000))
     monkeypatch.setattr(coding, "TAIL", 40)
@@ -148,6 +151,62 @@ def test_codes_depend_on_the_vectors_alone(ws: Workspace) -> None:
     assert files(ws)[f"codes-{KEY}-500.bin"] == strides
 
 
+def test_a_search_for_several_and_not_for_others_finds_as_much(ws: Workspace) -> None:
+    coding.make(ws)
+    rng, hits = np.random.default_rng(3), []
+    for _ in range(40):
+        like, unlike = ROWS[rng.integers(1000, size=2)], ROWS[rng.integers(1000, size=1)]
+        true = Exact(ROWS[:1000]).search(combine(like, unlike), 100)[0][0]
+        found = [i for i, _ in neighbours(ws, like, unlike, k=100)]
+        hits.append(np.isin(true, found).mean())
+    assert np.mean(hits) >= 0.95
+
+
+def test_what_lies_apart_from_all_items_can_be_compared_with_all(ws: Workspace) -> None:
+    coding.make(ws)
+    row = unit_rows(np.random.default_rng(5).normal(size=(1, DIM)).astype(np.float32))
+    true = Exact(ROWS[:1000]).search(row, 50)[0][0].tolist()
+    assert [i for i, _ in neighbours(ws, row, k=50, exactly=True)] == true
+
+
+def test_vectors_that_were_cut_back_and_came_anew_get_new_codes(ws: Workspace) -> None:
+    coding.make(ws)
+    vectors = ws.vectors(KEY, DIM)
+    vectors.cut(700)
+    ws.registry.set_embedded(KEY, DIM, 700)
+    assert coding.due(ws)
+    other = crowds(400, seed=9)
+    vectors.append(other)
+    ws.registry.set_embedded(KEY, DIM, 1100)
+    coding.make(ws)
+    assert neighbours(ws, other[399:], k=1)[0][0] == 1099
+    coder = coding.ready(ws, KEY)
+    assert coder is not None
+    np.testing.assert_array_equal(
+        np.frombuffer(files(ws)[f"codes-{KEY}-500.bin"], np.uint8).reshape(-1, 64)[700:],
+        coder.coder.codes(other),
+    )
+
+
+def test_another_wish_is_measured_anew(ws: Workspace) -> None:
+    coding.make(ws)
+    before = coding.ready(ws, KEY)
+    ws.config = replace(ws.config, search_recall=0.5)
+    assert coding.due(ws)
+    coding.make(ws)
+    after = coding.ready(ws, KEY)
+    assert before is not None
+    assert after is not None
+    assert after.reach < before.reach
+    assert not coding.due(ws)
+
+
+def test_two_processes_do_not_make_codes_at_once(ws: Workspace) -> None:
+    with ws.lock("codes"), pytest.raises(Conflict):
+        coding.make(ws)
+    assert not files(ws)
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other", "version"])
 def test_a_damaged_coder_is_as_none_and_made_anew(ws: Workspace, damage: str) -> None:
     coding.make(ws)
@@ -189,6 +248,7 @@ def test_a_full_disk_leaves_what_is_there(ws: Workspace, monkeypatch: pytest.Mon
         m.setattr(os, "fsync", full)
         with pytest.raises(Blocked, match="space"):
             coding.make(ws)
+        assert len(files(ws)[f"codes-{KEY}-500.bin"]) == 64 * 1000  # the room is given back
     assert neighbours(ws, ROWS[1399:1400], k=1)[0][0] == 1399
     coding.make(ws)
     assert len(files(ws)[f"codes-{KEY}-500.bin"]) == 64 * 1400
@@ -261,6 +321,35 @@ def test_many_codes_are_put_into_lists_and_as_much_is_found(large: Workspace) ->
         *(f"codes-{KEY}-500.{kind}" for kind in ("bin", "npz")),
     ]
     assert recall(large, 1000) >= 0.95
+
+
+def test_more_can_be_asked_for_than_the_lists_hold_that_are_read(large: Workspace) -> None:
+    for k in (300, 900, 1000, 5000):
+        assert len(neighbours(large, ROWS[3:4], k=k)) == min(k, 1000)
+
+
+def test_a_full_disk_leaves_no_half_of_the_lists(large: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(large)
+    embed(large, 1300)
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(shelves, "_end", full)
+        with pytest.raises(Blocked, match="space"):
+            coding.make(large)
+    assert sorted(files(large)) == sorted(before)
+    assert is_listed(large)
+    coding.make(large)
+    assert f"codes-{KEY}-500-1300.npz" in files(large)
+
+
+def test_what_a_killed_process_left_is_removed(large: Workspace) -> None:
+    (large.cache / f"codes-{KEY}-500-1250.lists").write_bytes(b"half")
+    embed(large, 1300)
+    coding.make(large)
+    assert not list(large.cache.glob("*-1250.*"))
 
 
 def test_lists_are_made_anew_for_a_quarter_more(large: Workspace) -> None:

@@ -117,3 +117,14 @@ def test_no_codes_at_all() -> None:
 )
 def test_as_many_lists_as_the_root_of_the_codes(n: int, lists: int) -> None:
     assert lists_for(n) == lists
+
+
+@pytest.mark.parametrize("tail", [0, 40])
+def test_where_the_lists_read_hold_too_few_more_are_read(tail: int) -> None:
+    codes, asked = crowds(900), crowds(5, seed=1)
+    lists = put(codes, 32, tail=tail, probes=1)
+    for code in asked:
+        for k in (60, 200, 899, 900):
+            near = lists.nearest(code, k)
+            assert len(set(near.tolist())) == len(near) == k
+            assert apart(code, codes[near]) == sorted(apart(code, codes[near]))

@@ -111,6 +111,7 @@ def test_several_pictures_may_follow_one_option(ws: Workspace, repeat: bool) -> 
     found = names(search(*more, "-k", 40, "--json"))
     assert not any("blue" in n for n in found)
     assert found == names(search("-k", 40, "--json", *more))
+    assert found == names(search(f"--like={both[0]}", both[1], "-k", 40, "--json"))
 
 
 def test_unlike_pushes_away(ws: Workspace) -> None:
@@ -133,6 +134,15 @@ def test_more_than_there_are(ws: Workspace) -> None:
     assert len(names(search("--like", picture(ws, "red 01.png"), "-k", 10_000, "--json"))) == 60
 
 
+def test_many_that_are_gone_are_left_out(ws: Workspace) -> None:
+    for path in sorted(ws.images.glob("*.png"))[:45]:
+        path.unlink()
+    loop.prepare(ws, report=lambda p: None)
+    left = sorted(p.name for p in ws.images.glob("*.png"))
+    assert sorted(names(search("--like", picture(ws, left[0]), "-k", 15, "--json"))) == left
+    assert names(search("--like", picture(ws, left[0]), "-k", 1, "--json")) == [left[0]]
+
+
 def test_what_is_gone_is_left_out(ws: Workspace) -> None:
     picture(ws, "red 04.png").unlink()
     loop.prepare(ws, report=lambda p: None)
@@ -144,8 +154,8 @@ def test_what_is_gone_is_left_out(ws: Workspace) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        ([], 2, "Give a picture with --like."),
-        (["--unlike", "{red}"], 2, "Give a picture with --like."),
+        ([], 2, "Give a picture with --like, or --words."),
+        (["--unlike", "{red}"], 2, "Give a picture with --like, or --words."),
         (["--like"], 2, "requires an argument"),
         (["--like", "nowhere.png"], 1, "nowhere.png can't be read"),
         (["--like", "{red}", "--unlike", "nowhere.png"], 1, "Check the name given to --unlike."),

@@ -25,10 +25,14 @@ from labeler.workspace import Workspace
 MOST_PICTURES = 20
 MOST_FIELDS = 1000  # of a form: the items of a search are one each
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+WHOLES = {"type": "array", "items": {"type": "integer"}}
 PICTURES = {
     "type": "object",
-    "properties": {"image": FILES, "unlike_image": FILES, "k": {"type": "integer"}},
-}
+    "properties": {
+        "image": FILES, "unlike_image": FILES, "like": WHOLES, "unlike": WHOLES, "k": {"type": "integer"},
+        "words": {"type": "array", "items": {"type": "string"}}, "about": {"type": "boolean"},
+    },
+}  # fmt: skip
 
 router = APIRouter()
 
@@ -147,13 +151,12 @@ async def _found(
         near = searching.stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
         far = searching.stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
         assert near is not None
-        found = loop.neighbours(ws, near, far, asked.k)
+        found = loop.neighbours(ws, near, far, asked.k, exactly=bool(asked.words))
         results: list[dict[str, object]] = [
             {"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found
         ]
         if asked.about and of is not None:
-            session = loop.get_session(ws, of.session)
-            said = searching.described(ws, session, [i for i, _ in found])
+            said = searching.described(ws, of.session, [i for i, _ in found])
             for result, (name, answer) in zip(results, said, strict=True):
                 result |= {"name": name, "answer": answer}
         return results
