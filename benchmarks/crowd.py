@@ -5,6 +5,7 @@ at random, by 1/√2: so two rows of one image lie about as far apart as neighbo
 their place there would be no neighbours to find.
 """
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class Crowd:
         other.real, other._seed = np.asarray((self.real - mean) @ turn, np.float32), self._seed
         other._near = self._near
         return other
+
+    def mark(self) -> str:
+        """Return what names the rows it is made of."""
+        return hashlib.blake2b(self.real.tobytes(), digest_size=4).hexdigest()
 
     def block(self, number: int, n: int = BLOCK) -> Rows:
         """Return the first n rows of a block, (n, d), not scaled to length 1."""

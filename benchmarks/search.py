@@ -4,10 +4,12 @@ The rows are real ones of the three collections, and for larger pools moved as f
 apart (`benchmarks.crowd`). Queries are further rows of the same kind.
 
 10k, 1m   by the program's own search: p50_ms and p95_ms of a search for 100 by one vector, recall_100 (the
-          share of the exact 100 nearest), reach (rows compared, in multiples of 100), rss_gb (of a process
-          that opens the workspace and searches), build_s (codes: learning the turn, coding, measuring)
-48m       by codes of 512 bits in lists, without vectors: recall_100 counts any code no farther than the true
-          hundredth; build_s and build_rss_gb of putting them into lists. --size 48m; kept on disk
+          share of the exact 100 nearest), recall_unlike_100 (of queries with an example that is not wanted),
+          reach (rows compared, in multiples of 100), rss_gb (of a process that opens the workspace and
+          searches), build_s (codes: learning the turn, coding, measuring; one thread, as in the background).
+          Ten thousand are compared whole: nothing is built, and recall is 1
+48m       by codes of 512 bits in lists alone, no vectors are compared: recall_100 counts any code no farther
+          than the true hundredth; build_s and build_rss_gb of putting them into lists. Only with --size 48m
 same_class_100  of aid: the share of the nearest 100 of each image that are of its class, by vectors (from
           their mean, as codes are) and by codes; same_class: of two collections, among 10, 50 and 100
 scale     found_1k_exact, found_1k_index: of classes of aid hidden among a million others, after as many cards
@@ -32,12 +34,13 @@ from numpy.typing import NDArray
 
 from active.arrays import Rows, unit_rows
 from active.codes import BITS, Flat, fit_coder
-from active.search import Exact
+from active.search import Exact, combine
 from benchmarks.crowd import BLOCK, KEY, Crowd, workspace
 from benchmarks.loop import prepare
 from benchmarks.neighbourhood import one_kind
 from benchmarks.pool import Pool, arguments, open_pool, show
 from labeler import coding, searching, shelves
+from labeler.child import ONE_THREAD
 from labeler.workspace import Workspace
 
 COLLECTIONS = ("aid", "hirise", "clothing")
@@ -71,8 +74,14 @@ def real(args: argparse.Namespace, name: str) -> tuple[Rows, NDArray[np.str_]]:
 
 def apart(work: Any, *args: object) -> Any:  # Any: what the work takes and gives
     """Return what work gives in a fresh process, whose memory is its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
-        return one.submit(work, *args).result()
+    before = dict(os.environ)
+    os.environ.update(ONE_THREAD)  # as in the process that learns; it counts from the start of a process
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as one:
+            return one.submit(work, *args).result()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def searched(folder: Path, asked: Rows) -> dict[str, Any]:  # Any: figures and found ids
@@ -86,8 +95,11 @@ def searched(folder: Path, asked: Rows) -> dict[str, Any]:  # Any: figures and f
         near = searching.neighbours(ws, row[None], k=100)
         took.append((time.perf_counter() - began) * 1000)
         found.append([i for i, _ in near])
+    memory = rss_gb()
+    pairs = [(asked[i, None], asked[i + 1, None]) for i in range(0, len(asked) - 1, 4)]
+    without = [[i for i, _ in searching.neighbours(ws, *pair, k=100)] for pair in pairs]
     ws.close()
-    return {"took": took, "found": found, "rss": rss_gb()}
+    return {"took": took, "found": found, "rss": memory, "pairs": pairs, "found_unlike": without}
 
 
 def built(folder: Path) -> dict[str, float]:
@@ -120,7 +132,10 @@ def rows_figures(ws: Workspace, asked: Rows) -> dict[str, float]:
     got = apart(searched, folder, asked)
     true = Exact(rows).search(asked[WARM:], 100)[0]
     hits = [np.isin(a, b).mean() for a, b in zip(true, got["found"], strict=True)]
-    return {**quick(got["took"]), "recall_100": float(np.mean(hits)), "rss_gb": got["rss"], **out}
+    both = Exact(rows).search(np.concatenate([combine(*pair) for pair in got["pairs"]]), 100)[0]
+    unlike = [np.isin(a, b).mean() for a, b in zip(both, got["found_unlike"], strict=True)]
+    found = {"recall_100": float(np.mean(hits)), "recall_unlike_100": float(np.mean(unlike))}
+    return {**quick(got["took"]), **found, "rss_gb": got["rss"], **out}
 
 
 def quick(took: list[float]) -> dict[str, float]:
@@ -133,12 +148,12 @@ def rows_of(crowd: Crowd, args: argparse.Namespace, name: str, n: int) -> dict[s
     asked = unit_rows(crowd.block(ASKED, QUERIES + WARM))
     parts = (crowd.block(lo // BLOCK, min(BLOCK, n - lo)) for lo in range(0, n, BLOCK))
     some = iter([crowd.real[:n]]) if n <= len(crowd.real) else parts
-    return rows_figures(workspace(args.cache / f"search-{name}-{n}", some), asked)
+    return rows_figures(workspace(args.cache / f"search-{name}-{n}-{crowd.mark()}", some), asked)
 
 
 def codes_of(crowd: Crowd, args: argparse.Namespace, name: str, n: int) -> dict[str, float]:
     """Return the figures of so many codes, in lists; both are kept for the next time."""
-    folder = args.cache / f"search-{name}-{n}"
+    folder = args.cache / f"search-{name}-{n}-{crowd.mark()}"
     folder.mkdir(parents=True, exist_ok=True)
     path, about = folder / "codes.bin", folder / "built.json"
     coder = fit_coder(crowd.real, BITS, np.random.default_rng(0))
@@ -233,7 +248,7 @@ def scale(args: argparse.Namespace, rows: Rows, classes: NDArray[np.str_], other
     n = args.rows or SIZES["1m"]
     order = np.random.default_rng(0).permutation(n)  # items come in random order
     place = np.argsort(order)
-    ws = workspace(args.cache / f"search-scale-{n}", mixed(rows, others, order))
+    ws = workspace(args.cache / f"search-scale-{n}-{others.mark()}", mixed(rows, others, order))
     names = np.unique(classes)
     wanted = names[np.linspace(0, len(names) - 1, CLASSES).round().astype(int)]
     ws.config = replace(ws.config, exact_limit=0)

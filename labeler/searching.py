@@ -44,7 +44,10 @@ def known_row(ws: Workspace, data: bytes) -> Rows | None:
     No encoder is needed for it, and it is found while the encoder is being changed too.
     """
     item, used = ws.catalog.item_by_hash(images.content_hash(data)), ws.registry.in_use()
-    return None if item is None or used is None or item >= used[2] else item_rows(ws, [item])
+    if item is None or used is None or item >= used[2]:
+        return None
+    row = item_rows(ws, [item])
+    return None if np.ptp(row) == 0 else row  # its file was gone when it was to be embedded: no picture's row
 
 
 def word_row(encoder: "Encoder", text: str) -> Rows:

@@ -10,12 +10,9 @@ ws, session = ui.current()
 
 
 def act(name: str, items: list[int]) -> None:
-    """Put tiles at the front of the deck, or give one an answer."""
-    if name == "ask":
-        n = loop.ask_about(ws, session, items)
-        ui.say(f"{n} put at the front of the deck." if n else "Answered already, or waiting in the deck.")
-    else:
-        loop.correct(ws, session, loop.owner(ws), items[0], name.removeprefix("answer:"))
+    """Put tiles at the front of the deck."""
+    n = loop.ask_about(ws, session, items)
+    ui.say(f"{n} put at the front of the deck." if n else "Answered already, or waiting in the deck.")
     ui.stir(session)
 
 

@@ -352,6 +352,21 @@ def test_a_form_of_another_site_could_not_answer_either(alone, ws, kind):
     assert count(ws, "events") == 0
 
 
+def test_a_swiper_is_not_told_files_and_answers_of_a_search(shared, ws):
+    client = phone(shared, cookie=swiper(ws))
+    for reply in (
+        client.post("/api/search", json={"like": [1], "k": 5, "about": True}),
+        client.post("/api/search", data={"about": "true", "k": "5"}, files=[("image", ("a", picture()))]),
+    ):
+        assert reply.status_code == 200
+        assert [set(r) for r in reply.json()["results"]] == [{"item", "cos", "url"}] * 5
+
+
+def test_a_form_of_too_many_fields_is_refused(alone):
+    many = {"like": [str(i % 50) for i in range(1001)]}
+    assert is_problem(visit(alone).post("/api/search", data=many, files=[("image", ("a", b"x"))]), 400)
+
+
 PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
 FIELD = b'--x\r\nContent-Disposition: form-data; name="k"\r\n\r\n1\r\n'
 
@@ -365,7 +380,7 @@ FIELD = b'--x\r\nContent-Disposition: form-data; name="k"\r\n\r\n1\r\n'
         ("multipart/form-data; boundary=x", b""), ("multipart/form-data; boundary=\u00e9", PART),
         ("multipart/form-data; boundary=x", b"--x\r\n" + b"A: b\r\n" * 50_000 + b"\r\n"),
         ("multipart/form-data; boundary=x", PART.replace(b'"a"', b'"../../../etc/passwd\x00"')),
-        ("multipart/form-data; boundary=x", FIELD * 200 + b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", FIELD * 1001 + b"--x--\r\n"),
     ],
     ids=range(10),
 )  # fmt: skip

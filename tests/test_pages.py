@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
@@ -353,6 +353,78 @@ def test_search_labels_in_place_and_goes_on_to_the_next(
     page.reload()
     expect(page.locator(f".tile[data-item='{first}'] .chip .word")).to_have_text("no")
     loop.correct(ws, loop.newest_session(ws), loop.owner(ws), second, None)
+
+
+@pytest.mark.browser
+def test_an_answer_in_a_search_is_sent_until_the_server_has_it(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search?item=30")
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    free = [i for i in items_of(page) if label_of(ws, i) is None][:3]
+    sent: list[str] = []
+
+    def refuse(route: Route) -> None:
+        sent.append(str(route.request.post_data))
+        route.abort() if len(sent) < 2 else route.continue_()
+
+    page.route("**/api/labels*", refuse)
+    for i in free:
+        page.locator(f".tile[data-item='{i}'] .pic").click()
+        page.keyboard.press("2")
+        page.keyboard.press("Escape")
+    expect(page.locator(".chip.pending")).to_have_count(0, timeout=10_000)
+    assert [label_of(ws, i) for i in free] == ["no"] * 3
+    assert len(sent) >= 2
+    before = count_events(ws)
+    ids = {e["id"] for text in sent for e in json.loads(text)["events"]}
+    assert len(ids) == 3
+    assert count_events(ws) == before
+    results.take_back(ws, loop.newest_session(ws), loop.owner(ws), free)
+
+
+@pytest.mark.browser
+def test_yes_then_no_on_what_a_search_begins_with(browser: Browser, site: tuple[str, Workspace]) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search")
+    expect(page.locator(".tile").first).to_be_visible()
+    one, two = items_of(page)[:2]
+    before = [label_of(ws, i) for i in (one, two)]
+    page.locator(f".tile[data-item='{one}'] .pic").click()
+    page.keyboard.press("1")
+    page.wait_for_timeout(700)
+    page.keyboard.press("2")
+    eventually(lambda: [label_of(ws, i) for i in (one, two)] == ["yes", "no"])
+    for i, label in zip((one, two), before, strict=True):
+        loop.correct(ws, loop.newest_session(ws), loop.owner(ws), i, label)
+
+
+@pytest.mark.browser
+def test_a_search_that_fails_is_not_repeated_by_itself(browser: Browser, site: tuple[str, Workspace]) -> None:
+    page = go(browser, f"{site[0]}/search?item=20")
+    expect(page.locator(".tile")).to_have_count(60)
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    page.route("**/api/search*", refuse)
+    page.mouse.move(700, 600)
+    for _ in range(12):
+        page.mouse.wheel(0, 900)
+        page.wait_for_timeout(30)
+    expect(page.locator(".told.wrong")).to_contain_text("can't be reached")
+    page.wait_for_timeout(500)
+    tries = len(asked)
+    page.wait_for_timeout(1500)
+    assert len(asked) == tries
+    assert page.locator(".tile").count() == 60
+    page.unroute("**/api/search*")
+    page.mouse.wheel(0, -300)
+    page.mouse.wheel(0, 900)
+    expect(page.get_by_text("the nearest first")).to_contain_text("All 2")
 
 
 @pytest.mark.browser

@@ -52,6 +52,7 @@ function makeView(root) {
   }
 
   function show(data) {
+    const opened = large.open ? view.data.tiles[view.at]?.item : undefined;
     view.data = data;
     list.setAttribute("aria-label", data.label);
     list.classList.toggle("compact", !!data.compact);
@@ -72,7 +73,9 @@ function makeView(root) {
     rove(Math.max(0, list.querySelector(".tile.here") ? [...list.children].indexOf(list.querySelector(".tile.here")) : 0), false);
     drawBar();
     if (focus) list.children[Math.min(focus.pos, here.length - 1)]?.querySelector(`.${focus.kind}, .pic`)?.focus();
-    if (large.open) data.tiles.length ? open(Math.min(view.at, data.tiles.length - 1)) : large.close();
+    if (opened === undefined) return;
+    const at = tileAt(opened); // tiles may have moved: what a key does is done to the picture that is seen
+    at < 0 ? large.close() : open(at);
   }
 
   /** @returns {{pos: number, kind: string}|null} where in the grid an element is: tiles are drawn anew under the focus */

@@ -10,6 +10,8 @@
 
 const FIRST = 60; // results at once; scrolling brings more, up to MOST
 const MOST = 10_000;
+const MOST_FILES = 20;
+const AGAIN_MS = 3000; // between two tries to hand in answers
 const BEGIN = "Or begin with one of these.";
 const KINDS = { like: "Like", unlike: "Not like" };
 const DRAGGED = "text/x-labeler-item";
@@ -20,8 +22,10 @@ export default function show({ parentElement, data, setTriggerValue }, { default
   let view = views.get(parentElement);
   if (!view) views.set(parentElement, (view = makeView(parentElement, grid)));
   view.send = (act, items) => setTriggerValue("act", { act, items });
+  const mine = (view.calls += 1);
+  view.open();
   view.take(/** @type {Data} */ (data));
-  return () => view.close();
+  return () => view.calls === mine && view.close(); // that of an earlier call can come while the page lives on
 }
 
 /** @returns {any} an element with a class and text */
@@ -43,43 +47,64 @@ function makeView(root, grid) {
   query.append(trays, words, told);
   root.append(query, near, end);
 
+  const [said, clear] = [el("span"), el("button", "clear", "Begin anew", { type: "button" })];
+  told.append(said, clear);
+  clear.addEventListener("click", () => {
+    want([], []);
+    trays.querySelector(".open")?.focus();
+  });
+
   /** @type {{like: Example[], unlike: Example[]}} */
   const wanted = { like: [], unlike: [] };
-  const view = { data: null, results: null, k: FIRST, is_all: false, running: null, files: 0, begun: null };
+  const view = {
+    data: null, begin: [], results: null, k: FIRST, is_all: false, running: null, files: 0, begun: undefined, soon: 0,
+    is_open: false, calls: 0,
+    /** @type {Map<number, {id: string, item: number, label: string, at: string, before: any}>} answers not yet handed in */
+    waiting: new Map(), again: 0,
+  };
 
   // what is wanted ---------------------------------------------------------------------------
 
+  /** Set what is wanted and what is not. */
+  function want(like, unlike) {
+    const kept = new Set([...like, ...unlike]);
+    for (const one of [...wanted.like, ...wanted.unlike]) if (one.file && !kept.has(one)) URL.revokeObjectURL(one.src);
+    wanted.like = like;
+    wanted.unlike = unlike;
+    view.k = FIRST;
+    drawTrays();
+    clearTimeout(view.soon);
+    view.soon = setTimeout(() => search(), 60); // several changes at once are one search
+  }
+
   function add(kind, ...examples) {
-    for (const one of examples) {
-      for (const other of Object.keys(wanted)) wanted[other] = wanted[other].filter((e) => e.key !== one.key);
-      wanted[kind].push(one);
-    }
-    changed();
+    const keys = new Set(examples.map((e) => e.key));
+    const others = { like: wanted.like.filter((e) => !keys.has(e.key)), unlike: wanted.unlike.filter((e) => !keys.has(e.key)) };
+    others[kind].push(...examples);
+    want(others.like, others.unlike);
   }
 
   function ofItem(item) {
-    const tile = [...(view.results ?? []), view.data.first, ...view.data.begin].find((t) => t?.item === item);
+    const tile = [...(view.results ?? []), view.data.first, ...view.begin].find((t) => t?.item === item);
     return { key: `item-${item}`, item, src: tile?.src ?? `/tiles/${item}?w=256&v=${view.data.stamp}`, name: tile?.name ?? `Item ${item}` };
   }
 
-  function ofFiles(files) {
-    return [...files].filter((f) => f.size).map((file) => {
-      view.files += 1;
-      return { key: `file-${view.files}`, file, src: URL.createObjectURL(file), name: file.name };
-    });
+  function addFiles(kind, files) {
+    const room = MOST_FILES - [...wanted.like, ...wanted.unlike].filter((e) => e.file).length;
+    const some = [...files].filter((f) => f.size).slice(0, room);
+    if (some.length) add(kind, ...some.map(ofFile));
+    if (some.length < files.length) tell(`At most ${MOST_FILES} pictures from outside, and no empty ones.`, true);
+  }
+
+  function ofFile(file) {
+    view.files += 1;
+    return { key: `file-${view.files}`, file, src: URL.createObjectURL(file), name: file.name };
   }
 
   function remove(kind, one) {
-    wanted[kind] = wanted[kind].filter((e) => e !== one);
-    if (one.file) URL.revokeObjectURL(one.src);
-    changed();
+    const rest = (from) => wanted[from].filter((e) => e !== one);
+    want(rest("like"), rest("unlike"));
     trays.querySelector(`[data-kind="${kind}"] .open`)?.focus();
-  }
-
-  function changed() {
-    view.k = FIRST;
-    drawTrays();
-    search();
   }
 
   function drawTrays() {
@@ -93,7 +118,11 @@ function makeView(root, grid) {
     const head = el("div", "head");
     const open = el("button", "open", "Add pictures", { type: "button", "aria-label": `Add pictures: ${KINDS[kind]}` });
     const file = el("input", "", undefined, { type: "file", accept: "image/*", multiple: "", hidden: "", "aria-label": `Pictures: ${KINDS[kind]}` });
-    file.addEventListener("change", () => file.files.length && add(kind, ...ofFiles(file.files)));
+    file.addEventListener("change", () => {
+      if (!file.files.length) return;
+      addFiles(kind, file.files);
+      trays.querySelector(`[data-kind="${kind}"] .open`)?.focus();
+    });
     open.addEventListener("click", () => file.click());
     head.append(el("b", "", `${kind === "like" ? "✓" : "✕"} ${KINDS[kind]}`), open, file);
     tray.append(head);
@@ -116,7 +145,7 @@ function makeView(root, grid) {
       tray.classList.remove("over");
       const item = e.dataTransfer.getData(DRAGGED);
       if (item) add(kind, ofItem(Number(item)));
-      else if (e.dataTransfer.files.length) add(kind, ...ofFiles(e.dataTransfer.files));
+      else if (e.dataTransfer.files.length) addFiles(kind, e.dataTransfer.files);
     });
     return tray;
   }
@@ -139,11 +168,11 @@ function makeView(root, grid) {
   // the search -------------------------------------------------------------------------------
 
   /** @returns {RequestInit} what is sent: JSON, or a form where there are pictures */
-  function body() {
+  function body(k) {
     const ids = (kind) => wanted[kind].filter((e) => e.item !== undefined).map((e) => e.item);
     const texts = wanted.like.filter((e) => e.words).map((e) => e.words);
     if (!["like", "unlike"].some((kind) => wanted[kind].some((e) => e.file))) {
-      const asked = { like: ids("like"), unlike: ids("unlike"), words: texts, k: view.k, about: true };
+      const asked = { like: ids("like"), unlike: ids("unlike"), words: texts, k, about: true };
       return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) };
     }
     const form = new FormData();
@@ -152,71 +181,133 @@ function makeView(root, grid) {
       for (const e of wanted[kind]) if (e.file) form.append(kind === "like" ? "image" : "unlike_image", e.file, e.name);
     }
     for (const text of texts) form.append("words", text);
-    form.append("k", String(view.k));
+    form.append("k", String(k));
     form.append("about", "true");
     return { method: "POST", body: form };
   }
 
-  /** Ask for the nearest; a search that is still running is given up. */
-  async function search() {
+  /** Ask for the nearest; a search that is still running is given up. `more`: for those behind the ones that are shown. */
+  async function search(more = false) {
+    clearTimeout(view.soon);
     view.running?.abort();
     view.running = null;
     if (!wanted.like.length) {
       view.results = null;
-      near.classList.remove("busy");
+      near.classList.remove("busy", "stale");
       tell(wanted.unlike.length ? "Add at least one picture of what you look for." : BEGIN);
       draw();
       return;
     }
     const stop = (view.running = new AbortController());
-    near.classList.add("busy");
-    if (wanted.like.some((e) => e.file || e.words)) tell("Looking …");
+    const k = more ? Math.min(MOST, view.k * 2) : view.k;
+    near.classList.toggle("busy", !more);
+    if (!more && wanted.like.some((e) => e.file || e.words)) tell("Looking …");
     try {
-      const reply = await fetch(`/api/search?session=${view.data.session}`, { ...body(), signal: stop.signal, credentials: "same-origin" });
-      const found = await reply.json().catch(() => null);
+      const found = await ask(k, stop.signal);
       if (stop.signal.aborted) return;
-      if (!reply.ok || !found?.results) throw new Error(found?.error ? `${found.error} ${found.do ?? ""}` : "The server gave no answer.");
-      view.results = found.results.map(tileOf);
-      view.is_all = found.results.length < view.k || view.k >= MOST;
-      tell(view.is_all ? `All ${view.results.length.toLocaleString("en")}, the nearest first.` : "The nearest first. Scroll for more.");
+      const tiles = found.map(tileOf);
+      const known = new Set(more ? view.results.map((t) => t.item) : []);
+      view.results = more ? [...view.results, ...tiles.filter((t) => !known.has(t.item))] : tiles;
+      view.k = k;
+      view.is_all = found.length < k || k >= MOST;
+      near.classList.remove("stale");
+      const n = view.results.length.toLocaleString("en");
+      tell(!view.is_all ? "The nearest first. Scroll for more." : found.length < k ? `All ${n}, the nearest first.` : `The nearest ${n}.`);
       draw();
+      view.running = null;
+      look();
     } catch (e) {
       if (stop.signal.aborted) return;
-      tell(e instanceof TypeError ? "The server can't be reached. Try again in a moment." : e.message, true);
+      near.classList.toggle("stale", !more);
+      tell(e.message, true);
     } finally {
-      if (view.running === stop) {
-        view.running = null;
-        near.classList.remove("busy");
-        look();
-      }
+      if (view.running === stop) view.running = null;
+      if (!view.running) near.classList.remove("busy");
     }
   }
 
+  /** @returns {Promise<any[]>} the results of the server; raises Error with what to say */
+  async function ask(k, signal) {
+    let reply;
+    try {
+      reply = await fetch(`/api/search?session=${view.data.session}`, { ...body(k), signal, credentials: "same-origin" });
+    } catch {
+      throw new Error("The server can't be reached, or a picture can't be read any more. Try again in a moment.");
+    }
+    const found = await reply.json().catch(() => null);
+    if (!reply.ok || !found?.results) throw new Error(found?.error ? `${found.error} ${found.do ?? ""}` : "The server gave no answer.");
+    return found.results;
+  }
+
   function tileOf({ item, cos, url, name, answer }) {
+    const mine = view.waiting.get(item);
     return {
-      item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? `Item ${item}`, note: cos.toFixed(2),
-      chip: answer ? view.data.looks[answer] : undefined, quick: [{ act: "like", text: "More", icon: "≈" }],
+      item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? `Item ${item}`, note: (cos ?? 0).toFixed(2),
+      chip: mine ? pending(mine.label) : answer ? view.data.looks[answer] : undefined,
+      quick: [{ act: "like", text: "More", icon: "≈" }],
     };
   }
 
   function tell(text, is_wrong = false) {
     told.classList.toggle("wrong", is_wrong);
-    told.replaceChildren(el("span", "", text));
-    if (!wanted.like.length && !wanted.unlike.length) return;
-    const clear = el("button", "clear", "Begin anew", { type: "button" });
-    clear.addEventListener("click", () => {
-      for (const kind of Object.keys(wanted)) wanted[kind] = [];
-      changed();
-      trays.querySelector(".open")?.focus();
-    });
-    told.append(clear);
+    said.textContent = text;
+    clear.hidden = !wanted.like.length && !wanted.unlike.length;
+  }
+
+  // answers ----------------------------------------------------------------------------------
+
+  /** An answer that the server has not acknowledged. */
+  const pending = (label) => ({ ...view.data.looks[label], kind: `${view.data.looks[label].kind} pending` });
+
+  function put(item, chip) {
+    const changed = (tile) => (tile.item === item ? { ...tile, chip } : tile);
+    view.begin = view.begin.map(changed);
+    view.results = view.results?.map(changed) ?? null;
+  }
+
+  function answer(items, label) {
+    for (const item of items) {
+      const before = [...(view.results ?? []), ...view.begin].find((t) => t.item === item)?.chip;
+      const id = crypto.randomUUID?.() ?? uuid();
+      view.waiting.set(item, { id, item, label, at: new Date().toISOString(), before });
+      put(item, pending(label));
+    }
+    draw();
+    handIn();
+  }
+
+  /** Hand in all answers that wait; the same again until the server has said what became of them. */
+  async function handIn() {
+    clearTimeout(view.again);
+    const sent = [...view.waiting.values()];
+    if (!sent.length) return;
+    const events = sent.map(({ id, item, label, at }) => ({ id, item, label, at }));
+    try {
+      const reply = await fetch(`/api/labels?session=${view.data.session}`, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ events }), credentials: "same-origin", keepalive: true,
+      });
+      const done = await reply.json().catch(() => null);
+      if (reply.status >= 500 || reply.status === 429 || !done) throw new Error();
+      const refused = new Map((done.rejected ?? (reply.ok ? [] : sent.map((e) => ({ id: e.id, why: done.error })))).map((r) => [r.id, r.why]));
+      for (const one of sent) {
+        if (view.waiting.get(one.item)?.id !== one.id) continue; // answered again since
+        view.waiting.delete(one.item);
+        put(one.item, refused.has(one.id) ? one.before : view.data.looks[one.label]);
+      }
+      if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
+      else if (told.classList.contains("wrong")) tell("");
+      draw();
+    } catch {
+      tell("An answer waits for the server. It is sent again by itself; keep this page open.", true);
+      if (view.is_open) view.again = setTimeout(handIn, AGAIN_MS);
+    }
   }
 
   // the grid ---------------------------------------------------------------------------------
 
   function draw() {
     const { data } = view;
-    const tiles = view.results ?? data.begin;
+    const tiles = view.results ?? view.begin;
     const label = view.results ? "The nearest, best first" : "Pictures to begin with";
     grid({ parentElement: near, data: { tiles, acts: data.acts, bulk: data.bulk, label }, setTriggerValue: (_, { act, items }) => acted(act, items) });
     for (const node of near.querySelectorAll(".tile")) {
@@ -229,35 +320,22 @@ function makeView(root, grid) {
   }
 
   function acted(act, items) {
-    if (act === "only") {
-      wanted.unlike = [];
-      wanted.like = [];
-    }
-    if (act === "like" || act === "only") add("like", ...items.map(ofItem));
-    else if (act === "unlike") add("unlike", ...items.map(ofItem));
-    else {
-      view.send(act, items);
-      if (act.startsWith("answer:")) {
-        const chip = view.data.looks[act.slice("answer:".length)];
-        const put = (tile) => (items.includes(tile.item) ? { ...tile, chip } : tile);
-        if (view.results) view.results = view.results.map(put);
-        else view.data.begin = view.data.begin.map(put);
-      }
-      draw();
-      return;
-    }
-    query.scrollIntoView({ block: "nearest" });
+    if (act.startsWith("answer:")) answer(items, act.slice("answer:".length));
+    else if (act === "only") want(items.map(ofItem), []);
+    else if (act === "like" || act === "unlike") add(act, ...items.map(ofItem));
+    else view.send(act, items);
+    draw(); // nothing waits for the page
   }
 
   /** Ask for more once the end of the grid is near. */
   function look() {
-    if (!view.results || view.is_all || view.running) return;
-    if (end.getBoundingClientRect().top > innerHeight + 900) return;
-    view.k = Math.min(MOST, view.k * 2);
-    search();
+    if (!view.is_open || !view.results || view.is_all || view.running) return;
+    if (end.getBoundingClientRect().top <= innerHeight + 900) search(true);
   }
   const seen = new IntersectionObserver(look, { rootMargin: "900px" });
-  seen.observe(end);
+
+  /** A file that is dropped beside a tray must not take the page away. */
+  const stay = (e) => e.dataTransfer?.types.includes("Files") && e.preventDefault();
 
   words.addEventListener("submit", (e) => {
     e.preventDefault();
@@ -276,22 +354,49 @@ function makeView(root, grid) {
       words.append(el("button", "go", "Search", { type: "submit" }));
     }
     const first = data.first?.item;
+    if (is_new) view.begin = data.begin; // later ones would come under the fingers
     if (is_new || view.begun !== first) {
       view.begun = first;
       if (data.first) {
-        wanted.like = [ofItem(first)];
-        wanted.unlike = [];
-        changed();
+        want([ofItem(first)], []);
+        draw();
         return;
       }
+      if (view.results) search();
     }
     if (!trays.children.length) {
       drawTrays();
       tell(BEGIN);
     }
     draw();
-    if (view.results && !is_new) search(); // what became of an answer is the server's to say
   };
-  view.close = () => view.running?.abort();
+  view.open = () => {
+    if (view.is_open) return;
+    view.is_open = true;
+    seen.observe(end);
+    addEventListener("scroll", look, { capture: true, passive: true }); // results that did not come are asked for again
+    document.addEventListener("dragover", stay);
+    document.addEventListener("drop", stay);
+    handIn();
+  };
+  view.close = () => {
+    view.is_open = false;
+    view.running?.abort();
+    view.running = null;
+    clearTimeout(view.soon);
+    seen.disconnect();
+    removeEventListener("scroll", look, { capture: true });
+    document.removeEventListener("dragover", stay);
+    document.removeEventListener("drop", stay);
+  };
   return view;
+}
+
+/** A random UUID where the page came over plain HTTP, and the browser makes none itself. */
+function uuid() {
+  const b = crypto.getRandomValues(new Uint8Array(16));
+  b[6] = (b[6] & 0x0f) | 0x40;
+  b[8] = (b[8] & 0x3f) | 0x80;
+  const hex = [...b].map((x) => x.toString(16).padStart(2, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
