@@ -46,6 +46,20 @@ def test_unfolded_and_calibrated_it_computes_the_same(weights: Path) -> None:
         torch.testing.assert_close(backbone(seen(6, seed=1)), on_sample, rtol=0.02, atol=0.02)
 
 
+def test_between_two_networks_lie_their_folded_weights(weights: Path) -> None:
+    start, other = Unfolded(weights), Unfolded(weights)
+    for network_, seed in ((start, 1), (other, 2)):
+        network_.calibrate(seen(6, seed=seed))
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.1)
+    for share in (0.0, 0.3, 1.0):
+        middle = other.between(start, share).folded()
+        for name, mine in other.folded().items():
+            want = torch.lerp(start.folded()[name], mine, share)
+            torch.testing.assert_close(middle[name], want, rtol=1e-4, atol=1e-5)
+
+
 def test_folded_again_it_is_the_file_it_was(weights: Path, tmp_path: Path) -> None:
     backbone = load_backbone(str(weights))
     backbone.calibrate(seen(6))

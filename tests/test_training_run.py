@@ -70,7 +70,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
 
 
 def options(out: Path, **more: object) -> Options:
-    small = {"method": "simclr", "epochs": 4, "batch": 8, "log_s": 0, "device": "cpu", "threads": 1}
+    small = {
+        "method": "simclr",
+        "epochs": 4,
+        "batch": 8,
+        "log_s": 0,
+        "device": "cpu",
+        "threads": 1,
+        "way": 1.0,
+    }
     return Options(out=out, **(small | more))
 
 
@@ -144,6 +152,22 @@ def test_a_checkpoint_of_another_version_is_one_sentence(pictures: Pictures, tmp
         save_tensors(path, parts, said)
         with pytest.raises(ValueError, match=r"is damaged or of another version|holds a training with"):
             train(pictures, Tiny(), options(tmp_path, epochs=2))
+
+
+def test_what_is_written_lies_between_the_start_and_what_was_learned(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    start = Tiny().state_dict()
+    for way in (0.25, 1.0):
+        train(pictures, Tiny(), options(tmp_path / str(way), rate=3e-3, share=1.0, way=way))
+    part, whole = (load_file(tmp_path / str(way) / "tiny.safetensors") for way in (0.25, 1.0))
+    moved = 0.0
+    for name, value in whole.items():
+        if not value.is_floating_point():
+            continue
+        torch.testing.assert_close(part[name], torch.lerp(start[name], value, 0.25), rtol=1e-4, atol=1e-5)
+        moved += float((value - start[name]).abs().sum())
+    assert moved > 0.1
 
 
 def test_a_heavy_anchor_keeps_the_neighbours(pictures: Pictures, tmp_path: Path) -> None:
@@ -263,6 +287,8 @@ def test_a_table_names_every_method() -> None:
         ({"epochs": None, "minutes": float("nan")}, "minutes is nan"),
         ({"batch": 1}, "The batch is 1"),
         ({"anchor": -1.0}, "anchor is -1"),
+        ({"way": 0.0}, "way is 0"),
+        ({"way": 1.1}, "way is 1.1"),
     ],
 )
 def test_bad_options(tmp_path: Path, wrong: dict[str, object], says: str) -> None:

@@ -4,6 +4,7 @@ Both take (n, 3, side_px, side_px) in [0, 1], give (n, dim) pooled features, and
 that `Builtin` or `load_pretrained` reads.
 """
 
+import copy
 import os
 import shutil
 import warnings
@@ -44,6 +45,18 @@ class Backbone(nn.Module):
 
     def calibrate(self, x: Tensor) -> None:
         """Fit batch norms to pictures, where the network came without; its features stay the same."""
+
+    @torch.no_grad()
+    def between(self, start: "Backbone", share: float) -> "Backbone":
+        """Return a network whose weights lie this share of the way from those of `start` to its own.
+
+        Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903.
+        """
+        out, its = copy.deepcopy(self), start.state_dict()
+        for name, mine in out.state_dict().items():
+            if mine.is_floating_point():
+                mine.copy_(torch.lerp(its[name].to(mine), mine, share))
+        return out
 
     def save(self, folder: Path) -> None:
         """Write the network. Raises ValueError with one sentence for a full disk; the earlier one stays."""
@@ -154,6 +167,14 @@ class Unfolded(Backbone):
         for i, step in enumerate(self.steps):
             assert isinstance(step, _Step)
             out[f"{i}.weight"], out[f"{i}.bias"] = step.folded()
+        return out
+
+    @torch.no_grad()
+    def between(self, start: Backbone, share: float) -> Backbone:
+        """As `Backbone.between`, of the folded weights: norms mean little without their convolutions."""
+        assert isinstance(start, Unfolded)
+        out, its = copy.deepcopy(self), start.folded()
+        out._take({name: torch.lerp(its[name].to(mine), mine, share) for name, mine in self.folded().items()})
         return out
 
     def save(self, folder: Path) -> None:

@@ -25,6 +25,7 @@ class Options:
     share: float = 0.1  # the backbone's part of that rate; a network from random numbers has all of it
     decay: float = 0.01
     anchor: float = 1.0  # weight of staying near the features of the start; none from random numbers
+    way: float = 0.3  # part of the way from the start to what was learned that is written; 1: all of it
     seed: int = 0
     save_s: float = 180.0  # between two checkpoints
     log_s: float = 5.0  # between two lines of the log
@@ -44,6 +45,8 @@ class Options:
                 raise ValueError(f"{name} is {value}. Give a number above 0.")
         if self.batch < 2:
             raise ValueError(f"The batch is {self.batch}. Give 2 or more; 64 is usual.")
+        if not 0 < self.way <= 1:
+            raise ValueError(f"way is {self.way}. Give a number above 0, up to 1.")
         for name in ("share", "decay", "anchor"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}. Give 0 or more.")

@@ -74,7 +74,8 @@ class Training:
         backbone.to(device).eval()
         if backbone.wants_calibration:
             backbone.calibrate(self._whole(pictures.spaced(CALIBRATED_ON)))
-        self._anchor = None if backbone.is_fresh or not options.anchor else slow_copy(backbone)
+        self._begun = None if backbone.is_fresh else slow_copy(backbone)
+        self._anchor = self._begun if options.anchor else None
         self._frozen = 0.0 if backbone.is_fresh else optim.FROZEN
         self._rate = options.rate or optim.DEFAULT_RATE[options.optimizer]
         self._share = 1.0 if backbone.is_fresh else options.share
@@ -87,7 +88,7 @@ class Training:
         self._log: Log | None = None
         if processes.rank() == 0:
             self._log = Log(options.out, self._learner.step)
-            self._start = self._start or self._neighbours()
+            self._start = self._start or self._neighbours(self._learner.result)
 
     def run(self, report: Report, stop: threading.Event) -> Result:
         """Train to the end, or until `stop`, or a collapse."""
@@ -209,12 +210,19 @@ class Training:
         if self._log is None:
             return
         save(self._learner, self._options.out / FILE, {"same": self._same, "start": self._start})
-        self._now = self._neighbours()
+        self._note_neighbours(self._learner.result)
+
+    def _note_neighbours(self, network: Backbone) -> None:
+        self._now = self._neighbours(network)
         about = {"images": self._start["images"], "start": self._start["near"], "now": self._now["near"]}
         write_json(self._options.out / "neighbours.json", {"step": self._learner.step, **about})
 
-    def _neighbours(self) -> Any:  # Any: JSON
-        network = self._learner.result
+    def _result(self) -> Backbone:
+        """Return what is written: part of the way to what was learned; much of the start is worth keeping."""
+        learned = self._learner.result
+        return learned if self._begun is None else learned.between(self._begun, self._options.way)
+
+    def _neighbours(self, network: Backbone) -> Any:  # Any: JSON
         was = network.training
         network.eval()
         images, near = neighbours(network, self._pictures, side_px=self._side_px, device=self._device)
@@ -231,8 +239,10 @@ class Training:
         if trouble is not None:
             ending, note = "collapsed", f"{trouble} No encoder was written."
         elif self._log is not None:
-            learner.result.eval().save(self._options.out)
-            write_about(self._options.out, learner.result, method=self._options.method, images=n)
+            result = self._result().eval()
+            result.save(self._options.out)
+            write_about(self._options.out, result, method=self._options.method, images=n)
+            self._note_neighbours(result)
             common = same(self._start["near"], self._now["near"])
         processes.wait()
         return Result(ending, note, learner.step, learner.spent_s / 60, n, last, common)
