@@ -461,6 +461,7 @@ def test_tiles_and_files_are_dragged_into_a_search(browser: Browser, site: tuple
     expect(page.locator(".like .example")).to_have_count(1)
     page.get_by_role("button", name="Begin anew").click()
     expect(page.locator(".example")).to_have_count(0)
+    expect(page.locator(".tile .note")).to_have_count(0)
     path = ws.images / loop.get_item(ws, 11).path
     drop = """async ([name, data]) => {
         const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), moved = new DataTransfer();
