@@ -126,7 +126,7 @@ class Flat:
         k = min(k, len(self._codes))
         if k <= 0:
             return np.empty(0, np.int64)
-        _, at = faiss.knn_hamming(code.reshape(1, -1), self._codes, k, variant=variant(k))
+        _, at = faiss.knn_hamming(code[None], self._codes, k, variant=variant(k))
         near: Ids = at[0].astype(np.int64)
         return near
 

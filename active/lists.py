@@ -123,7 +123,7 @@ def _nearest(code: Codes, part: Codes, k: int) -> tuple[Ids, Ids]:
     import faiss
 
     k = min(k, len(part))
-    d, near = faiss.knn_hamming(code.reshape(1, -1), part, k, variant=variant(k))
+    d, near = faiss.knn_hamming(code[None], part, k, variant=variant(k))
     return d[0], near[0].astype(np.int64)
 
 

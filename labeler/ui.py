@@ -12,7 +12,6 @@ from streamlit import config
 from labeler import (
     certificate,
     encoders,
-    grids,
     judging,
     loop,
     people,
@@ -24,6 +23,7 @@ from labeler import (
 )
 from labeler.domain import Progress, Session
 from labeler.errors import LabelerError, NotReady
+from labeler.grids import HERE
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~:$<&^=])")
 
 def frame(page: str) -> None:
     """Set what all pages share: a title that names the page, the width, the style."""
-    st.set_page_config(page_title=f"{page} · labeler", page_icon=str(grids.HERE / "icon.svg"), layout="wide")
-    st.html(grids.HERE / "pages.css")
+    st.set_page_config(page_title=f"{page} · labeler", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(HERE / "pages.css")
 
 
 def drawn_badge() -> None:
@@ -49,7 +49,7 @@ def drawn_badge() -> None:
 
 def full_height() -> None:
     """Give the whole window below the bar to the deck, and let nothing scroll under it."""
-    st.html(grids.HERE / "full.css")
+    st.html(HERE / "full.css")
 
 
 def plain(text: object) -> str:
