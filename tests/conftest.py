@@ -41,6 +41,12 @@ def _no_workspace_in_env(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LABELER_WORKSPACE", raising=False)
 
 
+@pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders compute in float32, so that their rows can be compared digit by digit on every processor."""
+    monkeypatch.setattr("active.embedding.quick.computes_bfloat16", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Return the folder of real images; the test is skipped, saying so, where there is none."""

@@ -132,9 +132,10 @@ def test_any_mode_of_image(networks: Path, mode: str) -> None:
 
 def test_convolutions_are_fused(networks: Path) -> None:
     encoder = load_encoder(str(save_network(networks / "fused", "resnet")))
-    assert {type(m).__name__ for m in encoder._model.modules()} >= {"Fused"}
+    assert {type(m).__name__ for m in encoder._quick.model.modules()} >= {"Fused"}
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_what_can_not_be_fused_stays_plain(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = save_network(networks / "plain", "resnet")
     fused = load_encoder(str(folder))
@@ -142,11 +143,12 @@ def test_what_can_not_be_fused_stays_plain(networks: Path, monkeypatch: pytest.M
         "active.embedding.fused.fuse", lambda model: (_ for _ in ()).throw(RuntimeError("no oneDNN"))
     )
     plain = load_encoder(str(folder))
-    assert not {type(m).__name__ for m in plain._model.modules()} & {"Fused"}
+    assert not {type(m).__name__ for m in plain._quick.model.modules()} & {"Fused"}
     np.testing.assert_allclose(plain.encode(pictures()), fused.encode(pictures()), atol=1e-5)
     assert plain.key == fused.key
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_fusion_that_changes_the_rows_is_not_used(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(model: object) -> int:
         next(iter(model.parameters())).data += 1
@@ -158,6 +160,7 @@ def test_a_fusion_that_changes_the_rows_is_not_used(networks: Path, monkeypatch:
     np.testing.assert_allclose(load_encoder(str(folder)).encode(pictures()), want, atol=1e-5)
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_processor_that_does_more_is_used_itself(networks: Path) -> None:
     odd = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.8}
     folder = save_network(networks / "odd", "resnet", PROCESSOR | odd)
@@ -177,6 +180,7 @@ def test_the_key_follows_weights_and_settings_not_the_place(networks: Path, tmp_
     assert load_encoder(str(copied)).key != key
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.data
 def test_mobilenet_gives_the_rows_of_transformers(weights_dir: Path) -> None:
     folder = weights_dir / MOBILENET

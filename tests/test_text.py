@@ -56,7 +56,7 @@ def test_a_row_does_not_depend_on_its_company(folder: Path) -> None:
 def test_the_text_side_waits_for_the_first_text(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_encoder(str(folder))
     encoder.encode(pictures(2))
-    names = {name for name, _ in encoder._model.named_parameters()}
+    names = {name for name, _ in encoder._quick.model.named_parameters()}
     assert names
     assert not any(name.startswith("text_model") for name in names)
     assert encoder._text._loaded is None

@@ -85,6 +85,7 @@ def test_from_random_numbers(tmp_path: Path) -> None:
     assert Builtin(tmp_path / "builtin.safetensors").encode(pictures(2)).shape == (2, DIM)
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("kind", ["vit", "vit classifier", "resnet", "dinov2", "clip", "siglip"])
 def test_a_network_of_transformers_is_seen_and_written_as_its_encoder_sees_it(
     kind: str, tmp_path: Path

@@ -3,7 +3,6 @@
 docs/builtin.md says what it saw and how good it is. benchmarks/train_builtin.py makes the file.
 """
 
-import copy
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -15,9 +14,10 @@ from PIL import Image
 from active.arrays import Rows, unit_rows
 from active.embedding.encoder import Prepared
 from active.embedding.network import DIM, SIDE_PX, fitting, network
+from active.embedding.quick import Quick, quickest
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 WEIGHTS = Path(__file__).with_name("builtin.safetensors")
 BATCH = 8  # images per forward pass; more fit the processor's cache worse
@@ -40,7 +40,8 @@ class Builtin:
 
         torch.set_num_threads(1)
         self.key = key_of(weights)
-        self._model = _fused(network(load_weights(weights)))
+        sample = _samples()
+        self._quick = quickest(network(load_weights(weights)), lambda form: _rows(form, sample))
 
     def prepare(self, image: Image.Image) -> Prepared:
         """Return an upright image of any shape as (112, 112, 3) uint8, its proportions not kept."""
@@ -55,9 +56,8 @@ class Builtin:
         with torch.inference_mode():
             for at in range(0, len(prepared), BATCH):
                 pixels = torch.from_numpy(np.stack(prepared[at : at + BATCH]))
-                maps: Tensor = self._model(pixels.permute(0, 3, 1, 2).float().mul_(1 / 127.5).sub_(1))
-                rows.append(maps.mean((2, 3)).numpy())
-        return unit_rows(np.concatenate(rows)) if rows else np.empty((0, DIM), np.float32)
+                rows.append(_rows(self._quick, pixels.permute(0, 3, 1, 2).float().mul_(1 / 127.5).sub_(1)))
+        return np.concatenate(rows) if rows else np.empty((0, DIM), np.float32)
 
     def encode(self, images: Sequence[Image.Image]) -> Rows:
         """Return one unit row per RGB image."""
@@ -85,24 +85,22 @@ def load_weights(path: Path) -> "dict[str, Tensor]":
     return weights
 
 
-def _fused(plain: "nn.Sequential") -> "nn.Module":
-    """Return the fast form of a network where this machine has one that gives the same, else the network."""
+def _rows(form: Quick, pictures: "Tensor") -> Rows:
+    """Return the unit rows of pictures, (n, 3, 112, 112) in [-1, 1]."""
     import torch
 
-    from active.embedding.fused import fuse
+    with torch.inference_mode():
+        maps: Tensor = form.model(pictures.to(form.dtype))
+        return unit_rows(maps.mean((2, 3), dtype=torch.float32).numpy())
+
+
+def _samples() -> "Tensor":
+    """Return two pictures of noise as the network takes them in, to compare two forms of it."""
+    import torch
 
     rng = torch.Generator().manual_seed(_SAMPLE_SEED)
-    sample = torch.rand((2, 3, SIDE_PX, SIDE_PX), generator=rng) * 2 - 1
-    sample = sample.contiguous(memory_format=torch.channels_last)
-    fast = copy.deepcopy(plain)
-    try:
-        with torch.inference_mode():
-            want = plain(sample)
-            if fuse(fast) and torch.allclose(fast(sample), want, atol=1e-4 * float(want.abs().max())):
-                return fast
-    except (RuntimeError, AttributeError, NotImplementedError):
-        pass  # this build of torch or this processor can't; the plain network can
-    return plain
+    noise = torch.rand((2, 3, SIDE_PX, SIDE_PX), generator=rng) * 2 - 1
+    return noise.contiguous(memory_format=torch.channels_last)
 
 
 def _fingerprint(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 A convolution, its batch normalisation and its ReLU become one operation of oneDNN: the network then
 reads and writes each layer's output once instead of three times, and its weights are laid out for the
-machine beforehand. Measured on MobileNet v1 at 224 px, one core: 13 ms per image instead of 30.
+machine with the first images, after which they keep their type. Measured on MobileNet v1 at 224 px, one
+core: 13 ms per image instead of 30.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,10 @@ def _module() -> Any:  # Any: a class that exists only once torch is imported
         def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, *, after: Any, same: bool) -> None:
             super().__init__()
             conv = conv if norm is None else fuse_conv_bn_eval(conv, norm)
-            self.weight = conv.weight.detach().to(memory_format=torch.channels_last)
-            self.bias = conv.bias.detach() if conv.bias is not None else None
+            self.weight: Tensor
+            self.bias: Tensor | None
+            self.register_buffer("weight", conv.weight.detach().to(memory_format=torch.channels_last))
+            self.register_buffer("bias", conv.bias.detach() if conv.bias is not None else None)
             self.kernel, self.stride, self.dilation = conv.kernel_size, list(conv.stride), list(conv.dilation)
             self.padding, self.groups = conv.padding, conv.groups
             self.after, self.same = after, same

@@ -1,6 +1,5 @@
 """A pretrained network from a local folder, loaded by transformers: `Pretrained`."""
 
-import copy
 import re
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from active.embedding.crop import crop_plan, samples
 from active.embedding.device import Cpu, Gpu, ShortOfMemory, is_short_of_memory
 from active.embedding.encoder import Prepared
 from active.embedding.folder import check_folder, fingerprint, first_line, load_model, load_processor, silence
+from active.embedding.quick import Quick, quickest
 from active.embedding.text import TextSide, why_not
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ class Pretrained:
         self, path: Path, model: "torch.nn.Module", processor: Any, *, pooled: bool, on: Cpu | Gpu
     ) -> None:
         # Any: transformers has no types
+        import torch
+
         self.key = f"{_label(path.resolve())}-{fingerprint(path)}"
         self._on = on
         self._deaf = why_not(path, model)
         self._text = TextSide(path)
-        self._model = _moved(model, on)
+        self._quick = Quick(_moved(model, on), torch.float32)
         self._pooled = pooled
         self._has_class_token = any(_CLASS_TOKEN.search(name) for name, _ in model.named_parameters())
         self._processor = processor
@@ -78,20 +80,11 @@ class Pretrained:
         if isinstance(on, Gpu):
             on.use_half(lambda: self.forward(sample), rows)
         else:
-            self._fuse(sample, rows)
+            self._quick = quickest(model, lambda form: self._rows(form, sample))
 
-    def _fuse(self, sample: Sequence[Prepared], rows: Rows) -> None:
-        """Use the fused network if there is anything to fuse and the rows stay the same."""
-        from active.embedding.fused import fuse
-
-        plain = self._model
-        self._model = copy.deepcopy(plain)
-        try:
-            if fuse(self._model) and np.allclose(self.forward(sample), rows, atol=1e-4):
-                return
-        except (RuntimeError, AttributeError, NotImplementedError):
-            pass  # this build of torch or this processor can't; the plain network can
-        self._model = plain
+    def _rows(self, form: Quick, sample: Sequence[Prepared]) -> Rows:
+        self._quick = form
+        return self.forward(sample)
 
     @property
     def reads_text(self) -> bool:
@@ -146,11 +139,13 @@ class Pretrained:
 
         if x.dtype == torch.uint8:
             x = x.permute(0, 3, 1, 2).float().mul_(self._scale).sub_(self._shift)
+        x = x.to(self._quick.dtype)
         return self._pool(self._run(x.contiguous(memory_format=torch.channels_last)))
 
     def _run(self, x: "torch.Tensor") -> Any:  # Any: an output class of transformers, or a tensor
-        features = getattr(self._model, "get_image_features", None)
-        return self._model(pixel_values=x) if features is None else features(pixel_values=x)
+        model = self._quick.model
+        features = getattr(model, "get_image_features", None)
+        return model(pixel_values=x) if features is None else features(pixel_values=x)
 
     def _pool(self, out: Any) -> "torch.Tensor":
         if not hasattr(out, "last_hidden_state"):
