@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 BLOCK = 65_536
 """Rows per matrix product: bounds memory at 256 KB per query."""
 PROBES, TRAIN_ROWS = 16, 64
-"""Lists that `Inverted` reads for a query, and rows for each of its centres that these are made of."""
+"""Lists that `Inverted` reads for a query unless it is tuned, and rows for each of its centres that these are
+made of."""
+ASKED = 64
+"""Rows whose neighbours are looked up twice, to measure what an index finds."""
 UNLIKE_WEIGHT = 0.5
 """How far examples of what is not wanted push a query away (Rocchio's γ/β)."""
 
@@ -82,6 +85,7 @@ class Inverted:
             if is_half
             else faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
         )
+        self.made.nprobe = min(PROBES, lists)
         self.made.cp.seed = seed
         self.made.cp.min_points_per_centroid = 1
         if len(rows):
@@ -107,19 +111,45 @@ class Inverted:
 
         What a query finds does not depend on the queries beside it.
         """
-        import faiss
-
         k = max(0, min(k, len(self)))
         if k == 0 or len(rows) == 0:
             return np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
-        how = faiss.SearchParametersIVF()
-        how.nprobe = PROBES
-        cos, at = self.made.search(rows, k, params=how)
+        cos, at = self._read(rows, k, self.made.nprobe)
         few = np.flatnonzero((at < 0).any(1))
         if len(few):
-            how.nprobe = self.made.nlist
-            cos[few], at[few] = self.made.search(rows[few], k, params=how)
+            cos[few], at[few] = self._read(rows[few], k, self.made.nlist)
         return at if self._ids is None else self._ids[at], cos
+
+    def tune(self, rows: Source, k: int, recall: float, rng: np.random.Generator) -> float:
+        """Let a query read as many lists as it takes to find enough of its neighbours; return what it finds.
+
+        rows    (n, d) the unit rows that are in the index. One pass over them.
+        recall  the share of the `k` nearest that is wanted, for queries that are rows of the index; these
+                are not counted as their own neighbours. The lists read are at least 2, and a power of two.
+        """
+        if self.made.nlist < 2:
+            return 1.0
+        own = np.sort(rng.choice(len(self), min(ASKED, len(self)), replace=False))
+        asked = _floats(rows[own])
+        true = Exact(rows).search(asked, k + 1)[0]
+        probes, found = 1, 0.0
+        while found < recall and probes < self.made.nlist:
+            probes = min(2 * probes, self.made.nlist)
+            near = self._read(asked, min(k + 1, len(self)), probes)[1]
+            found = float(np.mean([
+                np.isin(a[a != one], b).mean() for a, b, one in zip(true, near, own, strict=True)
+            ]))  # fmt: skip
+        self.made.nprobe = probes
+        return found
+
+    def _read(self, rows: Rows, k: int, probes: int) -> tuple[Rows, Ids]:
+        """Return the cosines and places of the nearest in so many lists; -1 where there are fewer than k."""
+        import faiss
+
+        how = faiss.SearchParametersIVF()
+        how.nprobe = probes
+        cos, at = self.made.search(rows, k, params=how)
+        return cos, at
 
 
 def combine(like: Rows, unlike: Rows | None = None) -> Rows:

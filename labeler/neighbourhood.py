@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import threading
@@ -20,7 +21,10 @@ from labeler.workspace import Workspace
 if TYPE_CHECKING:
     from active.search import Index, Inverted
 
+log = logging.getLogger("labeler.neighbourhood")
+
 NEAR = 100  # neighbours of an item that are looked at; as many as in Coleman et al. 2022
+RECALL = 0.95  # share of them that a search in the index is to find
 TAIL = 100_000  # once nothing more is to be embedded, so many items may lie behind the index
 KEPT = 2  # indexes on disk: the last one, and the one that a round may just be using
 REMEMBERED = 250_000  # items whose neighbours are kept in memory, 400 bytes each
@@ -84,8 +88,9 @@ def due(ws: Workspace) -> int | None:
 def make(ws: Workspace, step: int) -> None:
     """Make the index of the first `step` items and keep it. Rounds can be made meanwhile, in another thread.
 
-    It depends on the vectors, the encoder and the step alone. Minutes for some million items; memory: half of
-    what their rows take. Older ones are removed: they can be made again.
+    It depends on the vectors, the encoder and the step alone; how many of its lists are read is measured.
+    Minutes for some million items; memory: half of what their rows take. Older ones are removed: they can
+    be made again.
     """
     used = ws.registry.in_use()
     if used is not None:
@@ -142,8 +147,8 @@ def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:
         index = faiss.read_index(str(path), how)
     except RuntimeError:  # not there, or cut off
         return None
-    if not isinstance(index, faiss.IndexIVF) or index.ntotal != step:
-        return None
+    if not isinstance(index, faiss.IndexIVF) or index.ntotal != step or index.nprobe < 2 <= index.nlist:
+        return None  # something else, or of a version that did not measure how many lists it takes
     found = Neighbourhood(step, Inverted.of(index), _rows(ws, key, step))
     _held[ws] = key, found
     return found
@@ -154,7 +159,10 @@ def _made(ws: Workspace, key: str, step: int) -> Neighbourhood:
     from active.search import Inverted
 
     rows = _rows(ws, key, step)
-    index = Inverted(Turned(rows.turn, rows.stored[:step]), seed=step, is_half=True)
+    first = Turned(rows.turn, rows.stored[:step])
+    index = Inverted(first, seed=step, is_half=True)
+    found = index.tune(first, NEAR, RECALL, np.random.default_rng(step))
+    log.info("Index of %d images: %d lists read for %.3f of the nearest.", step, index.made.nprobe, found)
     _save(index, _file(ws, key, step))
     for old in _steps(ws, key)[KEPT:]:
         if old != step:

@@ -166,6 +166,23 @@ def test_a_file_that_is_cut_off_or_something_else_is_made_again(ws, keep):
     again.close()
 
 
+def test_an_index_whose_lists_were_never_measured_is_made_again(ws):
+    import faiss
+
+    neighbourhood.make(ws, N)
+    path, first = neighbourhood._file(ws, KEY, N), files(ws)
+    made = faiss.read_index(str(path))
+    assert made.nprobe >= 2
+    made.nprobe = 1  # as versions before wrote it
+    faiss.write_index(made, str(path))
+    again = opened(ws.folder)
+    assert neighbourhood.ready(again, KEY, N) == 0
+    assert neighbourhood.due(again) == N
+    neighbourhood.make(again, N)
+    assert files(again) == first
+    again.close()
+
+
 def test_the_index_of_another_pool_is_not_taken_for_it(ws):
     neighbourhood.make(ws, 2000)
     neighbourhood._file(ws, KEY, 2000).rename(neighbourhood._file(ws, KEY, N))

@@ -74,6 +74,39 @@ def test_inverted_finds_nearly_what_exact_finds(make):
     assert np.mean(shared) > 0.95
 
 
+@pytest.mark.parametrize("make", [Inverted, HALF])
+@pytest.mark.parametrize("recall", [0.5, 0.9, 1.0])
+def test_a_tuned_index_finds_the_share_that_is_wanted_and_reads_no_more_lists_than_that(make, recall):
+    rows = some_rows(5000, 12)
+    index = make(rows)
+    said = index.tune(rows, 20, recall, np.random.default_rng(0))
+    own = np.sort(np.random.default_rng(0).choice(5000, search.ASKED, replace=False))
+    assert recall <= said == pytest.approx(shared_of(index, rows, own), abs=1e-6)
+    probes = index.made.nprobe
+    assert probes >= 2
+    if probes > 2:
+        index.made.nprobe = probes // 2 if probes < index.made.nlist else 64
+        assert shared_of(index, rows, own) < recall
+
+
+def shared_of(index, rows, own, k=20):
+    """The share of each row's true neighbours, itself left out, that an index finds."""
+    shares = []
+    for i in own.tolist():
+        true = [j for j in slow_search(rows, rows[i : i + 1], k + 1)[0][0] if j != i]
+        found = set(index.search(rows[i : i + 1], k + 1)[0][0].tolist())
+        shares.append(len(found & set(true)) / len(true))
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+def test_a_small_index_can_be_tuned(n):
+    rows = some_rows(n)
+    index = Inverted(rows)
+    assert index.tune(rows, 100, 0.95, np.random.default_rng(0)) == 1
+    assert index.search(some_rows(1), 9)[0].shape == (1, n)
+
+
 def test_half_the_precision_gives_cosines_right_to_a_thousandth():
     rows, query = some_rows(2000, 64), some_rows(50, 64, seed=1)
     found, cos = HALF(rows).search(query, 20)
