@@ -50,6 +50,12 @@ def known_row(ws: Workspace, data: bytes) -> Rows | None:
     return None if np.ptp(row) == 0 else row  # its file was gone when it was to be embedded: no picture's row
 
 
+def encoder_key(ws: Workspace) -> str:
+    """Return the key of the encoder in use, "" before anything is embedded."""
+    used = ws.registry.in_use()
+    return "" if used is None else used[0]
+
+
 def word_row(encoder: "Encoder", text: str) -> Rows:
     """Return the vector (1, d) of words. Raises BadInput for none, for too many, and where none are read."""
     from active.embedding import read

@@ -409,6 +409,16 @@ def test_search_by_pictures(client):
     assert len(again.json()["results"]) == 3
 
 
+def test_scrolling_embeds_a_picture_once(server, client, monkeypatch):
+    embedded = []
+    real = server[1].worker.embed
+    monkeypatch.setattr(server[1].worker, "embed", lambda data: embedded.append(data) or real(data))
+    for k in ("3", "6", "9"):
+        reply = client.post("/api/search", files=[("image", ("a.png", picture()))], data={"k": k})
+        assert len(reply.json()["results"]) == int(k)
+    assert embedded == [picture()]
+
+
 def test_search_by_words(client):
     results = client.post("/api/search", json={"words": [" red "], "k": 5}).json()["results"]
     assert len(results) == 5

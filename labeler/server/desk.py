@@ -11,6 +11,7 @@ from typing import TypeVar
 from labeler import heap
 from labeler.domain import Person
 from labeler.people import Door, Visitor
+from labeler.server.recent import Recent
 from labeler.worker import Worker
 from labeler.workspace import Workspace
 from labeler.writer import Writer
@@ -28,6 +29,7 @@ class Desk:
     writer: Writer
     worker: Worker
     waiting: int
+    recent: Recent
     stamp: str
     """Short random word of this workspace, in tile addresses: a browser keeps tiles for good, and the
     next workspace on the same port has other ones."""
@@ -42,6 +44,7 @@ class Desk:
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_S)
         self.waiting = 0  # requests that wait for a round
+        self.recent = Recent()
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self.writer = Writer(ws)
         self.writer.start()

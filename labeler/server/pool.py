@@ -1,8 +1,8 @@
 """The routes on the pool: items, search, what to ask about, examples, sessions and their labels."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 import numpy as np
@@ -139,7 +139,7 @@ async def _found(
     if not (asked.like or asked.words or like or asked.embedding is not None):
         raise BadInput("There is nothing to search for.", "Give an item, a picture, words or an embedding.")
     more, less = await _embedded(desk, like), await _embedded(desk, unlike)
-    more += [await asyncio.to_thread(desk.worker.read, searching.clean_words(text)) for text in asked.words]
+    more += await _read(desk, [searching.clean_words(text) for text in asked.words])
     if asked.embedding is not None:
         with np.errstate(over="ignore"):
             row = np.asarray([asked.embedding], np.float32)
@@ -167,10 +167,26 @@ async def _found(
 
 async def _embedded(desk: Desk, pictures: Sequence[bytes]) -> list[Rows]:
     """Return the vectors of pictures: kept ones of those in the pool, others from the encoder."""
-    known = await desk.read(lambda ws: [searching.known_row(ws, data) for data in pictures])
+    if not pictures:
+        return []
+
+    def look(ws: Workspace) -> tuple[str, list[Rows | None]]:
+        return searching.encoder_key(ws), [searching.known_row(ws, data) for data in pictures]
+
+    key, known = await desk.read(look)
     return [
-        await asyncio.to_thread(desk.worker.embed, data) if row is None else row
+        await desk.recent.row(key, "picture", data, partial(desk.worker.embed, data)) if row is None else row
         for data, row in zip(pictures, known, strict=True)
+    ]
+
+
+async def _read(desk: Desk, words: Sequence[str]) -> list[Rows]:
+    """Return the vectors of words."""
+    if not words:
+        return []
+    key = await desk.read(searching.encoder_key)
+    return [
+        await desk.recent.row(key, "words", text.encode(), partial(desk.worker.read, text)) for text in words
     ]
 
 
