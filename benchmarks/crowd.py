@@ -6,7 +6,7 @@ their place there would be no neighbours to find.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -74,29 +74,39 @@ def _neighbours(rows: Rows) -> NDArray[np.int64]:
     return out
 
 
-def workspace(folder: Path, parts: Iterable[Rows]) -> Workspace:
-    """Return a workspace whose items have these vectors, part by part; kept where it was made before."""
+def made_up(item: int) -> SeenFile:
+    """Return a file that is nowhere, for an item whose picture nobody looks at."""
+    return SeenFile(f"{item:08}.jpg", 1, 1)
+
+
+def workspace(
+    folder: Path, parts: Iterable[Rows], *, key: str = KEY, encoder: str = "builtin",
+    file_of: Callable[[int], SeenFile] = made_up,
+) -> Workspace:  # fmt: skip
+    """Return a workspace whose items have these vectors, part by part; kept where it was made before.
+
+    Its images are those in `folder`/images, as `file_of` says of each item. key, encoder  whose vectors.
+    """
     done = folder / "done"
     if done.exists():
         return Workspace.open(folder / "ws")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    ws = Workspace.open(folder / "ws", Config(images=str(folder / "images")))
+    ws = Workspace.open(folder / "ws", Config(images=str((folder / "images").resolve()), encoder=encoder))
     n = dim = 0
     for part in parts:
         dim, n = part.shape[1], n + len(part)
-        vectors = ws.vectors(KEY, dim)
+        vectors = ws.vectors(key, dim)
         vectors.cut(n - len(part))  # of a run that was stopped
         vectors.append(unit_rows(part.copy()))
     scan = ws.catalog.begin_scan()
     for lo in range(0, n, CHUNK):
-        files = [SeenFile(f"{i:08}.jpg", 1, 1) for i in range(lo, min(n, lo + CHUNK))]
-        ws.catalog.note_files(scan, files)
+        ws.catalog.note_files(scan, [file_of(i) for i in range(lo, min(n, lo + CHUNK))])
     ws.catalog.end_scan(scan)
     at = 0
     while new := ws.catalog.new_files(CHUNK):
         ws.catalog.add_decoded([Decoded(f.id, f"{at + i}", 64, 64) for i, f in enumerate(new)])
         at += len(new)
-    ws.registry.use(KEY, dim)
-    ws.registry.set_embedded(KEY, dim, n)
+    ws.registry.use(key, dim)
+    ws.registry.set_embedded(key, dim, n)
     done.touch()
     return ws

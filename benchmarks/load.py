@@ -1,4 +1,4 @@
-"""Many clients in a process of their own: `python -m benchmarks.load URL`, for benchmarks.api.
+"""Many clients in a process of their own: `python -m benchmarks.load URL`, for api and search_load.
 
 Plain HTTP/1.1 over connections that are kept open, written by hand: an HTTP library would use more of
 the processor than the server that it asks. The last line printed is one JSON object.
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 AT = "2026-11-20T12:00:00.000Z"
 CARDS = 10  # fetched at a time
+NEAREST = 60  # results that the Search page asks for at once
 DONE = 200  # a deck names so many of the cards that it has answered when it fetches more
 
 
@@ -31,6 +32,7 @@ class Tally:
     answers: list[float] = field(default_factory=list)
     cards: list[float] = field(default_factory=list)
     tiles: list[float] = field(default_factory=list)
+    searches: list[float] = field(default_factory=list)
     joining: list[float] = field(default_factory=list)
     dry: int = 0
     accepted: int = 0
@@ -100,6 +102,16 @@ class Client:
         self._tally.tiles.append(time.perf_counter() - began)
         self._tally.refused += status != 200
 
+    async def search(self) -> None:
+        """Search by an item, by two, or by one and one that is not wanted."""
+        like = [self._rng.randrange(self._items) for _ in range(self._rng.choice((1, 1, 2)))]
+        unlike = [self._rng.randrange(self._items)] if len(like) == 1 and self._rng.random() < 0.5 else []
+        body = json.dumps({"like": like, "unlike": unlike, "k": NEAREST, "about": True}).encode()
+        began = time.perf_counter()
+        status, reply = await self._request("POST", "/api/search", body)
+        self._tally.searches.append(time.perf_counter() - began)
+        self._tally.refused += status != 200 or len(json.loads(reply)["results"]) != NEAREST
+
 
 async def flood(args: argparse.Namespace, tally: Tally) -> float:
     """Let every client work; return for how many seconds. rate 0: as fast as the server allows.
@@ -111,14 +123,19 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
     seeds = [random.Random(rng.random()) for _ in range(args.clients)]
     clients = [Client(args.url, args.items, args.session, tally, seed) for seed in seeds]
     pause_s = args.clients / args.rate if args.rate else 0.0
-    joined_s = 0.0 if args.tiles else CARDS * pause_s
+    joined_s = 0.0 if args.tiles or args.search else CARDS * pause_s
     began = time.perf_counter()
     ends = began + joined_s + args.seconds
 
     async def work(client: Client, due: float) -> None:
         while due < ends:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            await (client.look() if args.tiles else client.answer(joining=due < began + joined_s))
+            if args.tiles:
+                await client.look()
+            elif args.search:
+                await client.search()
+            else:
+                await client.answer(joining=due < began + joined_s)
             due = due + pause_s if pause_s else time.perf_counter()
 
     await asyncio.gather(*(work(c, began + rng.uniform(0, joined_s or pause_s)) for c in clients))
@@ -154,6 +171,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="requests a second in all; 0: no pause")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--tiles", action="store_true", help="fetch tiles instead of answering")
+    parser.add_argument("--search", action="store_true", help="search instead of answering")
     parser.add_argument("--items", type=int, default=1000, help="how many items there are")
     parser.add_argument("--session", type=int, help="whose cards; the newest session's without it")
     parser.add_argument("--seed", type=int, default=0)

@@ -121,7 +121,10 @@ def make(ws: Workspace) -> None:
     key, dim, n = used
     with ws.lock("codes"):
         rows, found = ws.vectors(key, dim).rows(0, n), ready(ws, key)
-        if found is None or found.basis < _basis(n) or not _fits(ws, key, found, rows):
+        fault = _fault(ws, key, found, rows)
+        if fault:
+            log.warning("The codes that searches go by %s. They are made anew.", fault)
+        if found is None or fault or found.basis < _basis(n):
             _begin(ws, key, rows)
             return
         path = _file(ws, key, found.basis)
@@ -131,6 +134,14 @@ def make(ws: Workspace) -> None:
         codes = _codes(path, found.coder.n_bytes)
         if shelves.due(codes, path):
             shelves.make(codes, path)
+
+
+def _fault(ws: Workspace, key: str, found: Coding | None, rows: Rows) -> str | None:
+    """Return what is wrong with the codes on disk; None: nothing, or there are none."""
+    if found is None:
+        there = any(ws.cache.glob(f"codes-{key}-*.npz"))
+        return "are cut off, damaged or of another version" if there else None
+    return None if _fits(ws, key, found, rows) else "are not those of the vectors"
 
 
 def _fits(ws: Workspace, key: str, found: Coding, rows: Rows) -> bool:

@@ -158,6 +158,8 @@ def _made(ws: Workspace, key: str, step: int) -> Neighbourhood:
     """Return the neighbourhood of a step, after its index was made and written."""
     from active.search import Inverted
 
+    if _file(ws, key, step).exists() and _kept(ws, key, step) is None:
+        log.warning("The index of %d images is cut off or of another version. It is made anew.", step)
     rows = _rows(ws, key, step)
     first = Turned(rows.turn, rows.stored[:step])
     index = Inverted(first, seed=step, is_half=True)

@@ -208,7 +208,9 @@ def test_two_processes_do_not_make_codes_at_once(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "other", "version"])
-def test_a_damaged_coder_is_as_none_and_made_anew(ws: Workspace, damage: str) -> None:
+def test_a_damaged_coder_is_as_none_and_made_anew(
+    ws: Workspace, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     coding.make(ws)
     whole, path = files(ws), ws.cache / f"codes-{KEY}-500.npz"
     if damage == "gone":
@@ -222,8 +224,11 @@ def test_a_damaged_coder_is_as_none_and_made_anew(ws: Workspace, damage: str) ->
     assert coding.ready(ws, KEY) is None
     assert neighbours(ws, ROWS[3:4], k=1)[0][0] == 3
     assert coding.due(ws)
+    assert not caplog.records
     coding.make(ws)
     assert files(ws) == whole
+    said = "The codes that searches go by are cut off, damaged or of another version. They are made anew."
+    assert caplog.messages == ([] if damage == "gone" else [said])
 
 
 @pytest.mark.parametrize("left", [0, 1, 64 * 700 + 13])

@@ -146,7 +146,7 @@ def test_it_depends_on_the_vectors_and_the_step_alone(ws):
 
 
 @pytest.mark.parametrize("keep", [0, 11, 0.3, 0.99, "other"])
-def test_a_file_that_is_cut_off_or_something_else_is_made_again(ws, keep):
+def test_a_file_that_is_cut_off_or_something_else_is_made_again(ws, keep, caplog):
     neighbourhood.make(ws, N)
     (name, whole), *_ = files(ws).items()
     ws.close()
@@ -160,8 +160,10 @@ def test_a_file_that_is_cut_off_or_something_else_is_made_again(ws, keep):
     answer(again, session, range(30))
     assert index_step(again, session, loop.learn(again, session)) == 0
     assert neighbourhood.due(again) == N
+    assert not caplog.messages
     neighbourhood.make(again, N)
     assert files(again) == {name: whole}
+    assert caplog.messages == ["The index of 3000 images is cut off or of another version. It is made anew."]
     assert index_step(again, session, loop.learn(again, session)) == N
     again.close()
 
