@@ -192,7 +192,8 @@ def remove(ws: Workspace, key: str) -> int:
 
 
 def _files(ws: Workspace, key: str, dim: int) -> list[Path]:
-    made = [p for kind in ("pca", "sample", "index", "codes") for p in ws.cache.glob(f"{kind}-{key}-[0-9]*")]
+    kinds = ("pca", "turned", "sample", "index", "codes")
+    made = [p for kind in kinds for p in ws.cache.glob(f"{kind}-{key}-[0-9]*")]
     return [ws.vectors(key, dim).path, ws.scatter_file(key), *made]
 
 

@@ -1,23 +1,30 @@
 """The rows that the head sees: the encoder's vectors, turned to fewer numbers."""
 
+import logging
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Rows
+from labeler import turnfile
 from labeler.arrays import load_arrays, save_arrays
-from labeler.vectors import SCATTER_FROM
+from labeler.errors import Blocked
+from labeler.vectors import SCATTER_FROM, Vectors
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.representative import Pca
 
+log = logging.getLogger("labeler.space")
+
 LEARN_DIM = 256  # the head sees at most this many numbers per image
 BLOCK = 256  # rows that are turned at a time
+FILE_FROM = 200_000  # images from which on turned rows, 1 KB each, are kept in a file and not in memory
 FIRST_BASIS = 512  # with fewer images the vectors are taken as they are
 
 
@@ -65,11 +72,35 @@ def current(ws: Workspace) -> Space | None:
             width = LEARN_DIM if basis else dim
             held = Space(key, basis, np.empty((0, width), np.float32), pca(ws, key, dim, basis))
         if len(held.rows) < n:
-            whole = len(held.rows) // BLOCK * BLOCK
-            rows = np.concatenate([held.rows[:whole], turned(held.turn, stored.rows(whole, n))])
-            held = Space(key, basis, rows, held.turn)
+            held = replace(held, rows=_grown(ws, held, stored, n))
         _spaces[ws] = held
         return held
+
+
+def _grown(ws: Workspace, held: Space, stored: Vectors, n: int) -> Rows:
+    """Return the first n turned rows: of a large pool from a file, else in memory."""
+    turn = held.turn
+    if n >= FILE_FROM and turn is None:
+        return np.asarray(stored.rows(0, n))
+    if n >= FILE_FROM:
+        path = _file(ws, held.key, held.basis)
+        try:
+            rows = turnfile.kept(
+                path, n, held.rows.shape[1], lambda lo, hi: turned(turn, stored.rows(lo, hi))
+            )
+        except Blocked as e:
+            log.warning("Turned rows are kept in memory instead: %s", e)
+        else:
+            for old in ws.cache.glob(f"turned-{held.key}-[0-9]*.f32"):
+                if old != path:
+                    turnfile.remove(old)
+            return rows
+    whole = len(held.rows) // BLOCK * BLOCK
+    return np.concatenate([held.rows[:whole], turned(turn, stored.rows(whole, n))])
+
+
+def _file(ws: Workspace, key: str, basis: int) -> Path:
+    return ws.cache / f"turned-{key}-{basis}.f32"
 
 
 def rows_of(ws: Workspace, key: str, basis: int, n: int) -> "tuple[Rows, Pca | None]":
