@@ -26,6 +26,8 @@ BLOCK = 4096
 
 MOST = 0.25
 """Part of the codes that are candidates at most: to compare all rows is no slower then."""
+EXACT_ROWS, WIDER = 3_000_000, 20.0
+"""So many rows are compared whole for a query that lies apart; of more, how many times as many as usual."""
 PICKED = 4096
 """Candidates that are gathered at a time."""
 
@@ -134,15 +136,18 @@ class Flat:
 class Coded:
     """Nearest rows in two steps: by codes, which are short, then by the rows of the best of these.
 
-    As `search.Index`: ids 0 … n-1. Rows behind the codes are all compared. For queries that are rows, or made
-    of rows: what lies apart from all rows, such as words, has a code that says little.
+    As `search.Index`: ids 0 … n-1. Rows behind the codes are all compared. The code of what lies apart from
+    all rows, such as words, says little: for that, many more are compared.
     """
 
-    def __init__(self, coder: Coder, near: Near, rows: Source, *, reach: float) -> None:
+    def __init__(self, coder: Coder, near: Near, rows: Source, *, reach: float, least: float = -1.0) -> None:
         """near   finds codes of the first rows. rows  (n, d) unit rows, kept by reference.
         reach  how many rows are compared, as a multiple of those that are wanted: see `candidates`.
+        least  a query whose nearest found has a smaller cosine lies apart: EXACT_ROWS or fewer are compared
+               whole then, of more WIDER times as many.
         """
-        self._coder, self._near, self._rows, self._reach = coder, near, rows, reach
+        self._coder, self._near, self._rows = coder, near, rows
+        self._reach, self._least = reach, least
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
         """Return the `k` nearest of each query, as `search.Index.search` says."""
@@ -150,19 +155,37 @@ class Coded:
 
         n, coded = len(self._rows), len(self._near)
         k = max(0, min(k, n))
-        wanted = candidates(self._reach, k)
-        if wanted > coded * MOST:
+        if candidates(self._reach, k) > coded * MOST:
             return Exact(self._rows).search(rows, k)
         ids, cos = Exact(self._rows[coded:], np.arange(coded, n, dtype=np.int64)).search(rows, k)
         out_ids, out_cos = np.empty((len(rows), k), np.int64), np.empty((len(rows), k), np.float32)
         for i, code in enumerate(self._coder.codes(rows)):
-            some = np.sort(self._near.nearest(code, wanted))
-            best, near = Exact(_Picked(self._rows, some), some, block=PICKED).search(rows[i : i + 1], k)
-            every_cos = np.concatenate([near[0], cos[i]])
+            row = rows[i : i + 1]
+            found = self._best(code, row, candidates(self._reach, k), k)
+            if len(found[1]) and found[1][0] < self._least:
+                wide = candidates(self._reach * WIDER, k)
+                is_small = n <= EXACT_ROWS or wide > coded * MOST
+                found = _exactly(self._rows[:coded], row, k) if is_small else self._best(code, row, wide, k)
+            every_cos = np.concatenate([found[1], cos[i]])
             order = np.argsort(-every_cos, kind="stable")[:k]
-            out_ids[i] = np.concatenate([best[0], ids[i]])[order]
+            out_ids[i] = np.concatenate([found[0], ids[i]])[order]
             out_cos[i] = every_cos[order]
         return out_ids, out_cos
+
+    def _best(self, code: Codes, row: Rows, wanted: int, k: int) -> tuple[Ids, Rows]:
+        """Return the k nearest of those whose codes are nearest: ids (k,) and cosines (k,)."""
+        from active.search import Exact
+
+        some = np.sort(self._near.nearest(code, wanted))
+        ids, cos = Exact(_Picked(self._rows, some), some, block=PICKED).search(row, k)
+        return ids[0], cos[0]
+
+
+def _exactly(rows: Source, row: Rows, k: int) -> tuple[Ids, Rows]:
+    from active.search import Exact
+
+    ids, cos = Exact(rows).search(row, k)
+    return ids[0], cos[0]
 
 
 def candidates(reach: float, k: int) -> int:

@@ -87,8 +87,7 @@ def made(pool: Pool, cache: Path, n: int) -> Path:
         links.make(sorted(p for name in NEW for p in (home / name).glob("*/*.jpg")))
         parts: Iterator[Any] = (crowd.block(lo // BLOCK, min(BLOCK, n - lo)) for lo in range(0, n, BLOCK))
         ws = workspace(folder, parts, key=key, encoder=pool.encoder, file_of=links.seen)
-        while coding.due(ws):
-            coding.make(ws)
+        coding.keep(ws)
         prepare(ws)
         ws.close()
         (folder / "ready").touch()

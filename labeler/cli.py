@@ -153,11 +153,12 @@ def index(
     as_json: bool,
 ) -> None:
     """Scan and embed a folder of images, no server."""
-    from labeler import loop
+    from labeler import coding, loop
 
     ws = opening.open_for_work(images, workspace, encoder=encoder, views=views, device=device, quiet=as_json)
     ws.catalog.refuse_damage()
     prepare(ws, quiet=as_json)
+    coding.keep_if_needed(ws)
     status = loop.status(ws)
     if as_json:
         say.print_json({k: v for k, v in status.items() if k != "session"})

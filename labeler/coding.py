@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from active.arrays import Rows
 from labeler import shelves
 from labeler.arrays import load_arrays, save_arrays
-from labeler.errors import writing
+from labeler.errors import NotReady, writing
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,48 +23,84 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("labeler.coding")
 
-VERSION = 2  # of the files: others are made anew
+VERSION = 3  # of the files: others are made anew
 EXACT_ROWS = 20_000  # pools of at most so many are compared whole
 FITTED = (20_000, 80_000, 320_000, 1_280_000)  # items after which a turn is learned anew
+SLOW_ROWS = 3_000_000  # more than these are never compared whole: a search waits for the codes
+LEARNED_AGAIN = 1.25  # times as many items as a turn was learned with, before it is learned anew
 TAIL = 5000  # items that may lie behind the codes: a search compares them whole
 QUERIES = 64  # items whose neighbours are looked up twice, to measure what codes find
 REACHES = (2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
 CHECKED, ROUNDED = 64, 8  # codes that are made again to see that they fit; bits that rounding may turn
 MEASURED = 4_000_000  # items among which that is measured, at most
+ALL_APART = 2.0  # a cosine that no query has
+MEASURED_AGAIN = 1.1  # times as many items as when it was last measured
+MOST_STEPS = 4  # codes, then lists, each of which may have to be made anew once
 STRIDE = 65_536  # rows coded between two writes
 
 
 @dataclass(frozen=True, slots=True)
-class Coding:
-    """A coder with what was measured of it: `recall` of the 100 nearest with this reach, among `n` items.
+class Measured:
+    """What codes find among `n` items: `recall` of the 100 nearest with this reach.
 
+    least   the smallest cosine between a query and the nearest other item: what is farther lies apart.
     target  the recall that was wanted then.
     """
 
-    basis: int
-    coder: "Coder"
+    n: int
     reach: float
     recall: float
-    n: int
+    least: float
     target: float
 
 
-def index(ws: Workspace, key: str, dim: int, n: int) -> "Index":
-    """Return what finds the nearest of the first n items: by their codes if there are some, else exactly."""
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A coder with what was measured of it last, and when its turn was learned: with so many items."""
+
+    basis: int
+    coder: "Coder"
+    now: Measured
+    learned_n: int
+    learned_reach: float
+
+    def has_drifted(self, now: Measured) -> bool:
+        """Return whether what came since is so unlike the rest that the turn is to be learned anew."""
+        grown = now.n >= self.learned_n * LEARNED_AGAIN
+        return grown and (now.recall < now.target or now.reach > 2 * self.learned_reach)
+
+
+def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False) -> "Index":
+    """Return what finds the nearest of the first n items: by their codes if there are some, else exactly.
+
+    apart  what is searched by lies apart from all items, as words do.
+    Raises NotReady where there are too many to compare all, and no codes yet.
+    """
     from active.codes import Coded
     from active.search import Exact
 
     rows = ws.vectors(key, dim).rows(0, n)
     found = None if n <= EXACT_ROWS else ready(ws, key)
-    if found is None:
+    codes = None
+    if found is not None:
+        path = _file(ws, key, found.basis)
+        codes = _codes(path, found.coder.n_bytes)[:n]
+    if found is None or codes is None or n - len(codes) > SLOW_ROWS:
+        if n > SLOW_ROWS:
+            raise NotReady(
+                f"What searches among {n:,} images go by is not made yet.",
+                "It is made while labeler start runs, or by labeler index; try again in some minutes.",
+            )
         return Exact(rows)
-    path = _file(ws, key, found.basis)
-    codes = _codes(path, found.coder.n_bytes)[:n]
     if len(codes) == 0:
         return Exact(rows)
-    return Coded(found.coder, shelves.near(codes, path), rows, reach=found.reach)
+    near = shelves.near(codes, path)
+    least = ALL_APART if apart else found.now.least
+    return Coded(found.coder, near, rows, reach=found.now.reach, least=least)
 
 
+_looked_at: "weakref.WeakKeyDictionary[Workspace, set[Path]]" = weakref.WeakKeyDictionary()
+"""Files whose codes this process has compared with the vectors."""
 _held: "weakref.WeakKeyDictionary[Workspace, tuple[tuple[Path, int], Coding]]" = weakref.WeakKeyDictionary()
 
 
@@ -85,8 +121,10 @@ def ready(ws: Workspace, key: str) -> Coding | None:
         try:
             if arrays is None or int(arrays["version"]) != VERSION:
                 continue
-            reach, recall, target = (float(arrays[name]) for name in ("reach", "recall", "target"))
-            found = Coding(basis, Coder.from_arrays(arrays), reach, recall, int(arrays["n"]), target)
+            reach, recall, least, target = (float(arrays[x]) for x in ("reach", "recall", "least", "target"))
+            now = Measured(int(arrays["n"]), reach, recall, least, target)
+            learned = int(arrays["learned_n"]), float(arrays["learned_reach"])
+            found = Coding(basis, Coder.from_arrays(arrays), now, *learned)
         except (KeyError, TypeError, ValueError):
             continue
         _held[ws] = mark, found
@@ -99,11 +137,16 @@ def due(ws: Workspace) -> bool:
     used = ws.registry.in_use()
     if used is None or used[2] <= EXACT_ROWS:
         return False
-    key, _, n = used
+    key, dim, n = used
     found = ready(ws, key)
-    if found is None or found.basis < _basis(n) or found.target != ws.config.search_recall:
+    if found is None or found.basis < _basis(n) or found.now.target != ws.config.search_recall:
         return True
     path = _file(ws, key, found.basis)
+    if path not in _looked_at.setdefault(ws, set()) and not _fits(
+        ws, key, found, ws.vectors(key, dim).rows(0, n)
+    ):
+        return True
+    _looked_at[ws].add(path)
     codes = _codes(path, found.coder.n_bytes)
     behind, is_over = n - len(codes), n >= ws.catalog.count_items()
     return behind < 0 or behind > TAIL or (behind > 0 and is_over) or shelves.due(codes, path)
@@ -116,6 +159,8 @@ def make(ws: Workspace) -> None:
     Raises Blocked when the disk is full, Conflict while another process is at it; what is there stays in use.
     """
     used = ws.registry.in_use()
+    from active.codes import candidates
+
     if used is None or used[2] <= EXACT_ROWS:
         return
     key, dim, n = used
@@ -129,11 +174,32 @@ def make(ws: Workspace) -> None:
             return
         path = _file(ws, key, found.basis)
         _grow(path, found.coder, rows)
-        if n >= 2 * found.n or found.target != ws.config.search_recall:
-            _measure(ws, key, found.basis, found.coder, rows)
+        now = found.now
+        if n >= now.n * MEASURED_AGAIN or now.target != ws.config.search_recall:
+            now = _measure(path, found.coder, rows, ws.config.search_recall)
+            if found.has_drifted(now):
+                log.info("What came since is unlike the rest: the codes that searches go by are made anew.")
+                _begin(ws, key, rows, of_all=True)
+                return
+            _save(path, replace(found, now=now))
         codes = _codes(path, found.coder.n_bytes)
         if shelves.due(codes, path):
-            shelves.make(codes, path)
+            shelves.make(codes, path, nearest=candidates(now.reach, 101))
+
+
+def keep(ws: Workspace) -> None:
+    """Make all that is due, one after another. Raises as `make`."""
+    for _ in range(MOST_STEPS):
+        if not due(ws):
+            return
+        make(ws)
+
+
+def keep_if_needed(ws: Workspace) -> None:
+    """Make what is due where a search would have to wait for it: for whoever works without a server."""
+    used = ws.registry.in_use()
+    if used is not None and used[2] > SLOW_ROWS:
+        keep(ws)
 
 
 def _fault(ws: Workspace, key: str, found: Coding | None, rows: Rows) -> str | None:
@@ -179,19 +245,34 @@ def _no_codes(n_bytes: int) -> "Codes":
     return np.empty((0, n_bytes), np.uint8)
 
 
-def _begin(ws: Workspace, key: str, rows: Rows) -> None:
-    """Learn a turn, code all rows by it, and forget the turns before."""
+def _begin(ws: Workspace, key: str, rows: Rows, *, of_all: bool = False) -> None:
+    """Learn a turn, code all rows by it, and forget the turns before.
+
+    of_all  learn from any rows, not from the first ones alone, which do for a pool that came in random order.
+    """
     from active.codes import BITS, fit_coder
 
     basis = _basis(len(rows))
     path = _file(ws, key, basis)
-    coder = fit_coder(rows[:basis], BITS, np.random.default_rng(basis))
+    coder = fit_coder(rows if of_all else rows[:basis], BITS, np.random.default_rng(basis))
     _remove(ws, key, basis)  # of another turn, or of other vectors
     _grow(path, coder, rows)
-    _measure(ws, key, basis, coder, rows)
+    now = _measure(path, coder, rows, ws.config.search_recall)
+    _save(path, Coding(basis, coder, now, learned_n=len(rows), learned_reach=now.reach))
     for old in FITTED:
         if old != basis:
             _remove(ws, key, old)
+
+
+def _save(path: Path, found: Coding) -> None:
+    """Write a coder and what is known of it beside its codes: readers meet both or none."""
+    now, names = found.now, ("n", "reach", "recall", "least", "target")
+    about = {name: np.array(getattr(now, name)) for name in names} | {
+        "version": np.array(VERSION),
+        "learned_n": np.array(found.learned_n),
+        "learned_reach": np.array(found.learned_reach),
+    }
+    save_arrays(path.with_suffix(".npz"), **found.coder.to_arrays(), **about)
 
 
 def _remove(ws: Workspace, key: str, basis: int) -> None:
@@ -223,36 +304,45 @@ def _grow(path: Path, coder: "Coder", rows: Rows) -> None:
 def _queries(rows: Rows, rng: np.random.Generator) -> tuple[Rows, NDArray[np.int64]]:
     """Return what people search by, (q, d), and of which items: one, several, and one that is not wanted.
 
+    The second half is of the last tenth of the rows: what comes later may be of another kind.
     An item that is searched by is its own nearest, which says nothing: it is left out where it is counted.
     """
     from active.search import combine
 
-    at = np.sort(rng.choice(len(rows), 4 * QUERIES, replace=False)).reshape(QUERIES, 4)
+    n, half = len(rows), QUERIES // 2
+    new = max(n // 10, min(n, 4 * half))
+    at = np.concatenate([
+        np.sort(rng.choice(n, 4 * half, replace=False)).reshape(half, 4),
+        np.sort(n - new + rng.choice(new, 4 * half, replace=False)).reshape(half, 4),
+    ])  # fmt: skip
     kinds = [(at[i, :1], at[i, 1:1]) if i % 3 == 0 else (at[i, :2], at[i, 2:2]) if i % 3 == 1
              else (at[i, :1], at[i, 1:2]) for i in range(QUERIES)]  # fmt: skip
     asked = [combine(np.asarray(rows[like]), np.asarray(rows[unlike])) for like, unlike in kinds]
     return np.concatenate(asked), at[:, 0]
 
 
-def _measure(ws: Workspace, key: str, basis: int, coder: "Coder", rows: Rows) -> None:
-    """Look neighbours up by codes and exactly, and note the least reach that finds enough of them."""
+def _measure(path: Path, coder: "Coder", rows: Rows, target: float) -> Measured:
+    """Look neighbours up by codes and exactly, and return the least reach that finds enough of them.
+
+    Enough of those of all items, and of the newest ones.
+    """
     from active.codes import Coded, Flat
     from active.search import Exact
 
-    path, some, target = _file(ws, key, basis), rows[:MEASURED], ws.config.search_recall
-    codes = _codes(path, coder.n_bytes)[: len(some)]
+    first = max(0, len(rows) - MEASURED)
+    some, codes = rows[first:], _codes(path, coder.n_bytes)[first : len(rows)]
     query, own = _queries(some, np.random.default_rng(len(rows)))
-    true = Exact(some).search(query, 101)[0]
+    true, cos = Exact(some).search(query, 101)
+    least = min(float(c[a != one].max()) for a, c, one in zip(true, cos, own, strict=True))
     reach, recall = REACHES[0], 0.0
     for reach in REACHES:
         near = Coded(coder, Flat(codes), some, reach=reach).search(query, 101)[0]
-        recall = float(np.mean([
+        found = np.array([
             np.isin(a[a != one], b).mean() for a, b, one in zip(true, near, own, strict=True)
-        ]))  # fmt: skip
+        ])  # fmt: skip
+        recall = float(found.reshape(2, -1).mean(1).min())
         if recall >= target:
             break
     else:
         log.warning("Searches by codes find %.3f of the 100 nearest; %.3f are wanted.", recall, target)
-    about = {"version": VERSION, "reach": reach, "recall": recall, "n": len(rows), "target": target}
-    arrays = coder.to_arrays() | {name: np.array(value) for name, value in about.items()}
-    save_arrays(path.with_suffix(".npz"), **arrays)
+    return Measured(len(rows), reach, recall, least, target)

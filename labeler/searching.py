@@ -27,7 +27,10 @@ def get_item(ws: Workspace, item: int) -> Item:
 
 
 def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
-    """Return the vectors of items. Raises Missing for an unknown one, NotReady for one not embedded yet."""
+    """Return the vectors of items.
+
+    Raises Missing for an unknown one and for one whose file was gone, NotReady for one not embedded yet.
+    """
     used = ws.registry.in_use()
     for item in items:
         get_item(ws, item)
@@ -35,7 +38,11 @@ def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
             raise NotReady(f"Item {item} is not embedded yet.", "Try again in a moment.")
     if used is None:
         raise nothing_yet()
-    return np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
+    rows = np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
+    for item, row in zip(items, rows, strict=True):
+        if np.ptp(row) == 0:  # its file was gone when it was to be embedded: no picture's row
+            raise Missing(f"The file of item {item} was gone before it was seen.", "Search by another one.")
+    return rows
 
 
 def known_row(ws: Workspace, data: bytes) -> Rows | None:
@@ -46,8 +53,10 @@ def known_row(ws: Workspace, data: bytes) -> Rows | None:
     item, used = ws.catalog.item_by_hash(images.content_hash(data)), ws.registry.in_use()
     if item is None or used is None or item >= used[2]:
         return None
-    row = item_rows(ws, [item])
-    return None if np.ptp(row) == 0 else row  # its file was gone when it was to be embedded: no picture's row
+    try:
+        return item_rows(ws, [item])
+    except Missing:  # its file was gone when it was to be embedded
+        return None
 
 
 def encoder_key(ws: Workspace) -> str:
@@ -93,17 +102,18 @@ def stacked(rows: Sequence[Rows]) -> Rows | None:
 
 
 def neighbours(
-    ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50, *, exactly: bool = False
+    ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50, *, apart: bool = False
 ) -> list[tuple[int, float]]:
     """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
 
     like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
-    exactly       compare all: for words, which lie apart from pictures.
+    apart         they lie apart from all pictures, as words do: many more are compared then.
     Of more than 20,000 items nearly always the nearest: the share that is found is measured (`coding`).
-    Raises NotReady before anything is embedded, BadInput for vectors of another size.
+    Raises NotReady before anything is embedded, and where a very large pool has no codes yet, BadInput for
+    vectors of another size.
     """
     from active.arrays import unit_rows
-    from active.search import Exact, combine
+    from active.search import combine
 
     used = ws.registry.in_use()
     if used is None or used[2] == 0:
@@ -118,7 +128,7 @@ def neighbours(
         query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
     except ValueError as e:
         raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
-    index = Exact(ws.vectors(key, dim).rows(0, n)) if exactly else coding.index(ws, key, dim, n)
+    index = coding.index(ws, key, dim, n, apart=apart)
     k = max(0, min(k, n))
     among = min(n, k + SPARE)
     while True:

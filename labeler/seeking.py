@@ -77,7 +77,7 @@ def search(
     far = [eye.picture(path, data) for path, data in others]
     rows = searching.stacked(near)
     assert rows is not None, "at least one picture or words"
-    found = searching.neighbours(ws, rows, searching.stacked(far), k, exactly=bool(words))
+    found = searching.neighbours(ws, rows, searching.stacked(far), k, apart=bool(words))
     names = [str(ws.images / searching.get_item(ws, item).path) for item, _ in found]
     if as_json:
         results = [

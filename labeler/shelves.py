@@ -1,6 +1,7 @@
 """The lists in which the codes of a very large pool are kept on disk, beside the codes themselves."""
 
 import contextlib
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from labeler.errors import writing
 if TYPE_CHECKING:
     from active.codes import Codes, Flat
     from active.lists import Layout, Lists
+
+log = logging.getLogger("labeler.shelves")
 
 VERSION = 1  # of the files: others are made anew
 KINDS = ("npz", "lists", "order")  # of files: the first is written last
@@ -34,7 +37,7 @@ def near(codes: "Codes", path: Path) -> "Flat | Lists":
         files = [_file(path, n, kind) for kind in KINDS]
         mark = tuple(file.stat().st_mtime_ns for file in files)
         layout, moved, probes = _opened(files[0], files[1], files[2], mark)
-    except (OSError, KeyError, TypeError, ValueError):  # gone, cut off, or of another version
+    except (OSError, KeyError, TypeError, ValueError):  # gone, cut off, or of another version: made anew
         return Flat(codes)
     return Lists(layout, moved, codes[n:], probes)
 
@@ -61,14 +64,19 @@ def due(codes: "Codes", path: Path) -> bool:
     return isinstance(near(codes, path), Flat) or len(codes) >= _newest(path, len(codes)) * 5 // 4
 
 
-def make(codes: "Codes", path: Path) -> None:
+def make(codes: "Codes", path: Path, *, nearest: int = NEAREST) -> None:
     """Put codes into lists and keep these beside `path`: a minute for eight million, in the background.
+
+    nearest  how many codes a search looks for: of that many the lists are to hold RECALL.
 
     Memory: twelve bytes a code. Raises Blocked when the disk is full; nothing new is left there then.
     """
+    from active.codes import Flat
     from active.lists import Lists, lay_out, lists_for, moved, tune
 
     n, rng = len(codes), np.random.default_rng(len(codes))
+    if (there := _newest(path, n)) and isinstance(near(codes, path), Flat):
+        log.warning("The lists of %d codes are cut off or of another version. They are made anew.", there)
     layout = lay_out(codes, lists_for(n), rng)
     _sweep(path, keep=_newest(path, n) if _newest(path, n) != n else 0)  # of a process that was killed
     order, lists = _file(path, n, "order"), _file(path, n, "lists")
@@ -83,9 +91,9 @@ def make(codes: "Codes", path: Path) -> None:
         except OSError:
             remove(path, n)
             raise
-    there = np.memmap(lists, np.uint8, mode="r", shape=codes.shape)
+    laid = np.memmap(lists, np.uint8, mode="r", shape=codes.shape)
     asked = np.asarray(codes[np.sort(rng.choice(n, min(n, QUERIES), replace=False))])
-    probes, recall = tune(Lists(layout, there, codes[n:], 1), codes, asked, NEAREST, RECALL)
+    probes, recall = tune(Lists(layout, laid, codes[n:], 1), codes, asked, nearest, RECALL)
     about: dict[str, float] = {"version": VERSION, "probes": probes, "recall": recall, "n": n}
     arrays: dict[str, NDArray[np.generic]] = {"centres": layout.centres, "starts": layout.starts}
     arrays |= {name: np.array(value) for name, value in about.items()}

@@ -95,8 +95,7 @@ def _index(ws: Workspace) -> None:
 
 
 def _codes(ws: Workspace) -> None:
-    if coding.due(ws):
-        coding.make(ws)
+    coding.keep(ws)
 
 
 def has_round(ws: Workspace, number: int) -> bool:

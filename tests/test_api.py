@@ -1,18 +1,36 @@
+import asyncio
 import json
 import threading
 import time
 import uuid
 
+import httpx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeler import loop, people
 from labeler.people import COOKIE
+from labeler.scan import walk
 from labeler.server import cards as cards_module
+from labeler.server import desk as desk_module
 from labeler.server import wire
-from tests.pools import DIM, make_pool
-from tests.served import OWNERS, ROUTES, answer, begin, cards_of, is_problem, picture, served, visit
+from tests.pools import DIM, KEY, make_pool
+from tests.served import (
+    OWNERS,
+    ROUTES,
+    URL,
+    Still,
+    answer,
+    begin,
+    build,
+    cards_of,
+    is_problem,
+    picture,
+    served,
+    visit,
+)
 
 N = 60
 PHONE = "http://192.168.1.5:8501"
@@ -471,12 +489,80 @@ def test_a_form_that_makes_no_sense_says_so(client):
     )
 
 
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_vector_that_is_not_finite_says_so(client, text):
+    body = '{"embedding": [' + ", ".join([text] + ["1.0"] * (DIM - 1)) + "]}"
+    reply = client.post("/api/search", content=body, headers={"content-type": "application/json"})
+    assert is_problem(reply, 400)
+
+
+@pytest.mark.parametrize("data", [bytes(50_000_000), b"\xff\xd8\xff\xe0" + bytes(50_000_000)])
+def test_fifty_megabytes_that_are_no_picture_say_so(client, data):
+    assert is_problem(client.post("/api/search", files=[("image", ("a.jpg", data))]), 400, 413)
+    assert client.get("/api/search?item=1&k=3").status_code == 200
+
+
 def test_search_before_anything_is_embedded_says_so(tmp_path, monkeypatch):
-    ws = make_pool(tmp_path / "bare", 5, embedded=False)
+    ws = make_pool(tmp_path / "bare", 5, embedded=False, images=True)
     begin(ws)
     with served(ws, monkeypatch) as (app, _):
-        assert is_problem(visit(app).get("/api/search?item=1"), 409)
+        client = visit(app)
+        assert is_problem(client.get("/api/search?item=1"), 409)
+        assert is_problem(client.post("/api/search", json={"words": ["red"]}), 409)
+        assert is_problem(client.post("/api/search", json={"embedding": [1.0] * DIM}), 409)
+        for data in (picture(), (ws.images / "img0001.png").read_bytes()):
+            assert is_problem(client.post("/api/search", files=[("image", ("a", data))]), 409)
     ws.close()
+
+
+def test_an_item_whose_file_was_gone_before_it_was_seen_is_no_example(ws, client):
+    nothing = np.full(DIM, DIM**-0.5, np.float32)
+    path = ws.vectors(KEY, DIM).path
+    rows = np.fromfile(path, np.float32).reshape(-1, DIM)
+    rows[7] = nothing
+    path.write_bytes(rows.tobytes())
+    for reply in (
+        client.get("/api/search?item=7"),
+        client.post("/api/search", json={"like": [7]}),
+        client.post("/api/search", json={"like": [3], "unlike": [7]}),
+    ):
+        assert is_problem(reply, 404)
+        assert reply.json()["error"] == "The file of item 7 was gone before it was seen."
+
+
+def test_an_item_whose_file_went_later_is_an_example_and_no_result(ws, client):
+    (ws.images / "img0010.png").unlink()
+    scan = ws.catalog.begin_scan()
+    ws.catalog.note_files(scan, list(walk(ws.images)))
+    ws.catalog.end_scan(scan)
+    results = client.get("/api/search?item=10&k=5").json()["results"]
+    assert len(results) == 5
+    assert 10 not in {r["item"] for r in results}
+
+
+def test_nobody_waits_for_the_pictures_of_others(ws, session, monkeypatch):
+    """Pictures that wait for the encoder take no place that searches by items need."""
+    monkeypatch.setattr(desk_module, "Worker", Still)
+    app, desk = build(ws)
+    go_on = threading.Event()
+
+    async def visits():
+        async with desk.serving(ws, shared=False):
+            real = desk.worker.embed
+            monkeypatch.setattr(desk.worker, "embed", lambda data: go_on.wait(30) and real(data))
+            transport = httpx.ASGITransport(app, client=("127.0.0.1", 50000))
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+                files = [("image", (f"{i}.png", picture((i, 9, 9)))) for i in range(3)]
+                waiting = [asyncio.create_task(client.post("/api/search", files=files)) for _ in range(5)]
+                await asyncio.sleep(0.2)
+                quick = await asyncio.wait_for(client.get("/api/search?item=10&k=5"), 10)
+                assert len(quick.json()["results"]) == 5
+                assert not any(task.done() for task in waiting)
+                go_on.set()
+                for reply in await asyncio.gather(*waiting):
+                    assert len(reply.json()["results"]) == 50
+
+    asyncio.run(visits())
 
 
 def test_what_is_asked_about_comes_first(client):

@@ -14,7 +14,7 @@ from active.codes import Coded
 from active.lists import Lists
 from active.search import Exact, combine
 from labeler import coding, encoders, shelves, trainer
-from labeler.errors import Blocked, Conflict
+from labeler.errors import Blocked, Conflict, NotReady
 from labeler.searching import neighbours
 from labeler.workspace import Workspace
 from tests.pools import make_pool
@@ -85,7 +85,7 @@ def test_with_codes_a_search_finds_as_much_as_was_measured(ws: Workspace) -> Non
     assert isinstance(coding.index(ws, KEY, DIM, 1000), Coded)
     made = coding.ready(ws, KEY)
     assert made is not None
-    assert made.recall >= ws.config.search_recall
+    assert made.now.recall >= ws.config.search_recall
     assert recall(ws, 1000) >= 0.95
 
 
@@ -137,7 +137,50 @@ def test_when_a_pool_has_doubled_what_codes_find_is_measured_again(ws: Workspace
     coding.make(ws)
     made = coding.ready(ws, KEY)
     assert made is not None
-    assert (made.basis, made.n) == (500, 1500)
+    assert (made.basis, made.now.n, made.learned_n) == (500, 1500, 600)
+
+
+def test_a_pool_that_has_grown_by_little_is_not_measured_again(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 1080)
+    coding.make(ws)
+    made = coding.ready(ws, KEY)
+    assert made is not None
+    assert made.now.n == 1000
+
+
+def elsewhere(n: int) -> Rows:
+    """Rows of another kind, all of which lie in a part that the first ones leave empty."""
+    rng = np.random.default_rng(11)
+    middles = 4 + rng.normal(size=(30, DIM))
+    return unit_rows((middles[rng.integers(30, size=n)] + 0.3 * rng.normal(size=(n, DIM))).astype(np.float32))
+
+
+def test_when_what_comes_is_unlike_the_rest_the_turn_is_learned_anew(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coding, "REACHES", (1.0, 2.0, 3.0, 5.0))
+    coding.make(ws)
+    first = coding.ready(ws, KEY)
+    ws.vectors(KEY, DIM).append(elsewhere(900))
+    ws.registry.set_embedded(KEY, DIM, 1900)
+    coding.make(ws)
+    made = coding.ready(ws, KEY)
+    assert first is not None
+    assert made is not None
+    assert (first.learned_n, made.learned_n) == (1000, 1900)
+    assert not np.array_equal(made.coder.turn, first.coder.turn)
+    assert len(files(ws)[f"codes-{KEY}-500.bin"]) == 1900 * 64
+    assert not coding.due(ws)  # and not again and again
+
+
+def test_what_comes_and_is_like_the_rest_keeps_the_turn(ws: Workspace) -> None:
+    coding.make(ws)
+    embed(ws, 1900)
+    coding.make(ws)
+    made = coding.ready(ws, KEY)
+    assert made is not None
+    assert (made.learned_n, made.now.n) == (1000, 1900)
 
 
 def test_codes_depend_on_the_vectors_alone(ws: Workspace) -> None:
@@ -166,7 +209,54 @@ def test_what_lies_apart_from_all_items_can_be_compared_with_all(ws: Workspace) 
     coding.make(ws)
     row = unit_rows(np.random.default_rng(5).normal(size=(1, DIM)).astype(np.float32))
     true = Exact(ROWS[:1000]).search(row, 50)[0][0].tolist()
-    assert [i for i, _ in neighbours(ws, row, k=50, exactly=True)] == true
+    assert [i for i, _ in neighbours(ws, row, k=50, apart=True)] == true
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_lies_apart_is_noticed_by_how_far_all_are_from_it(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    if not whole:
+        monkeypatch.setattr(codes, "EXACT_ROWS", 10)
+        monkeypatch.setattr(codes, "WIDER", 4.0)
+    coding.make(ws)
+    row = unit_rows(np.random.default_rng(5).normal(size=(1, DIM)).astype(np.float32))
+    made = coding.ready(ws, KEY)
+    assert made is not None
+    assert (row @ ROWS[:1000].T).max() < made.now.least
+    true = Exact(ROWS[:1000]).search(row, 50)[0][0].tolist()
+    found = [i for i, _ in neighbours(ws, row, k=50)]
+    assert found == true if whole else len(set(found) & set(true)) >= 45
+
+
+def test_too_many_to_compare_wait_for_their_codes(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coding, "SLOW_ROWS", 900)
+    with pytest.raises(NotReady) as e:
+        neighbours(ws, ROWS[3:4])
+    assert str(e.value) == (
+        "What searches among 1,000 images go by is not made yet. "
+        "It is made while labeler start runs, or by labeler index; try again in some minutes."
+    )
+    coding.keep_if_needed(ws)
+    assert neighbours(ws, ROWS[3:4], k=1)[0][0] == 3
+
+
+def test_without_a_server_codes_are_made_for_large_pools_alone(ws: Workspace) -> None:
+    coding.keep_if_needed(ws)
+    assert not files(ws)
+
+
+def test_codes_of_other_vectors_are_noticed_when_a_process_begins(ws: Workspace) -> None:
+    coding.make(ws)
+    vectors = ws.vectors(KEY, DIM)
+    vectors.cut(700)
+    vectors.append(crowds(300, seed=9))
+    again = Workspace.open(ws.folder)
+    assert coding.due(again)
+    coding.make(again)
+    assert not coding.due(again)
+    assert neighbours(again, crowds(300, seed=9)[299:], k=1)[0][0] == 999
+    again.close()
 
 
 def test_vectors_that_were_cut_back_and_came_anew_get_new_codes(ws: Workspace) -> None:
@@ -197,7 +287,7 @@ def test_another_wish_is_measured_anew(ws: Workspace) -> None:
     after = coding.ready(ws, KEY)
     assert before is not None
     assert after is not None
-    assert after.reach < before.reach
+    assert after.now.reach < before.now.reach
     assert not coding.due(ws)
 
 
@@ -307,9 +397,7 @@ def test_codes_go_with_the_vectors_of_their_encoder(ws: Workspace) -> None:
 def large(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """The same pool, where more than 800 codes are put into lists."""
     monkeypatch.setattr(shelves, "FLAT_MOST", 800)
-    monkeypatch.setattr(shelves, "NEAREST", 200)
-    coding.make(ws)
-    coding.make(ws)
+    coding.keep(ws)
     return ws
 
 
@@ -370,7 +458,9 @@ def test_lists_are_made_anew_for_a_quarter_more(large: Workspace) -> None:
 
 @pytest.mark.parametrize("kind", ["npz", "lists", "order"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "empty"])
-def test_damaged_lists_are_as_none_and_made_anew(large: Workspace, kind: str, damage: str) -> None:
+def test_damaged_lists_are_as_none_and_made_anew(
+    large: Workspace, kind: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     whole, path = files(large), large.cache / f"codes-{KEY}-500-1000.{kind}"
     if damage == "gone":
         path.unlink()
@@ -379,8 +469,21 @@ def test_damaged_lists_are_as_none_and_made_anew(large: Workspace, kind: str, da
     assert not is_listed(large)
     assert recall(large, 1000) >= 0.95
     assert coding.due(large)
+    assert not caplog.messages
     coding.make(large)
     assert files(large) == whole
+    said = "The lists of 1000 codes are cut off or of another version. They are made anew."
+    assert caplog.messages == ([] if (kind, damage) == ("npz", "gone") else [said])
+
+
+def test_lists_of_another_version_are_made_anew(large: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    whole, path = files(large), large.cache / f"codes-{KEY}-500-1000.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **arrays | {"version": np.array(shelves.VERSION + 1)})
+    assert not is_listed(large)
+    coding.keep(large)
+    assert files(large) == whole
+    assert len(caplog.messages) == 1
 
 
 def test_a_turn_that_is_learned_anew_takes_its_lists_with_it(large: Workspace) -> None:

@@ -18,8 +18,18 @@ class Counted:
         return np.full((1, 3), self.made, np.float32)
 
 
+def in_use(*keys):
+    """Gives one key after another, the last one for good."""
+    left = list(keys)
+
+    async def key():
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return key
+
+
 def ask(seen, make, encoder="a", kind="picture", data=b"x"):
-    return asyncio.run(seen.row(encoder, kind, data, make))
+    return asyncio.run(seen.row(in_use(encoder), kind, data, make))
 
 
 def test_the_same_picture_is_embedded_once():
@@ -58,4 +68,22 @@ def test_what_failed_is_tried_again():
     with pytest.raises(ValueError, match="no picture"):
         ask(seen, fail)
     ask(seen, make)
+    assert make.made == 1
+
+
+def test_what_was_made_while_the_encoder_changed_is_not_kept():
+    seen, make = Recent(), Counted()
+    asyncio.run(seen.row(in_use("a", "b"), "picture", b"x", make))
+    for encoder in ("a", "b"):
+        ask(seen, make, encoder=encoder)
+    assert make.made == 3
+
+
+def test_two_who_ask_for_the_same_at_once_wait_for_one():
+    seen, make = Recent(), Counted()
+
+    async def both():
+        await asyncio.gather(*(seen.row(in_use("a"), "picture", b"x", make) for _ in range(2)))
+
+    asyncio.run(both())
     assert make.made == 1

@@ -1,5 +1,6 @@
 """The routes on the pool: items, search, what to ask about, examples, sessions and their labels."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,9 @@ PICTURES = {
     },
 }  # fmt: skip
 
+Pictures = tuple[Sequence[bytes], Sequence[bytes]]
+"""What is wanted, and what is not."""
+
 router = APIRouter()
 
 
@@ -60,8 +64,7 @@ async def get_search(
     k: Annotated[int, Query(ge=1, le=10_000)] = 50,
 ) -> JSONResponse:
     """The items most like one item, best first."""
-    async with heavy:
-        return await _found(desk, None, Search(like=[item], k=k), [], [])
+    return await _found(desk, heavy, None, Search(like=[item], k=k))
 
 
 @router.post(
@@ -83,15 +86,14 @@ async def post_search(
     """The items most like some items, pictures, words or a vector, and unlike others, best first."""
     of = _Of(session) if visitor.owner else None
     if _is_form(request):
-        async with request.form(max_files=MOST_PICTURES, max_fields=MOST_FIELDS) as form, heavy:
-            return await _found(desk, of, _form_search(form), await _pictures(form, "image"),
-                                await _pictures(form, "unlike_image"))  # fmt: skip
+        async with request.form(max_files=MOST_PICTURES, max_fields=MOST_FIELDS) as form:
+            like, unlike = await _pictures(form, "image"), await _pictures(form, "unlike_image")
+            return await _found(desk, heavy, of, _form_search(form), (like, unlike))
     try:
         body = Search.model_validate_json(await request.body())
     except ValidationError as e:
         raise _malformed(e) from e
-    async with heavy:
-        return await _found(desk, of, body, [], [])
+    return await _found(desk, heavy, of, body)
 
 
 def _is_form(request: Request) -> bool:
@@ -133,12 +135,16 @@ class _Of:
 
 
 async def _found(
-    desk: Desk, of: _Of | None, asked: Search, like: Sequence[bytes], unlike: Sequence[bytes]
+    desk: Desk, heavy: asyncio.Semaphore, of: _Of | None, asked: Search, pictures: Pictures = ((), ())
 ) -> JSONResponse:
-    """Return the answer of a search, what is not in the pool embedded first; `of` is None for a swiper."""
+    """Return the answer of a search; `of` is None for a swiper.
+
+    What is not in the pool is embedded first. Nobody who searches by something else waits for that.
+    """
+    like, unlike = pictures
     if not (asked.like or asked.words or like or asked.embedding is not None):
         raise BadInput("There is nothing to search for.", "Give an item, a picture, words or an embedding.")
-    more, less = await _embedded(desk, like), await _embedded(desk, unlike)
+    more, less = await _embedded(desk, heavy, like), await _embedded(desk, heavy, unlike)
     more += await _read(desk, [searching.clean_words(text) for text in asked.words])
     if asked.embedding is not None:
         with np.errstate(over="ignore"):
@@ -151,7 +157,7 @@ async def _found(
         near = searching.stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
         far = searching.stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
         assert near is not None
-        found = loop.neighbours(ws, near, far, asked.k, exactly=bool(asked.words))
+        found = loop.neighbours(ws, near, far, asked.k, apart=bool(asked.words))
         results: list[dict[str, object]] = [
             {"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found
         ]
@@ -161,33 +167,28 @@ async def _found(
                 result |= {"name": name, "answer": answer}
         return results
 
-    results = await desk.read(look)
+    async with heavy:
+        results = await desk.read(look)
     return JSONResponse({"results": results})
 
 
-async def _embedded(desk: Desk, pictures: Sequence[bytes]) -> list[Rows]:
+async def _embedded(desk: Desk, heavy: asyncio.Semaphore, pictures: Sequence[bytes]) -> list[Rows]:
     """Return the vectors of pictures: kept ones of those in the pool, others from the encoder."""
     if not pictures:
         return []
-
-    def look(ws: Workspace) -> tuple[str, list[Rows | None]]:
-        return searching.encoder_key(ws), [searching.known_row(ws, data) for data in pictures]
-
-    key, known = await desk.read(look)
+    async with heavy:
+        known = await desk.read(lambda ws: [searching.known_row(ws, data) for data in pictures])
+    key, embed = partial(desk.read, searching.encoder_key), desk.worker.embed
     return [
-        await desk.recent.row(key, "picture", data, partial(desk.worker.embed, data)) if row is None else row
+        await desk.recent.row(key, "picture", data, partial(embed, data)) if row is None else row
         for data, row in zip(pictures, known, strict=True)
     ]
 
 
 async def _read(desk: Desk, words: Sequence[str]) -> list[Rows]:
     """Return the vectors of words."""
-    if not words:
-        return []
-    key = await desk.read(searching.encoder_key)
-    return [
-        await desk.recent.row(key, "words", text.encode(), partial(desk.worker.read, text)) for text in words
-    ]
+    key, read = partial(desk.read, searching.encoder_key), desk.worker.read
+    return [await desk.recent.row(key, "words", text.encode(), partial(read, text)) for text in words]
 
 
 @router.post("/ask", responses=gives({"asked": 2}))
