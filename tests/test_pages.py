@@ -385,6 +385,40 @@ def test_an_answer_in_a_search_is_sent_until_the_server_has_it(
 
 
 @pytest.mark.browser
+def test_answers_in_a_search_outlive_their_page_and_go_to_their_own_question(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search?item=31")
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    free = [i for i in items_of(page) if label_of(ws, i) is None][:2]
+    asked, before = loop.newest_session(ws), count_events(ws)
+    page.route("**/api/labels*", lambda route: route.abort())
+    for i in free:
+        page.locator(f".tile[data-item='{i}'] .pic").click()
+        page.keyboard.press("2")
+        page.keyboard.press("Escape")
+    expect(page.locator(".told.wrong span")).to_have_text(
+        "An answer waits for the server. It is sent again by itself."
+    )
+    page.goto(f"{url}/found")
+    assert count_events(ws) == before
+    page.unroute("**/api/labels*")
+    ids = page.evaluate(
+        "Object.entries(localStorage).filter(([k]) => k.startsWith('labeler.search.'))"
+        ".flatMap(([, v]) => JSON.parse(v)).map((e) => [e.session, e.item, e.label])"
+    )
+    assert sorted(ids) == sorted([asked.id, i, "no"] for i in free)
+    page.goto(f"{url}/search?item=31")
+    eventually(lambda: [label_of(ws, i) for i in free] == ["no"] * 2)
+    eventually(lambda: not page.evaluate(
+        "Object.keys(localStorage).filter((k) => k.startsWith('labeler.search.')).length"
+    ))  # fmt: skip
+    assert count_events(ws) == before + 2
+    results.take_back(ws, asked, loop.owner(ws), free)
+
+
+@pytest.mark.browser
 def test_yes_then_no_on_what_a_search_begins_with(browser: Browser, site: tuple[str, Workspace]) -> None:
     url, ws = site
     page = go(browser, f"{url}/search")

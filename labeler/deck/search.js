@@ -6,6 +6,7 @@
  * @typedef {import("./grid.js").Action} Action
  * @typedef {{session: number, first: any, begin: any[], looks: Record<string, any>, acts: Action[], bulk: Action[], reads: boolean, stamp: string}} Data
  *   looks: of each answer its chip. reads: whether the encoder reads text.
+ * @typedef {{id: string, session: number, item: number, label: string, at: string, before?: any}} Said
  */
 
 const FIRST = 60; // results at once; scrolling brings more, up to MOST
@@ -14,6 +15,7 @@ const MOST_FILES = 20;
 const AGAIN_MS = 3000; // between two tries to hand in answers
 const BEGIN = "Or begin with one of these.";
 const KINDS = { like: "Like", unlike: "Not like" };
+const SHELF = "labeler.search."; // where the browser keeps answers that were not handed in yet
 const DRAGGED = "text/x-labeler-item";
 const views = new WeakMap();
 
@@ -59,8 +61,8 @@ function makeView(root, grid) {
   const view = {
     data: null, begin: [], results: null, k: FIRST, is_all: false, running: null, files: 0, begun: undefined, soon: 0,
     is_open: false, calls: 0,
-    /** @type {Map<number, {id: string, item: number, label: string, at: string, before: any}>} answers not yet handed in */
-    waiting: new Map(), again: 0,
+    /** @type {Map<string, Said>} answers not yet handed in, by session and item */
+    waiting: new Map(), again: 0, shelf: "",
   };
 
   // what is wanted ---------------------------------------------------------------------------
@@ -266,41 +268,81 @@ function makeView(root, grid) {
   }
 
   function answer(items, label) {
+    const { session } = view.data;
     for (const item of items) {
       const before = [...(view.results ?? []), ...view.begin].find((t) => t.item === item)?.chip;
       const id = crypto.randomUUID?.() ?? uuid();
-      view.waiting.set(item, { id, item, label, at: new Date().toISOString(), before });
+      view.waiting.set(`${session}/${item}`, { id, session, item, label, at: new Date().toISOString(), before });
       put(item, pending(label));
     }
+    keep();
     draw();
     handIn();
+  }
+
+  /** Keep what waits in the browser, where another page or a crash does no harm; return whether that worked. */
+  function keep() {
+    try {
+      const some = [...view.waiting.values()].map(({ before, ...said }) => said);
+      if (some.length) localStorage.setItem(view.shelf, JSON.stringify(some));
+      else localStorage.removeItem(view.shelf);
+      return true;
+    } catch {
+      return false; // storage that is full or refused: they are in memory
+    }
+  }
+
+  /** Take up what earlier pages of this workspace could not hand in. A second time does no harm: the id tells. */
+  function takeUp() {
+    const shelves = `${SHELF}${view.data.stamp}.`;
+    view.shelf = shelves + (crypto.randomUUID?.() ?? uuid());
+    try {
+      for (const name of Object.keys(localStorage).filter((n) => n.startsWith(shelves))) {
+        for (const said of JSON.parse(localStorage.getItem(name))) {
+          const key = `${said.session}/${said.item}`;
+          if (!(view.waiting.get(key)?.at > said.at)) view.waiting.set(key, said);
+          if (said.session === view.data.session && view.data.looks[said.label]) put(said.item, pending(said.label));
+        }
+        if (keep()) localStorage.removeItem(name);
+      }
+    } catch {
+      // nothing is stored here, or something else
+    }
   }
 
   /** Hand in all answers that wait; the same again until the server has said what became of them. */
   async function handIn() {
     clearTimeout(view.again);
-    const sent = [...view.waiting.values()];
-    if (!sent.length) return;
-    const events = sent.map(({ id, item, label, at }) => ({ id, item, label, at }));
+    const sessions = new Set([...view.waiting.values()].map((one) => one.session));
+    if (!sessions.size) return;
     try {
-      const reply = await fetch(`/api/labels?session=${view.data.session}`, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ events }), credentials: "same-origin", keepalive: true,
-      });
-      const done = await reply.json().catch(() => null);
-      if (reply.status >= 500 || reply.status === 429 || !done) throw new Error();
-      const refused = new Map((done.rejected ?? (reply.ok ? [] : sent.map((e) => ({ id: e.id, why: done.error })))).map((r) => [r.id, r.why]));
-      for (const one of sent) {
-        if (view.waiting.get(one.item)?.id !== one.id) continue; // answered again since
-        view.waiting.delete(one.item);
-        put(one.item, refused.has(one.id) ? one.before : view.data.looks[one.label]);
-      }
-      if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
-      else if (told.classList.contains("wrong")) tell("");
+      for (const session of sessions) await handInOf(session);
       draw();
     } catch {
-      tell("An answer waits for the server. It is sent again by itself; keep this page open.", true);
+      const where = keep() ? "" : "; keep this page open";
+      tell(`An answer waits for the server. It is sent again by itself${where}.`, true);
       if (view.is_open) view.again = setTimeout(handIn, AGAIN_MS);
     }
+  }
+
+  async function handInOf(session) {
+    const sent = [...view.waiting.values()].filter((one) => one.session === session);
+    const events = sent.map(({ id, item, label, at }) => ({ id, item, label, at }));
+    const reply = await fetch(`/api/labels?session=${session}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ events }), credentials: "same-origin", keepalive: true,
+    });
+    const done = await reply.json().catch(() => null);
+    if (reply.status >= 500 || reply.status === 429 || !done) throw new Error();
+    const refused = new Map((done.rejected ?? (reply.ok ? [] : sent.map((e) => ({ id: e.id, why: done.error })))).map((r) => [r.id, r.why]));
+    for (const one of sent) {
+      const key = `${session}/${one.item}`;
+      if (view.waiting.get(key)?.id !== one.id) continue; // answered again since
+      view.waiting.delete(key);
+      if (session === view.data.session) put(one.item, refused.has(one.id) ? one.before : view.data.looks[one.label]);
+    }
+    keep();
+    if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
+    else if (told.classList.contains("wrong")) tell("");
   }
 
   // the grid ---------------------------------------------------------------------------------
@@ -355,6 +397,10 @@ function makeView(root, grid) {
     }
     const first = data.first?.item;
     if (is_new) view.begin = data.begin; // later ones would come under the fingers
+    if (!view.shelf) {
+      takeUp();
+      handIn();
+    }
     if (is_new || view.begun !== first) {
       view.begun = first;
       if (data.first) {
