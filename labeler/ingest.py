@@ -28,7 +28,7 @@ from active.arrays import Rows
 from labeler import files, images
 from labeler.catalog import Aside, Decoded, FileRow, SeenFile
 from labeler.domain import Item, Progress
-from labeler.errors import Blocked, NotReady, writing
+from labeler.errors import BadInput, Blocked, NotReady, writing
 from labeler.files import Unreadable
 from labeler.scan import walk
 from labeler.vectors import SCATTER_FROM
@@ -36,6 +36,7 @@ from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active.embedding import Encoder
+    from active.embedding.encoder import Prepared
 
 FIRST_CHUNK, CHUNK = 16, 64  # files whose fate is stored together
 SCAN_AHEAD_S = 0.5  # wait so long for the scan at most: the first cards are from all over the folder
@@ -408,7 +409,7 @@ class _Intake:
                 prepared[pos] = encoder.prepare(picture) if isinstance(picture, Image) else picture
         rows = np.full((len(inputs), encoder.dim), encoder.dim**-0.5, np.float32)
         if prepared:
-            rows[list(prepared)] = encoder.forward(list(prepared.values()))
+            rows[list(prepared)] = _forward(encoder, list(prepared.values()))
         return rows, gone
 
     def _reread(self, item: Item) -> Image | None:
@@ -463,6 +464,19 @@ class _Intake:
         np.save(data, np.empty((0, 0), np.float32) if scatter is None else scatter)
         with writing(path.name):
             files.save_atomic(path, data.getvalue())
+
+
+def _forward(encoder: "Encoder", prepared: "list[Prepared]") -> Rows:
+    """Return the rows of prepared pictures. Raises BadInput for an encoder whose rows are of no use."""
+    other = "Choose another encoder with --encoder."
+    try:
+        rows = encoder.forward(prepared)
+    except ValueError as e:  # NaN or infinity
+        raise BadInput(f"The encoder {encoder.key} makes no vectors of these images: {e}", other) from e
+    if rows.shape != (len(prepared), encoder.dim):
+        gives = f"vectors of {rows.shape[-1]} numbers, where it gave {encoder.dim} before"
+        raise BadInput(f"The encoder {encoder.key} gives {gives}.", other)
+    return rows
 
 
 class _Out:

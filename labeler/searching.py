@@ -29,7 +29,7 @@ def get_item(ws: Workspace, item: int) -> Item:
 def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
     """Return the vectors of items.
 
-    Raises Missing for an unknown one and for one whose file was gone, NotReady for one not embedded yet.
+    Raises Missing for an unknown one and for one that could not be seen, NotReady for one not embedded yet.
     """
     used = ws.registry.in_use()
     for item in items:
@@ -40,8 +40,8 @@ def item_rows(ws: Workspace, items: Sequence[int]) -> Rows:
         raise nothing_yet()
     rows = np.asarray(ws.vectors(used[0], used[1]).rows(0, used[2])[np.asarray(items, np.int64)])
     for item, row in zip(items, rows, strict=True):
-        if np.ptp(row) == 0:  # its file was gone when it was to be embedded: no picture's row
-            raise Missing(f"The file of item {item} was gone before it was seen.", "Search by another one.")
+        if np.ptp(row) == 0:  # no picture's row: its file was gone when it was to be embedded
+            raise Missing(f"Item {item} could not be seen, so nothing is like it.", "Search by another one.")
     return rows
 
 

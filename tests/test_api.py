@@ -527,7 +527,7 @@ def test_an_item_whose_file_was_gone_before_it_was_seen_is_no_example(ws, client
         client.post("/api/search", json={"like": [3], "unlike": [7]}),
     ):
         assert is_problem(reply, 404)
-        assert reply.json()["error"] == "The file of item 7 was gone before it was seen."
+        assert reply.json()["error"] == "Item 7 could not be seen, so nothing is like it."
 
 
 def test_an_item_whose_file_went_later_is_an_example_and_no_result(ws, client):

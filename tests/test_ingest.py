@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -369,6 +370,7 @@ def test_stopped_anywhere_it_goes_on_where_it_was(ws: Workspace, folder: Path) -
 KILLED = """
 import sys, threading, time
 from pathlib import Path
+from typing import Any
 from labeler import ingest
 from labeler.workspace import Workspace
 from tests.fakes import MeanColour
@@ -600,3 +602,46 @@ def test_when_the_database_is_in_trouble_every_thread_has_ended_before_that_is_s
     assert set(threading.enumerate()) == before
     take_in(ws)
     assert len(rows(ws)) == ws.catalog.count_items() == 200
+
+
+class Fickle(MeanColour):
+    """An encoder that goes wrong after the first images."""
+
+    key = "fickle-3"
+
+    def __init__(self, wrong: np.ndarray | Exception) -> None:
+        self.wrong, self.calls = wrong, 0
+
+    def forward(self, prepared: Sequence[Any]) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 1:
+            return super().forward(prepared)
+        if isinstance(self.wrong, Exception):
+            raise self.wrong
+        return np.repeat(self.wrong, len(prepared), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            np.full((1, 4), 0.5, np.float32),
+            "The encoder fickle-3 gives vectors of 4 numbers, where it gave 3 before. "
+            "Choose another encoder with --encoder.",
+        ),
+        (
+            ValueError("rows hold NaN or infinity."),
+            "The encoder fickle-3 makes no vectors of these images: rows hold NaN or infinity. "
+            "Choose another encoder with --encoder.",
+        ),
+    ],
+)
+def test_an_encoder_whose_vectors_are_of_no_use_is_named_and_what_it_saw_stays(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, wrong: np.ndarray | Exception, says: str
+) -> None:
+    monkeypatch.setattr(ingest, "BATCH", 1)
+    with pytest.raises(BadInput) as e:
+        take_in(ws, lambda: Fickle(wrong))
+    assert str(e.value) == says
+    take_in(ws)
+    assert_sound(ws, folder)
