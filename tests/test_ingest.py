@@ -640,6 +640,8 @@ def test_an_encoder_whose_vectors_are_of_no_use_is_named_and_what_it_saw_stays(
     ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, wrong: np.ndarray | Exception, says: str
 ) -> None:
     monkeypatch.setattr(ingest, "BATCH", 1)
+    for i in range(40):
+        paint(folder / f"{i}.png", i)
     with pytest.raises(BadInput) as e:
         take_in(ws, lambda: Fickle(wrong))
     assert str(e.value) == says
