@@ -2,6 +2,7 @@
 
 --pack FILE.npz              write hirise and clothing there, once; aid is never learned from
 --data FILE.npz --out DIR    train for --minutes or --steps; given again, it goes on where it stopped
+--mean A B --out FILE        write the mean of the weights of runs, each of which began with another's
 
 Student and teacher (a MobileNet v1 of ImageNet, LABELER_TEST_WEIGHTS) see the same view; the student learns
 the teacher's 1,024 numbers, who is near whom in the batch, and six maps on the way. For the first --apart of
@@ -249,6 +250,21 @@ def train(args: argparse.Namespace, teacher: nn.Module, device: torch.device) ->
         run.spent_s = before + time.monotonic() - started
 
 
+def write_mean(files: list[Path], out: Path) -> None:
+    """Write the mean of folded weights, float16.
+
+    Source: Wortsman et al. 2022, "Model soups": of networks that began alike the mean is better than each.
+    """
+    every = [load_file(file) for file in files]
+    save_file(
+        {
+            name: torch.stack([w[name].float() for w in every]).mean(0).half().contiguous()
+            for name in every[0]
+        },
+        out,
+    )
+
+
 def progress(args: argparse.Namespace, run: Run) -> float:
     """Return which part of the run is done, by its steps or its minutes."""
     return float(run.step / args.steps if args.steps else run.spent_s / (60 * args.minutes))
@@ -270,6 +286,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--data", type=Path, help="a pack")
     out.add_argument("--teacher", type=Path, default=Path(home) / "mobilenet_v1_1.0_224")
     out.add_argument("--out", type=Path)
+    out.add_argument(
+        "--mean", type=Path, nargs="+", metavar="FILE", help="write their mean to --out, and end"
+    )
     out.add_argument("--begin", type=Path, metavar="FILE", help="a student.safetensors to go on from")
     out.add_argument("--minutes", type=float, default=0.0, help="in all, earlier parts counted")
     out.add_argument("--steps", type=int, default=0, help="instead of --minutes: repeatable")
@@ -304,6 +323,9 @@ def main() -> None:
     args = options.parse_args()
     if args.pack:
         print(json.dumps({"bytes": pack(Path(os.environ["LABELER_TEST_DATA"]), args.pack)}))
+        return
+    if args.mean and args.out:
+        write_mean(args.mean, args.out)
         return
     if not (args.data and args.out and (args.minutes or args.steps)):
         options.error("give --data, --out, and --minutes or --steps")

@@ -382,3 +382,17 @@ def test_the_rate_rises_then_falls() -> None:
     rates = [train_builtin.rate_now(p, 1.0) for p in (0, 0.015, 0.03, 0.5, 0.8, 1.0)]
     assert rates[0] < rates[1] < rates[2] == rates[3] == 1
     assert rates[3] > rates[4] > rates[5] > 0
+
+
+def test_the_mean_of_two_runs_is_a_network_between_them(weights: Path, tmp_path: Path) -> None:
+    other, out = tmp_path / "other.safetensors", tmp_path / "mean.safetensors"
+    save_file({k: v.half() for k, v in learned(1).weights().items()}, other)
+    train_builtin.write_mean([weights, other], out)
+    one, two, mean = load_file(weights), load_file(other), load_file(out)
+    assert mean.keys() == one.keys()
+    for name, w in mean.items():
+        assert w.dtype == torch.float16
+        torch.testing.assert_close(
+            w.float(), (one[name].float() + two[name].float()) / 2, atol=2e-3, rtol=2e-3
+        )
+    assert Builtin(out).encode(pictures(2)).shape == (2, DIM)

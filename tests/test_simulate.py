@@ -402,7 +402,7 @@ def test_the_words_say_what_was_found_in_as_many_cards_as_there_are_images(told)
     assert f"The hardest class is {worst}" in text
     held = f"held the truth in {100 * found['estimate']['coverage']:.0f} % of the rounds"
     assert held in text
-    weak = found | {"encoder": "builtin-1-3472ac0f", "found_1k": found["neighbours"]["found_1k"]}
+    weak = found | {"encoder": "builtin-1-510da727", "found_1k": found["neighbours"]["found_1k"]}
     for known, is_advised in (
         (weak, True),
         (weak | {"encoder": "m"}, False),
