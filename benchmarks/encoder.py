@@ -4,7 +4,7 @@ found_1k_builtin, found_1k_reference  found after as many cards as a class has i
 speed_ratio    images a second, prepared and seen by one core: the built-in's over the reference's
 forward_ratio  the same, of images prepared before
 index_ratio    of `labeler index` with it: benchmarks.index, in processor time; median of three
-files_per_s    of `labeler index`, on all cores; …_ms and …_cpu_ms of its stages as in benchmarks.index, medians
+files_per_s    of `labeler index`, on all cores; of its stages the medians of …_ms and …_cpu_ms
 weights_mb     of the file in the package
 
 --no-found and --no-index leave those out: they take some minutes each, the rest seconds.
