@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Rows
-from labeler import shelves
+from labeler import maps, shelves
 from labeler.arrays import load_arrays, save_arrays
 from labeler.errors import NotReady, writing
 from labeler.workspace import Workspace
@@ -79,7 +79,7 @@ def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False) -> 
     from active.codes import Coded
     from active.search import Exact
 
-    rows = ws.vectors(key, dim).rows(0, n)
+    rows = maps.rows(ws.vectors(key, dim).path, np.float32, dim)[:n]
     found = None if n <= EXACT_ROWS else ready(ws, key)
     codes = None
     if found is not None:
@@ -234,15 +234,7 @@ def _basis(n: int) -> int:
 
 def _codes(path: Path, n_bytes: int) -> "Codes":
     """Return the whole codes in a file, mapped into memory; none where it is not there."""
-    try:
-        n = path.stat().st_size // n_bytes
-        return np.memmap(path, np.uint8, mode="r", shape=(n, n_bytes)) if n else _no_codes(n_bytes)
-    except OSError:
-        return _no_codes(n_bytes)
-
-
-def _no_codes(n_bytes: int) -> "Codes":
-    return np.empty((0, n_bytes), np.uint8)
+    return maps.rows(path, np.uint8, n_bytes)
 
 
 def _begin(ws: Workspace, key: str, rows: Rows, *, of_all: bool = False) -> None:
@@ -279,6 +271,7 @@ def _remove(ws: Workspace, key: str, basis: int) -> None:
     """Delete the codes of a turn, and the lists they are in."""
     files = sorted(ws.cache.glob(f"codes-{key}-{basis}[.-]*"), key=lambda file: file.suffix != ".npz")
     for file in files:  # what says that the others are there goes first
+        maps.forget(file)
         with contextlib.suppress(OSError):  # Windows keeps a file that is being searched
             file.unlink(missing_ok=True)
 
@@ -324,7 +317,7 @@ def _queries(rows: Rows, rng: np.random.Generator) -> tuple[Rows, NDArray[np.int
 def _measure(path: Path, coder: "Coder", rows: Rows, target: float) -> Measured:
     """Look neighbours up by codes and exactly, and return the least reach that finds enough of them.
 
-    Enough of those of all items, and of the newest ones.
+    Half of what is looked up is of the newest items.
     """
     from active.codes import Coded, Flat
     from active.search import Exact
@@ -337,10 +330,9 @@ def _measure(path: Path, coder: "Coder", rows: Rows, target: float) -> Measured:
     reach, recall = REACHES[0], 0.0
     for reach in REACHES:
         near = Coded(coder, Flat(codes), some, reach=reach).search(query, 101)[0]
-        found = np.array([
+        recall = float(np.mean([
             np.isin(a[a != one], b).mean() for a, b, one in zip(true, near, own, strict=True)
-        ])  # fmt: skip
-        recall = float(found.reshape(2, -1).mean(1).min())
+        ]))  # fmt: skip
         if recall >= target:
             break
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import numpy as np
 
+from labeler import maps
 from labeler.config import Config
 from labeler.errors import BadInput, NotReady, writing
 from labeler.workspace import Workspace
@@ -198,6 +199,7 @@ def _files(ws: Workspace, key: str, dim: int) -> list[Path]:
 
 
 def _unlink(path: Path) -> int:
+    maps.forget(path)
     try:
         size = path.stat().st_size
         with writing(path.name):
