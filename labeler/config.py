@@ -43,7 +43,7 @@ class Config:
     max_megapixels: int = 200  # larger images are set aside, not decoded
     sample_size: int = 100_000  # the representative sample on which doubt is scored
     exact_limit: int = 3_000_000  # with more images a round looks at the sample and at neighbours only
-    search_recall: float = 0.98  # share of the 100 nearest that a search of a large pool is to find
+    search_recall: float = 0.95  # share of the 100 nearest that a search of a large pool is to find
 
     def __post_init__(self) -> None:
         for name, kind in TYPES.items():
