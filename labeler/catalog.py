@@ -16,6 +16,7 @@ from labeler.errors import Blocked
 
 # Reasons that may be gone the next time although the file is the same: rights, disk, memory, a copy.
 PASSING = ("permission", " disk ", "memory", "still being written")
+CHUNK = 10_000  # files or items named in one statement
 RETRIED = " OR ".join(f"coalesce(reason, '') LIKE '%{words}%'" for words in PASSING)
 
 
@@ -75,71 +76,135 @@ def _last_line(said: str) -> str:
     return said.strip().splitlines()[-1].rstrip(".")
 
 
+class _Met:
+    """A set of ids, one bit each: of ten million files a Python set would take half a gigabyte."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, file: int) -> None:
+        if file >> 3 >= len(self._bits):
+            self._bits.extend(bytes((file >> 3) + 1 + len(self._bits) // 4 - len(self._bits)))
+        self._bits[file >> 3] |= 1 << (file & 7)
+
+    def __contains__(self, file: int) -> bool:
+        return file >> 3 < len(self._bits) and bool(self._bits[file >> 3] >> (file & 7) & 1)
+
+
 class Catalog:
     """Files and items of one workspace, over one connection of one thread."""
 
     def __init__(self, conn: Connection) -> None:
         self.conn = conn
+        self._scan, self._met = 0, _Met()  # the scan that goes on, and the unchanged files that it met
 
     # files ---------------------------------------------------------------------------------
 
     def begin_scan(self) -> int:
-        """Return the number of a new scan, one higher than any before."""
+        """Return the number of a new scan, one higher than any before. Its files are noted, and it is ended,
+        through the same catalog.
+        """
         row = self.conn.execute("SELECT coalesce(max(scan), 0) + 1 FROM files").fetchone()
-        return int(row[0])
+        self._scan, self._met = int(row[0]), _Met()
+        return self._scan
 
     def note_files(self, scan: int, files: Sequence[SeenFile]) -> None:
         """Note files met by a scan; those that are new or changed wait to be read.
 
         An unchanged file (same size and mtime) keeps its item, or its reason for being set
-        aside; one whose reason was not in the file (RETRIED) is tried again each time.
+        aside, and nothing is written for it; one whose reason was not in the file (RETRIED) is tried again
+        each time.
         """
+        met = self._met_by(scan)
+        shown = {f: shown_path(f.path) for f in files}
+        known = {
+            path: (size, mtime_ns, file)
+            for path, size, mtime_ns, file in self.conn.execute(
+                f"""SELECT path, size, mtime_ns, id FROM files
+                    WHERE path IN (SELECT value FROM json_each(?)) AND state IN ('item', 'aside')
+                      AND NOT ({RETRIED})""",
+                (json.dumps([path for path, _ in shown.values()]),),
+            )
+        }
         rows = []
-        for f in files:
-            path, raw = shown_path(f.path)
-            rows.append((path, raw, f.size, f.mtime_ns, _rank(path), scan))
+        for f, (path, raw) in shown.items():
+            size, mtime_ns, file = known.get(path, (None, None, -1))
+            if (size, mtime_ns) == (f.size, f.mtime_ns):
+                met.add(file)
+            else:
+                rows.append((path, raw, f.size, f.mtime_ns, _rank(path), scan))
+        if not rows:
+            return
         with transaction(self.conn) as conn:
             conn.executemany(
-                f"""INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
-                   ON CONFLICT(path) DO UPDATE SET scan = excluded.scan,
-                     state = CASE WHEN size = excluded.size AND mtime_ns = excluded.mtime_ns
-                                   AND state IN ('item', 'aside')
-                                   AND NOT ({RETRIED})
-                             THEN state ELSE 'new' END,
+                """INSERT INTO files(path, raw, size, mtime_ns, rank, state, scan) VALUES (?,?,?,?,?,'new',?)
+                   ON CONFLICT(path) DO UPDATE SET scan = excluded.scan, state = 'new',
                      size = excluded.size, mtime_ns = excluded.mtime_ns""",
                 rows,
             )
 
     def end_scan(self, scan: int) -> int:
-        """Mark files that this whole scan did not meet as gone; return how many are newly gone."""
-        with transaction(self.conn) as conn:
-            gone = conn.execute(
-                "UPDATE files SET state = 'gone', reason = NULL WHERE scan <> ? AND state <> 'gone'", (scan,)
-            ).rowcount
-            self._refresh_present(conn)
-        return int(gone)
+        """Mark files that this whole scan did not meet as gone; return how many are newly gone.
 
-    def _refresh_present(self, conn: sqlite3.Connection) -> None:
-        """Let an item be present while a file holds it, and point to such a file.
+        What changes is looked up before anything is locked, so that nobody waits for a large pool.
+        """
+        met = self._met_by(scan)
+        left = self.conn.execute("SELECT id FROM files WHERE scan <> ? AND state <> 'gone'", (scan,))
+        gone = [file for (file,) in left if file not in met]
+        back = self.conn.execute(
+            """SELECT id FROM items WHERE present = 0 AND EXISTS
+                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')"""
+        ).fetchall()
+        self._scan, self._met = 0, _Met()
+        if not gone and not back:
+            return 0
+        with transaction(self.conn) as conn:
+            lost: set[int] = set()
+            for lo in range(0, len(gone), CHUNK):
+                some = (json.dumps(gone[lo : lo + CHUNK]),)
+                lost |= {item for (item,) in conn.execute(
+                    """SELECT DISTINCT item FROM files
+                       WHERE id IN (SELECT value FROM json_each(?)) AND item IS NOT NULL""", some
+                )}  # fmt: skip
+                conn.execute(
+                    """UPDATE files SET state = 'gone', reason = NULL
+                       WHERE id IN (SELECT value FROM json_each(?))""", some
+                )  # fmt: skip
+            self._refresh_present(conn, sorted(lost | {item for (item,) in back}))
+        return len(gone)
+
+    def _met_by(self, scan: int) -> "_Met":
+        """Return the unchanged files that a scan has met so far."""
+        assert scan == self._scan, "a scan is begun, noted and ended through one catalog"
+        return self._met
+
+    def _refresh_present(self, conn: sqlite3.Connection, items: Sequence[int]) -> None:
+        """Let items be present while a file holds them, and point to such a file.
 
         A file that waits to be read again ('new') still counts for the item it held.
         """
-        conn.execute(
-            """UPDATE items SET present = 0 WHERE present = 1 AND NOT EXISTS
-                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state IN ('item', 'new'))"""
-        )
-        conn.execute(
-            """UPDATE items SET present = 1 WHERE present = 0 AND EXISTS
-                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')"""
-        )
-        conn.execute(
-            """UPDATE items SET file =
-                 (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
-               WHERE present = 1
-                 AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
-                 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
-                                 AND f.state = 'item')"""
-        )
+        for lo in range(0, len(items), CHUNK):
+            some = (json.dumps(items[lo : lo + CHUNK]),)
+            these = "items.id IN (SELECT value FROM json_each(?))"
+            conn.execute(
+                f"""UPDATE items SET present = 0 WHERE {these} AND present = 1 AND NOT EXISTS
+                     (SELECT 1 FROM files f WHERE f.item = items.id AND f.state IN ('item', 'new'))""",
+                some,
+            )
+            conn.execute(
+                f"""UPDATE items SET present = 1 WHERE {these} AND present = 0 AND EXISTS
+                     (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')""",
+                some,
+            )
+            conn.execute(
+                f"""UPDATE items SET file =
+                     (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
+                   WHERE {these} AND present = 1
+                     AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
+                     AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
+                                     AND f.state = 'item')""",
+                some,
+            )
 
     def new_files(self, limit: int, after_rank: int = -1) -> list[FileRow]:
         """Return files still to be read, in a fixed random order, above `after_rank`."""
@@ -240,7 +305,8 @@ class Catalog:
 
     def count_present(self) -> int:
         """Return how many items have a file."""
-        return int(self.conn.execute("SELECT count(*) FROM items WHERE present = 1").fetchone()[0])
+        absent = self.conn.execute("SELECT count(*) FROM items WHERE present = 0").fetchone()[0]
+        return self.count_items() - int(absent)
 
     def items_between(self, lo: int, hi: int) -> list[Item]:
         """Return the items with lo <= id < hi, in order. `path` can be given to the file system."""

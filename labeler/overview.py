@@ -16,9 +16,11 @@ from labeler.workspace import Workspace
 
 DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
+COUNTED = 20.0  # and how many times as old as it takes to count: of ten million, half a second
 _counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = (
     weakref.WeakKeyDictionary()
 )
+"""Until when the counts hold, and these."""
 
 
 def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: JSON
@@ -98,14 +100,16 @@ def noted_problem(ws: Workspace) -> str | None:
 
 
 def pool_counts(ws: Workspace) -> tuple[int, int, int]:
-    """Return (image files, how many of them have a vector, distinct images), at most a second old.
+    """Return (image files, how many of them have a vector, distinct images), about a second old at most.
 
     Counting walks over all files, and every deck asks every few seconds.
     """
-    at, counts = _counts.get(ws, (-np.inf, (0, 0, 0)))
-    if time.monotonic() - at > COUNTS_S:
+    until, counts = _counts.get(ws, (-np.inf, (0, 0, 0)))
+    began = time.monotonic()
+    if began > until:
         counts = (ws.catalog.count_files(), count_embedded_files(ws), ws.catalog.count_present())
-        _counts[ws] = (time.monotonic(), counts)
+        now = time.monotonic()
+        _counts[ws] = (now + max(COUNTS_S, COUNTED * (now - began)), counts)
     return counts
 
 

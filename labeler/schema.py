@@ -287,8 +287,21 @@ def v6(db: "sqlite_utils.Database") -> None:
         db.conn.execute(statement)
 
 
+V7 = """
+CREATE INDEX items_absent ON items(id) WHERE present = 0;
+CREATE INDEX files_state ON files(state, item);
+DROP INDEX files_scan;
+"""
+
+
+def v7(db: "sqlite_utils.Database") -> None:
+    """Count files and absent items from an index: of a million, looking at each took two seconds."""
+    for statement in _statements(V7):
+        db.conn.execute(statement)
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6, v7)
 
 
 def migrations() -> "Migrations":
