@@ -216,7 +216,11 @@ class Catalog:
 
     def count_new(self) -> int:
         """Return how many files are still to be read."""
-        return int(self.conn.execute("SELECT count(*) FROM files WHERE state = 'new'").fetchone()[0])
+        return int(
+            self.conn.execute(
+                "SELECT count(*) FROM files INDEXED BY files_new WHERE state = 'new'"
+            ).fetchone()[0]
+        )
 
     def count_files(self) -> int:
         """Return how many files are there and not set aside."""
@@ -227,7 +231,8 @@ class Catalog:
     def count_duplicates(self) -> int:
         """Return how many files hold the same bytes as another one that came first."""
         row = self.conn.execute(
-            "SELECT count(*) - count(DISTINCT item) FROM files WHERE state = 'item'"
+            """SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT item FROM files WHERE state = 'item'))
+               FROM files WHERE state = 'item'"""
         ).fetchone()
         return int(row[0])
 
@@ -240,7 +245,11 @@ class Catalog:
 
     def count_aside(self) -> int:
         """Return how many files can't be read."""
-        return int(self.conn.execute("SELECT count(*) FROM files WHERE state = 'aside'").fetchone()[0])
+        return int(
+            self.conn.execute(
+                "SELECT count(*) FROM files INDEXED BY files_aside WHERE state = 'aside'"
+            ).fetchone()[0]
+        )
 
     def add_decoded(self, results: Sequence[Decoded | Aside]) -> dict[int, int]:
         """Store what became of some files, in one transaction; return {file id: item id}.

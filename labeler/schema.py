@@ -289,7 +289,8 @@ def v6(db: "sqlite_utils.Database") -> None:
 
 V7 = """
 CREATE INDEX items_absent ON items(id) WHERE present = 0;
-CREATE INDEX files_state ON files(state, item);
+CREATE INDEX files_holding ON files(item, state);
+DROP INDEX files_item;
 DROP INDEX files_scan;
 """
 

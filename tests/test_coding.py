@@ -160,6 +160,7 @@ def test_when_what_comes_is_unlike_the_rest_the_turn_is_learned_anew(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coding, "REACHES", (1.0, 2.0, 3.0, 5.0))
+    ws.config = replace(ws.config, search_recall=0.995)
     coding.make(ws)
     first = coding.ready(ws, KEY)
     ws.vectors(KEY, DIM).append(elsewhere(900))
