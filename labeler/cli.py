@@ -116,6 +116,9 @@ def start(
 
     Without --images, a demonstration set is drawn. Started again, it goes on where it stopped.
     """
+    from labeler.child import take_one_thread
+
+    take_one_thread()  # before NumPy comes
     from labeler import loop, places
 
     share = opening.read_until(until)

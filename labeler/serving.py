@@ -32,8 +32,10 @@ def open_default(workspace: Path | None) -> "Workspace":
 def open_alone(held: ExitStack, host: str, port: int) -> None:
     """Open, lock and name the workspace for `streamlit run app.py`; what a person can mend ends it."""
     from labeler import people, places
+    from labeler.child import take_one_thread
     from labeler.workspace import ENV
 
+    take_one_thread()
     named = os.environ.get(ENV)
     try:
         ws = open_default(Path(named) if named else None)
