@@ -44,4 +44,4 @@ def _workspace(default: str) -> Callable[[F], F]:
 
 
 new_workspace_option = _workspace("data/<name of the images' folder>")
-workspace_option = _workspace("the one started last")
+workspace_option = _workspace("the one under data that was started last")

@@ -83,7 +83,9 @@ def answers(session: dict[str, Any]) -> None:  # Any: JSON
         click.echo(f"Certificate {wording.certificate(session['certificate'], session['labels'][0])}")
     label, quality = session["labels"][0], session["quality"]
     if lines := wording.precision(quality, label):
-        click.echo(f"Precision   of {label}, by {quality['audit']:,} cards drawn evenly at random:")
+        n = quality["audit"]
+        cards = f"{n:,} card{'s' * (n != 1)}"
+        click.echo(f"Precision   of {label}, by {cards} drawn evenly at random:")
         for threshold, text in lines:
             click.echo(f"            called so with {threshold} or more: {text}")
 

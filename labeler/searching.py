@@ -73,7 +73,8 @@ def word_row(encoder: "Encoder", text: str) -> Rows:
     try:
         return read(encoder, [words])
     except ValueError as e:
-        raise BadInput(str(e)) from e
+        error, _, do = str(e).partition(". ")
+        raise BadInput(f"{error.rstrip('.')}.", do or "Search by pictures.") from e
 
 
 def clean_words(text: str) -> str:

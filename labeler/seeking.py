@@ -63,7 +63,8 @@ def search(
 ) -> None:
     """Find the images that look most like some pictures.
 
-    Prints how alike each one is (1: the same) and its file, the best first.
+    Prints how alike each one is to what is searched by (1: the same as a single picture) and its file, the
+    best first.
     """
     if not (like or words):
         raise click.UsageError("Give a picture with --like, or --words.")

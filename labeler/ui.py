@@ -241,6 +241,8 @@ def phone(ws: Workspace, session: Session) -> None:
             command = f"labeler start --images {shlex.quote(str(ws.images))} --host 0.0.0.0"
             if loop.is_drawn(ws):
                 command = "labeler start --host 0.0.0.0"
+            elif ws.folder != places.default_workspace(ws.images).absolute():
+                command += f" --workspace {shlex.quote(str(ws.folder))}"
             st.code(command, language=None, wrap_lines=True)
             return
         url = f"http://{places.reachable(host)}:{port}"

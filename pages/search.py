@@ -12,7 +12,8 @@ ws, session = ui.current()
 def act(name: str, items: list[int]) -> None:
     """Put tiles at the front of the deck."""
     n = loop.ask_about(ws, session, items)
-    ui.say(f"{n} put at the front of the deck." if n else "Answered already, or waiting in the deck.")
+    there = f" {len(items) - n} answered already, or waiting there." if n < len(items) else ""
+    ui.say(f"{n} put at the front of the deck.{there}" if n else "Answered already, or waiting in the deck.")
     ui.stir(session)
 
 
@@ -38,5 +39,5 @@ def beginnings() -> list[grids.Tile]:
 
 
 st.title("Search")
-st.caption("The number on a picture is the cosine: 1 is the same.")
+st.caption("The number on a picture is the cosine to what is searched by: 1 is the same.")
 grids.search(ws, session, beginnings(), key="near", first=wanted(), on_act=act)

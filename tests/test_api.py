@@ -427,6 +427,13 @@ def test_search_by_pictures(client):
     assert len(again.json()["results"]) == 3
 
 
+def test_a_picture_that_can_not_be_used_is_named(client):
+    files = [("image", ("good.png", picture())), ("unlike_image", ("tr\u202euth.csv", b"a,b"))]
+    reply = client.post("/api/search", files=files)
+    assert is_problem(reply, 400)
+    assert reply.json()["error"].startswith("tr?uth.csv: ")
+
+
 def test_scrolling_embeds_a_picture_once(server, client, monkeypatch):
     embedded = []
     real = server[1].worker.embed

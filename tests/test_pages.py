@@ -482,6 +482,7 @@ def test_search_loads_more_as_one_scrolls(browser: Browser, site: tuple[str, Wor
 def test_tiles_and_files_are_dragged_into_a_search(browser: Browser, site: tuple[str, Workspace]) -> None:
     url, ws = site
     page = go(browser, f"{url}/search")
+    expect(page.locator(".tile").first).to_be_visible()
     green = next(i for i in range(24) if is_green(ws, i))
     if green not in items_of(page):
         green = items_of(page)[0]

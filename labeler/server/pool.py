@@ -35,8 +35,11 @@ PICTURES = {
     },
 }  # fmt: skip
 
-Pictures = tuple[Sequence[bytes], Sequence[bytes]]
+Named = tuple[str, bytes]
+"""A picture from outside: the name of its file, and its bytes."""
+Pictures = tuple[Sequence[Named], Sequence[Named]]
 """What is wanted, and what is not."""
+LONGEST_NAME = 80
 
 router = APIRouter()
 
@@ -123,8 +126,14 @@ def _malformed(e: ValidationError) -> BadInput:
     return BadInput(f"{where[:80]}: {first['msg']}.", "See /api/docs.")
 
 
-async def _pictures(form: FormData, name: str) -> list[bytes]:
-    return [await f.read() for f in form.getlist(name) if isinstance(f, UploadFile)]
+async def _pictures(form: FormData, field: str) -> list[Named]:
+    files = [f for f in form.getlist(field) if isinstance(f, UploadFile)]
+    return [(_shown(f.filename or "The picture"), await f.read()) for f in files]
+
+
+def _shown(name: str) -> str:
+    """Return the end of a file's name as a message may show it."""
+    return "".join(c if c.isprintable() else "?" for c in name[-LONGEST_NAME:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +181,23 @@ async def _found(
     return JSONResponse({"results": results})
 
 
-async def _embedded(desk: Desk, heavy: asyncio.Semaphore, pictures: Sequence[bytes]) -> list[Rows]:
-    """Return the vectors of pictures: kept ones of those in the pool, others from the encoder."""
+async def _embedded(desk: Desk, heavy: asyncio.Semaphore, pictures: Sequence[Named]) -> list[Rows]:
+    """Return the vectors of pictures: kept ones of those in the pool, others from the encoder.
+
+    Raises BadInput, naming the file, for one that can't be used.
+    """
     if not pictures:
         return []
     async with heavy:
-        known = await desk.read(lambda ws: [searching.known_row(ws, data) for data in pictures])
-    key, embed = partial(desk.read, searching.encoder_key), desk.worker.embed
-    return [
-        await desk.recent.row(key, "picture", data, partial(embed, data)) if row is None else row
-        for data, row in zip(pictures, known, strict=True)
-    ]
+        known = await desk.read(lambda ws: [searching.known_row(ws, data) for _, data in pictures])
+    key, embed, rows = partial(desk.read, searching.encoder_key), desk.worker.embed, []
+    for (name, data), row in zip(pictures, known, strict=True):
+        try:
+            more = await desk.recent.row(key, "picture", data, partial(embed, data)) if row is None else row
+        except BadInput as e:
+            raise BadInput(f"{name}: {e.error}", e.do) from e
+        rows.append(more)
+    return rows
 
 
 async def _read(desk: Desk, words: Sequence[str]) -> list[Rows]:
