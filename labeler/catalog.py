@@ -277,7 +277,10 @@ class Catalog:
                     "UPDATE files SET state = 'item', item = ?, reason = NULL WHERE id = ?", (item, r.file)
                 )
                 conn.execute(
-                    "UPDATE items SET file = ?, present = 1 WHERE id = ? AND present = 0", (r.file, item)
+                    """UPDATE items SET file = ?, present = 1 WHERE id = ? AND (present = 0 OR NOT EXISTS
+                         (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
+                            AND f.state IN ('item', 'new')))""",
+                    (r.file, item),
                 )
                 if old[0] != item:
                     left.add(old[0])

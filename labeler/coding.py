@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from active.arrays import Rows
 from labeler import maps, shelves
 from labeler.arrays import load_arrays, save_arrays
-from labeler.errors import NotReady, writing
+from labeler.errors import Blocked, NotReady, writing
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False) -> 
     from active.codes import Coded
     from active.search import Exact
 
-    rows = maps.rows(ws.vectors(key, dim).path, np.float32, dim)[:n]
+    rows = maps.rows(ws.vectors(key, dim).path, np.float32, dim, most=n)
     found = None if n <= EXACT_ROWS else ready(ws, key)
     codes = None
     if found is not None:
@@ -156,7 +156,8 @@ def make(ws: Workspace) -> None:
     """Make or grow the codes of the encoder in use, in the background: seconds, a minute for some millions.
 
     Codes that are not those of the vectors (which were cut back, say, and came anew) are made anew.
-    Raises Blocked when the disk is full, Conflict while another process is at it; what is there stays in use.
+    Raises Blocked when the disk is full, Conflict while another process is at it; what is there stays in use,
+    unless a turn is learned anew: until its codes are there, searches compare all.
     """
     used = ws.registry.in_use()
     from active.codes import candidates
@@ -248,6 +249,8 @@ def _begin(ws: Workspace, key: str, rows: Rows, *, of_all: bool = False) -> None
     path = _file(ws, key, basis)
     coder = fit_coder(rows if of_all else rows[:basis], BITS, np.random.default_rng(basis))
     _remove(ws, key, basis)  # of another turn, or of other vectors
+    if path.exists():  # Windows keeps a file that is being searched
+        raise Blocked(f"The file {path.name} is in use.", "It is made anew when the server starts again.")
     _grow(path, coder, rows)
     now = _measure(path, coder, rows, ws.config.search_recall)
     _save(path, Coding(basis, coder, now, learned_n=len(rows), learned_reach=now.reach))

@@ -20,28 +20,32 @@ _held: "OrderedDict[Path, tuple[_Mark, NDArray[Any]]]" = OrderedDict()  # Any: w
 _lock = threading.Lock()
 
 
-def rows(path: Path, kind: "type[np.generic]", width: int) -> "NDArray[Any]":  # Any: of that kind
+def rows(
+    path: Path, kind: "type[np.generic]", width: int, most: int | None = None
+) -> "NDArray[Any]":  # Any: of that kind
     """Return the whole rows of a file, (n, width), read-only; none where it is not there.
 
+    most  so many at most: what comes behind them may be cut off, which Windows refuses where it is mapped.
     Mapped anew when the file is another one or has another length.
     """
-    size = np.dtype(kind).itemsize * width
+    nothing = np.empty((0, width), kind)
     try:
         found = os.stat(path)
-    except OSError:
-        return np.empty((0, width), kind)
-    n = found.st_size // size
-    if n == 0:
-        return np.empty((0, width), kind)
-    mark = found.st_dev, found.st_ino, n
-    with _lock:
-        held = _held.pop(path, None)
-        if held is None or held[0] != mark:
-            held = mark, np.asarray(np.memmap(path, kind, mode="r", shape=(n, width)))
-        _held[path] = held
-        while len(_held) > MOST:
-            _held.popitem(last=False)
-        return held[1]
+        n = found.st_size // (nothing.itemsize * width)
+        n = n if most is None else min(n, most)
+        if n == 0:
+            return nothing
+        mark = found.st_dev, found.st_ino, n
+        with _lock:
+            held = _held.pop(path, None)
+            if held is None or held[0] != mark:
+                held = mark, np.asarray(np.memmap(path, kind, mode="r", shape=(n, width)))
+            _held[path] = held
+            while len(_held) > MOST:
+                _held.popitem(last=False)
+            return held[1]
+    except (OSError, ValueError):  # gone, or cut off since it was looked at
+        return nothing
 
 
 def forget(path: Path) -> None:

@@ -17,6 +17,7 @@ from labeler.workspace import Workspace
 DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
 COUNTED = 20.0  # and how many times as old as it takes to count: of ten million, half a second
+OLDEST_S = 10.0
 _counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = (
     weakref.WeakKeyDictionary()
 )
@@ -100,7 +101,7 @@ def noted_problem(ws: Workspace) -> str | None:
 
 
 def pool_counts(ws: Workspace) -> tuple[int, int, int]:
-    """Return (image files, how many of them have a vector, distinct images), about a second old at most.
+    """Return (image files, how many of them have a vector, distinct images), a second old or, if many, ten.
 
     Counting walks over all files, and every deck asks every few seconds.
     """
@@ -109,7 +110,7 @@ def pool_counts(ws: Workspace) -> tuple[int, int, int]:
     if began > until:
         counts = (ws.catalog.count_files(), count_embedded_files(ws), ws.catalog.count_present())
         now = time.monotonic()
-        _counts[ws] = (now + max(COUNTS_S, COUNTED * (now - began)), counts)
+        _counts[ws] = (now + min(max(COUNTS_S, COUNTED * (now - began)), OLDEST_S), counts)
     return counts
 
 

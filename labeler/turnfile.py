@@ -21,20 +21,24 @@ _known: set[Path] = set()  # files that this process has looked at or made
 def kept(path: Path, n: int, width: int, turned: Callable[[int, int], Rows]) -> Rows:
     """Return the first n turned rows, (n, width), from a file, after those that it lacks were added.
 
-    turned  returns rows lo to hi, fewer where there are no vectors; each the same whatever stands beside it.
+    turned  returns rows lo to hi, fewer where there are no vectors, the same whatever stands beside them.
             So several processes may write the same file at once: they write the same.
-    A file of other rows, or damaged, is made anew beside it and put in its place, so whoever has the old one
-    mapped can go on. Raises Blocked where the disk has no room: then nothing is written.
+    A file of other rows, or damaged, is deleted and made anew; who has the old one mapped goes on with it.
+    Raises Blocked where the disk has no room (nothing is written then), and where another process deletes
+    the file meanwhile.
     """
-    have = _count(path, width)
-    if path not in _known and have and not _fits(_mapped(path, have, width), turned):
-        with writing(f"The file {path.name}"):
-            path.unlink()
-        have = 0
-    _known.add(path)
-    if have < n:
-        _grow(path, n, width, turned)
-    return _mapped(path, n, width)
+    try:
+        have = _count(path, width)
+        if path not in _known and have and not _fits(_mapped(path, have, width), turned):
+            with writing(f"The file {path.name}"):
+                path.unlink()
+            have = 0
+        _known.add(path)
+        if have < n:
+            _grow(path, n, width, turned)
+        return _mapped(path, n, width)
+    except (FileNotFoundError, ValueError) as e:  # gone, or shorter than it was a moment before
+        raise Blocked(f"The file {path.name} was changed by another process.", "Try again.") from e
 
 
 def remove(path: Path) -> None:
@@ -48,7 +52,10 @@ def _grow(path: Path, n: int, width: int, turned: Callable[[int, int], Rows]) ->
     have = _count(path, width)
     if places.free_bytes(path.parent) < (n - have) * width * 4 + SPARE_BYTES:
         raise Blocked(f"There is too little room for {path.name}.", "Free some space; then try again.")
-    with writing(f"The file {path.name}"), open(path, "r+b" if path.exists() else "w+b") as f:
+    how = (
+        os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    )  # never cut off: another process may be at it too
+    with writing(f"The file {path.name}"), open(os.open(path, how, 0o644), "r+b") as f:
         f.seek(have * width * 4)
         for lo in range(have, n, STRIDE):
             f.write(turned(lo, min(n, lo + STRIDE)).tobytes())

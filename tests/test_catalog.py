@@ -126,3 +126,31 @@ def test_an_answer_that_is_missing_from_the_log_is_found(tmp_path):
     ws.store.conn.execute("DELETE FROM events WHERE seq = 3")
     assert ws.catalog.problems() == ["4 events are stored where 5 were written"]
     ws.close()
+
+
+def test_an_item_whose_other_file_was_touched_while_its_own_went_points_to_what_is_there(catalog):
+    scan(catalog, {"b": (1, 1)})
+    item = decode(catalog, {"b": "h"})["b"]
+    scan(catalog, {"a": (1, 1), "b": (1, 1)})
+    assert decode(catalog, {"a": "h"})["a"] == item
+    assert catalog.item(item).path == "b"
+    scan(catalog, {"a": (1, 2)})  # b is deleted, a has another time
+    decode(catalog, {"a": "h"})
+    assert (catalog.item(item).path, catalog.item(item).present) == ("a", True)
+
+
+def test_a_scan_writes_nothing_for_files_that_are_as_they_were(catalog):
+    files = {f"{i}": (i, 1) for i in range(50)}
+    scan(catalog, files)
+    decode(catalog, {name: f"h{name}" for name in list(files)[:49]})
+    with_new = catalog.conn.total_changes
+    assert scan(catalog, dict(list(files.items())[:49]) | {"49": (49, 1)}) == 0
+    assert catalog.conn.total_changes - with_new == 1  # the one that still waits
+    catalog.add_decoded([Aside(f.id, "no picture") for f in catalog.new_files(9)])
+    before = catalog.conn.total_changes
+    assert scan(catalog, files) == 0
+    assert catalog.conn.total_changes == before
+    assert catalog.count_present() == 49
+    assert scan(catalog, {"0": (0, 1)}) == 0
+    assert (catalog.count_present(), len(catalog.absent())) == (1, 48)
+    assert scan(catalog, files) == 49  # they are back, and wait to be read again

@@ -401,6 +401,11 @@ def test_answers_in_a_search_outlive_their_page_and_go_to_their_own_question(
     expect(page.locator(".told.wrong span")).to_have_text(
         "An answer waits for the server. It is sent again by itself."
     )
+    page.locator(".tray.like .open").wait_for()
+    page.locator(f".tile[data-item='{free[0]}']").get_by_role("button", name="More").click()
+    expect(
+        page.locator(f".tile[data-item='{free[0]}'] .chip.pending")
+    ).to_be_visible()  # after a new search too
     page.goto(f"{url}/found")
     assert count_events(ws) == before
     page.unroute("**/api/labels*")

@@ -73,7 +73,7 @@ def test_what_failed_is_tried_again():
 
 def test_what_was_made_while_the_encoder_changed_is_not_kept():
     seen, make = Recent(), Counted()
-    asyncio.run(seen.row(in_use("a", "b"), "picture", b"x", make))
+    asyncio.run(seen.row(in_use("a", "a", "b"), "picture", b"x", make))
     for encoder in ("a", "b"):
         ask(seen, make, encoder=encoder)
     assert make.made == 3

@@ -182,3 +182,28 @@ def test_a_copied_cache_is_used(ws, tmp_path):
     file_of(ws).unlink()
     (tmp_path / "copy.f32").rename(file_of(ws))
     np.testing.assert_array_equal(again(ws).rows, want)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_file_that_another_process_deletes_or_cuts_meanwhile_is_no_harm(ws, monkeypatch, harm):
+    want, real = in_memory(ws, monkeypatch), turnfile._grow
+
+    def grow(path, *rest):
+        real(path, *rest)
+        path.unlink() if harm == "gone" else os.truncate(path, 100)
+
+    monkeypatch.setattr(turnfile, "_grow", grow)
+    rows = again(ws).rows
+    assert not is_mapped(rows)
+    np.testing.assert_array_equal(rows, want)
+
+
+def test_a_file_that_another_process_has_begun_is_not_cut_off(tmp_path):
+    path = tmp_path / "turned.f32"
+
+    def both(lo, hi):
+        if lo == 0 and not path.stat().st_size:
+            path.write_bytes(ROWS[:600, :256].tobytes())  # the other one was quicker
+        return ROWS[lo:hi, :256]
+
+    np.testing.assert_array_equal(turnfile.kept(path, 1000, 256, both), ROWS[:1000, :256])

@@ -15,6 +15,8 @@ const MOST_FILES = 20;
 const AGAIN_MS = 3000; // between two tries to hand in answers
 const BEGIN = "Or begin with one of these.";
 const KINDS = { like: "Like", unlike: "Not like" };
+const GROUP = 200; // answers in one request
+const LATER = [401, 403, 404, 408, 409, 429]; // not let in, not there, too busy: no word about the answers themselves
 const SHELF = "labeler.search."; // where the browser keeps answers that were not handed in yet
 const DRAGGED = "text/x-labeler-item";
 const views = new WeakMap();
@@ -242,7 +244,7 @@ function makeView(root, grid) {
   }
 
   function tileOf({ item, cos, url, name, answer }) {
-    const mine = view.waiting.get(item);
+    const mine = view.waiting.get(`${view.data.session}/${item}`);
     return {
       item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? `Item ${item}`, note: (cos ?? 0).toFixed(2),
       chip: mine ? pending(mine.label) : answer ? view.data.looks[answer] : undefined,
@@ -259,7 +261,7 @@ function makeView(root, grid) {
   // answers ----------------------------------------------------------------------------------
 
   /** An answer that the server has not acknowledged. */
-  const pending = (label) => ({ ...view.data.looks[label], kind: `${view.data.looks[label].kind} pending` });
+  const pending = (label) => view.data.looks[label] && { ...view.data.looks[label], kind: `${view.data.looks[label].kind} pending` };
 
   function put(item, chip) {
     const changed = (tile) => (tile.item === item ? { ...tile, chip } : tile);
@@ -301,7 +303,7 @@ function makeView(root, grid) {
         for (const said of JSON.parse(localStorage.getItem(name))) {
           const key = `${said.session}/${said.item}`;
           if (!(view.waiting.get(key)?.at > said.at)) view.waiting.set(key, said);
-          if (said.session === view.data.session && view.data.looks[said.label]) put(said.item, pending(said.label));
+          if (said.session === view.data.session) put(said.item, pending(said.label));
         }
         if (keep()) localStorage.removeItem(name);
       }
@@ -315,24 +317,23 @@ function makeView(root, grid) {
     clearTimeout(view.again);
     const sessions = new Set([...view.waiting.values()].map((one) => one.session));
     if (!sessions.size) return;
-    try {
-      for (const session of sessions) await handInOf(session);
-      draw();
-    } catch {
-      const where = keep() ? "" : "; keep this page open";
-      tell(`An answer waits for the server. It is sent again by itself${where}.`, true);
-      if (view.is_open) view.again = setTimeout(handIn, AGAIN_MS);
-    }
+    let failed = 0;
+    for (const session of sessions) await handInOf(session).catch(() => (failed += 1)); // the next one's may arrive
+    draw();
+    if (!failed) return;
+    const where = keep() ? "" : "; keep this page open";
+    tell(`An answer waits for the server. It is sent again by itself${where}.`, true);
+    if (view.is_open) view.again = setTimeout(handIn, AGAIN_MS);
   }
 
   async function handInOf(session) {
-    const sent = [...view.waiting.values()].filter((one) => one.session === session);
+    const sent = [...view.waiting.values()].filter((one) => one.session === session).slice(0, GROUP);
     const events = sent.map(({ id, item, label, at }) => ({ id, item, label, at }));
     const reply = await fetch(`/api/labels?session=${session}`, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ events }), credentials: "same-origin", keepalive: true,
     });
     const done = await reply.json().catch(() => null);
-    if (reply.status >= 500 || reply.status === 429 || !done) throw new Error();
+    if (reply.status >= 500 || LATER.includes(reply.status) || !done) throw new Error();
     const refused = new Map((done.rejected ?? (reply.ok ? [] : sent.map((e) => ({ id: e.id, why: done.error })))).map((r) => [r.id, r.why]));
     for (const one of sent) {
       const key = `${session}/${one.item}`;
@@ -341,6 +342,7 @@ function makeView(root, grid) {
       if (session === view.data.session) put(one.item, refused.has(one.id) ? one.before : view.data.looks[one.label]);
     }
     keep();
+    if ([...view.waiting.values()].some((one) => one.session === session)) await handInOf(session); // the next group
     if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
     else if (told.classList.contains("wrong")) tell("");
   }

@@ -29,14 +29,24 @@ class Recent:
         kind  of the data: a picture and words may be the same bytes.
         """
         mark = blake2b(data, digest_size=16, person=kind.encode()).digest()
+        encoder = await key()
+        row = self._known((encoder, mark))
+        if row is not None:
+            return row
         async with self._making:
             encoder = await key()
-            row = self._rows.pop((encoder, mark), None)
+            row = self._known((encoder, mark))
             if row is None:
                 row = await asyncio.to_thread(make)
-                if await key() != encoder:
-                    return row
-            self._rows[encoder, mark] = row
+                if await key() == encoder:
+                    self._rows[encoder, mark] = row
             while len(self._rows) > MOST:
                 self._rows.popitem(last=False)
             return row
+
+    def _known(self, mark: tuple[str, bytes]) -> Rows | None:
+        """Return a vector that was made before, which is then the last one used; None: there is none."""
+        row = self._rows.get(mark)
+        if row is not None:
+            self._rows.move_to_end(mark)
+        return row
