@@ -1,5 +1,6 @@
 """A small workspace behind the real guard and routes without Streamlit or a child process, or behind all."""
 
+import asyncio
 import io
 import os
 import socket
@@ -9,6 +10,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -117,6 +119,12 @@ def served(ws, monkeypatch, *, shared=False) -> Iterator[tuple[Starlette, Desk]]
     app, desk = build(ws, shared=shared)
     with TestClient(app, base_url=URL, client=("127.0.0.1", 50000)):
         yield app, desk
+
+
+def awaited(coroutine):
+    """Return what a coroutine gives, run in a thread: Playwright leaves a loop of its own in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def visit(app, *, peer="127.0.0.1", url=URL) -> TestClient:

@@ -23,6 +23,7 @@ from tests.served import (
     URL,
     Still,
     answer,
+    awaited,
     begin,
     build,
     cards_of,
@@ -569,7 +570,7 @@ def test_nobody_waits_for_the_pictures_of_others(ws, session, monkeypatch):
                 for reply in await asyncio.gather(*waiting):
                     assert len(reply.json()["results"]) == 50
 
-    asyncio.run(visits())
+    awaited(visits())
 
 
 def test_what_is_asked_about_comes_first(client):

@@ -5,6 +5,7 @@ import pytest
 
 from labeler.server import recent
 from labeler.server.recent import Recent
+from tests.served import awaited
 
 
 class Counted:
@@ -29,7 +30,7 @@ def in_use(*keys):
 
 
 def ask(seen, make, encoder="a", kind="picture", data=b"x"):
-    return asyncio.run(seen.row(in_use(encoder), kind, data, make))
+    return awaited(seen.row(in_use(encoder), kind, data, make))
 
 
 def test_the_same_picture_is_embedded_once():
@@ -73,7 +74,7 @@ def test_what_failed_is_tried_again():
 
 def test_what_was_made_while_the_encoder_changed_is_not_kept():
     seen, make = Recent(), Counted()
-    asyncio.run(seen.row(in_use("a", "a", "b"), "picture", b"x", make))
+    awaited(seen.row(in_use("a", "a", "b"), "picture", b"x", make))
     for encoder in ("a", "b"):
         ask(seen, make, encoder=encoder)
     assert make.made == 3
@@ -85,5 +86,5 @@ def test_two_who_ask_for_the_same_at_once_wait_for_one():
     async def both():
         await asyncio.gather(*(seen.row(in_use("a"), "picture", b"x", make) for _ in range(2)))
 
-    asyncio.run(both())
+    awaited(both())
     assert make.made == 1
