@@ -535,6 +535,32 @@ def test_a_search_that_fails_says_why_and_the_next_one_works(
 
 
 @pytest.mark.browser
+def test_a_picture_that_is_none_is_left_out_and_the_others_are_searched_by(
+    browser: Browser, site: tuple[str, Workspace], tmp_path: Path
+) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search")
+    (tmp_path / "truth.csv.png").write_text("a,b")
+    good = ws.images / loop.get_item(ws, 4).path
+
+    def refuse(route: Route) -> None:  # as the server does where an encoder runs
+        if b"truth.csv" in (route.request.post_data_buffer or b""):
+            error = "truth.csv.png: The picture can't be used: This is no image that can be read."
+            route.fulfill(status=400, json={"error": error, "do": "Try another one."})
+        else:
+            route.continue_()
+
+    page.route("**/api/search*", refuse)
+    page.locator(".tray.like input[type=file]").set_input_files([good, tmp_path / "truth.csv.png"])
+    expect(page.locator(".told.wrong span")).to_have_text(
+        "truth.csv.png: The picture can't be used: This is no image that can be read. "
+        "Try another one. It was left out."
+    )
+    expect(page.locator(".like .example")).to_have_count(1)
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+
+
+@pytest.mark.browser
 def test_names_of_files_and_people_are_shown_as_text(browser: Browser, site: tuple[str, Workspace]) -> None:
     url, ws = site
     item = next(i for i in range(200) if loop.get_item(ws, i).path == NASTY)

@@ -222,6 +222,14 @@ function makeView(root, grid) {
       look();
     } catch (e) {
       if (stop.signal.aborted) return;
+      const bad = e.refused && [...wanted.like, ...wanted.unlike].find((one) => one.file && e.message.startsWith(`${one.name}: `));
+      if (bad) {
+        for (const kind of Object.keys(KINDS)) wanted[kind] = wanted[kind].filter((one) => one !== bad);
+        drawTrays();
+        await search();
+        tell(`${e.message} It was left out.`, true);
+        return;
+      }
       near.classList.toggle("stale", !more);
       tell(e.message, true);
     } finally {
@@ -239,7 +247,10 @@ function makeView(root, grid) {
       throw new Error("The server can't be reached, or a picture can't be read any more. Try again in a moment.");
     }
     const found = await reply.json().catch(() => null);
-    if (!reply.ok || !found?.results) throw new Error(found?.error ? `${found.error} ${found.do ?? ""}` : "The server gave no answer.");
+    if (!reply.ok || !found?.results) {
+      const error = new Error(found?.error ? `${found.error} ${found.do ?? ""}` : "The server gave no answer.");
+      throw Object.assign(error, { refused: reply.status === 400 });
+    }
     return found.results;
   }
 
