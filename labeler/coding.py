@@ -80,19 +80,17 @@ def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False) -> 
     from active.search import Exact
 
     rows = maps.rows(ws.vectors(key, dim).path, np.float32, dim, most=n)
-    found = None if n <= EXACT_ROWS else ready(ws, key)
-    codes = None
-    if found is not None:
-        path = _file(ws, key, found.basis)
-        codes = _codes(path, found.coder.n_bytes)[:n]
-    if found is None or codes is None or n - len(codes) > SLOW_ROWS:
-        if n > SLOW_ROWS:
-            raise NotReady(
-                f"What searches among {n:,} images go by is not made yet.",
-                "It is made while labeler start runs, or by labeler index; try again in some minutes.",
-            )
+    if n <= EXACT_ROWS:
         return Exact(rows)
-    if len(codes) == 0:
+    found = ready(ws, key)
+    path = None if found is None else _file(ws, key, found.basis)
+    codes = None if found is None or path is None else _codes(path, found.coder.n_bytes)[:n]
+    if n - (0 if codes is None else len(codes)) > SLOW_ROWS:
+        raise NotReady(
+            f"What searches among {n:,} images go by is not made yet.",
+            "It is made while labeler start runs, or by labeler index; try again in some minutes.",
+        )
+    if found is None or path is None or codes is None or len(codes) == 0:
         return Exact(rows)
     near = shelves.near(codes, path)
     least = ALL_APART if apart else found.now.least

@@ -52,9 +52,8 @@ def _grow(path: Path, n: int, width: int, turned: Callable[[int, int], Rows]) ->
     have = _count(path, width)
     if places.free_bytes(path.parent) < (n - have) * width * 4 + SPARE_BYTES:
         raise Blocked(f"There is too little room for {path.name}.", "Free some space; then try again.")
-    how = (
-        os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    )  # never cut off: another process may be at it too
+    # never cut off: another process may be at it too
+    how = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
     with writing(f"The file {path.name}"), open(os.open(path, how, 0o644), "r+b") as f:
         f.seek(have * width * 4)
         for lo in range(have, n, STRIDE):
