@@ -468,6 +468,24 @@ def test_a_search_that_fails_is_not_repeated_by_itself(browser: Browser, site: t
 
 
 @pytest.mark.browser
+def test_what_was_chosen_while_a_search_came_in_stays_chosen(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    """An address that names a picture shows no others before its results."""
+    page = go(browser, f"{site[0]}/label")
+    held: list[Route] = []
+    page.route("**/api/search*", lambda route: held.append(route))
+    with page.expect_request("**/api/search*"):
+        page.goto(f"{site[0]}/search?item=20")
+    expect(page.locator(".tray.like .example")).to_have_count(1)
+    assert page.locator(".tile").count() == 0
+    held[0].continue_()
+    page.locator(".tile .pick").first.click()
+    page.wait_for_timeout(300)
+    expect(page.locator(".bar .count")).to_have_text("1 chosen")
+
+
+@pytest.mark.browser
 def test_search_loads_more_as_one_scrolls(browser: Browser, site: tuple[str, Workspace]) -> None:
     page = go(browser, f"{site[0]}/search?item=20")
     expect(page.get_by_text("Scroll for more")).to_be_visible()

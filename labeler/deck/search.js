@@ -417,6 +417,7 @@ function makeView(root, grid) {
     if (is_new || view.begun !== first) {
       view.begun = first;
       if (data.first) {
+        if (!view.results) [view.results, view.is_all] = [[], true]; // tiles that go at once could be chosen before
         want([ofItem(first)], []);
         draw();
         return;
