@@ -92,8 +92,7 @@ class Inverted:
             k = min(len(rows), lists * TRAIN_ROWS)
             drawn = np.random.default_rng(seed).choice(len(rows), k, replace=False)
             self.made.train(_floats(rows[np.sort(drawn)]))
-        for start in range(0, len(rows), BLOCK):
-            self.made.add(_floats(rows[start : start + BLOCK]))
+        self.add(rows, 0)
 
     @classmethod
     def of(cls, made: "faiss.IndexIVF") -> "Inverted":
@@ -105,6 +104,14 @@ class Inverted:
     def __len__(self) -> int:
         """Return the number of rows."""
         return int(self.made.ntotal)
+
+    def add(self, rows: Source, first: int) -> None:
+        """Add the rows from the one numbered `first` on, as further ones; the centres stay where they are.
+
+        What is added at once or in parts makes the same index.
+        """
+        for start in range(first, len(rows), BLOCK):
+            self.made.add(_floats(rows[start : start + BLOCK]))
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
         """Return the `k` nearest of each query, nearly always; reads all lists where too few were found.

@@ -42,7 +42,7 @@ class Config:
     near_duplicate_cos: float = 0.98  # items this alike don't follow each other
     max_megapixels: int = 200  # larger images are set aside, not decoded
     sample_size: int = 100_000  # the representative sample on which doubt is scored
-    exact_limit: int = 3_000_000  # with more images a round looks at the sample and at neighbours only
+    exact_limit: int = 1_000_000  # with more images a round looks at the sample and at neighbours only
     search_recall: float = 0.95  # share of the 100 nearest that a search of a large pool is to find
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from labeler.domain import Goal, Pick, Round, Session
 from labeler.errors import NotReady
 from labeler.journal import Answers
 from labeler.looking import Eye, Labeled, Seen, all_labels
+from labeler.neighbourhood import Extent
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Material:
     before       the items dealt last, which the first picks shall not resemble.
     sample_step  how many items the sample stood for; see `samples.sample`.
     index_step   how many items are in the index through which the pool was seen; 0: every item was looked at.
+    index_base   from how many of them its centres were learned.
     again        answered items that may be asked a second time; repeat_share: the part of cards that are.
     strategy     "recipe", or another one of `active.strategies` that a simulation compares with it.
     """
@@ -50,6 +52,12 @@ class Material:
     repeat_share: float
     strategy: str = RECIPE
     index_step: int = 0
+    index_base: int = 0
+
+    @property
+    def index(self) -> Extent:
+        """Return what the index holds through which the pool was seen."""
+        return Extent(self.index_step, self.index_base)
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store."""
@@ -71,6 +79,7 @@ class Material:
                 repeat_share=float(f["repeat_share"]) if "repeat_share" in f else 0.0,
                 strategy=str(f["strategy"]) if "strategy" in f else RECIPE,  # older ones know no other
                 index_step=int(f.get("index_step", 0)),
+                index_base=int(f.get("index_base", f.get("index_step", 0))),  # older ones never grew
             )  # fmt: skip
 
 
@@ -159,7 +168,7 @@ def _choose(
     sample = samples.sample(ws, made.encoder or "", material.sample_step, material.sample_size)
     eye = Eye(rows, labeled, head, n_labels=material.n_labels, is_one=is_recipe and material.goal == "find")
     if material.index_step and sample is not None:
-        hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index_step)
+        hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index)
         seen = looking.nearby(eye, hood, sample, candidates, spare=material.n + SPARE)
     else:
         seen = looking.everywhere(eye)

@@ -65,8 +65,9 @@ def learn(
         len(session.labels), ws.config.sample_size,
         samples.ready(ws, sp.key, pool, ws.config.sample_size) if sp else 0,
         _again(ws, session, answers, pool), ws.config.repeat_share, strategy,
-        neighbourhood.ready(ws, sp.key, pool) if sp and strategy == RECIPE else 0,
     )  # fmt: skip
+    if (index := neighbourhood.ready(ws, sp.key, pool) if sp and strategy == RECIPE else None) is not None:
+        material = replace(material, index_step=index.step, index_base=index.base)
     picks, fitted = drawing.draw(ws, session, made, material, answers)
     picks = drawing.with_repeats(picks, material, made.seed)
     stored = {} if fitted is None else {f"head_{k}": v for k, v in fitted.head.to_arrays().items()}

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 import threading
 import weakref
@@ -25,9 +26,19 @@ log = logging.getLogger("labeler.neighbourhood")
 
 NEAR = 100  # neighbours of an item that are looked at; as many as in Coleman et al. 2022
 RECALL = 0.95  # share of them that a search in the index is to find
+GROWN = 10  # when a tenth more items are there than in the index, they are added to it
+ANEW = 2  # times as many items as its centres were learned from, before it is made anew
 TAIL = 100_000  # once nothing more is to be embedded, so many items may lie behind the index
 KEPT = 2  # indexes on disk: the last one, and the one that a round may just be using
 REMEMBERED = 250_000  # items whose neighbours are kept in memory, 400 bytes each
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Extent:
+    """What an index holds: the first `step` items, in lists around centres learned from the first `base`."""
+
+    step: int
+    base: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +72,18 @@ class Neighbourhood:
         return self.index.search(turned(self.rows.turn, vectors), NEAR)[0].ravel()
 
 
-def ready(ws: Workspace, key: str, n: int) -> int:
-    """Return for how many of the first n items the last whole index is; 0: there is none, or none is needed.
+def ready(ws: Workspace, key: str, n: int) -> Extent | None:
+    """Return what the last whole index of at most n items holds; None: there is none, or none is needed.
 
     A round looks at what lies behind it item by item.
     """
     if n <= max(ws.config.exact_limit, ws.config.sample_size):
-        return 0
-    return next((step for step in _steps(ws, key) if step <= n and _kept(ws, key, step) is not None), 0)
+        return None
+    return next((e for e in _extents(ws, key) if e.step <= n and _kept(ws, key, e) is not None), None)
 
 
 def due(ws: Workspace) -> int | None:
-    """Return for how many items an index is to be made now: all there are, once they are a quarter more.
+    """Return how many items an index is to hold now: all there are, once they are a tenth more.
 
     When nothing more is to come, TAIL more are enough.
     """
@@ -81,95 +92,136 @@ def due(ws: Workspace) -> int | None:
         return None
     key, _, n = used
     made = ready(ws, key, n)
+    if made is None:
+        return n
     is_over = n >= ws.catalog.count_items()
-    return n if made == 0 or n >= made * 5 // 4 or (is_over and n > made + TAIL) else None
+    most = min(made.step // GROWN - 1, TAIL if is_over else n)
+    return n if n - made.step > most else None
 
 
 def make(ws: Workspace, step: int) -> None:
-    """Make the index of the first `step` items and keep it. Rounds can be made meanwhile, in another thread.
+    """Let an index hold the first `step` items, and keep it. Rounds can be made meanwhile, in another thread.
 
-    It depends on the vectors, the encoder and the step alone; how many of its lists are read is measured.
-    Minutes for some million items; memory: half of what their rows take. Older ones are removed: they can
-    be made again.
+    What came is added to the last index. It is made anew, with centres learned from all items, once they are
+    twice as many as it was made from, or when more of its lists have to be read than before: then what came
+    is unlike the rest. It depends on the vectors, the encoder and what it holds alone; how many lists are
+    read is measured. Minutes for some million items; memory: half of what their rows take. Older ones are
+    removed: they can be made again.
     """
     used = ws.registry.in_use()
-    if used is not None:
-        _made(ws, used[0], step)
+    if used is None:
+        return
+    key = used[0]
+    last = ready(ws, key, step)
+    if last is not None and step < ANEW * last.base:
+        before = _read(_file(ws, key, last), last, mapped=True)
+        grown = _grown(ws, key, Extent(step, last.base))
+        if before is not None and grown.made.nprobe <= before.made.nprobe:
+            _keep(ws, key, Extent(step, last.base), grown)
+            return
+        log.info("What came since is unlike the rest: the index that rounds go by is made anew.")
+        del grown
+    _made(ws, key, Extent(step, step))
 
 
-def neighbourhood(ws: Workspace, key: str, step: int) -> Neighbourhood:
+def neighbourhood(ws: Workspace, key: str, extent: Extent) -> Neighbourhood:
     """Return the neighbourhood that a round has recorded, made again where its index was deleted."""
-    return _kept(ws, key, step) or _made(ws, key, step)
+    return _kept(ws, key, extent) or _made(ws, key, extent)
 
 
-_held: "weakref.WeakKeyDictionary[Workspace, tuple[str, Neighbourhood]]" = weakref.WeakKeyDictionary()
+_held: "weakref.WeakKeyDictionary[Workspace, tuple[str, Extent, Neighbourhood]]" = weakref.WeakKeyDictionary()
 
 
-def _file(ws: Workspace, key: str, step: int) -> Path:
-    return ws.cache / f"index-{key}-{step}.faiss"
+def _file(ws: Workspace, key: str, extent: Extent) -> Path:
+    more = f"+{extent.step - extent.base}" if extent.step > extent.base else ""
+    return ws.cache / f"index-{key}-{extent.base}{more}.faiss"
 
 
-def _steps(ws: Workspace, key: str) -> list[int]:
-    """Return for how many items there are files, the most first."""
+def _extents(ws: Workspace, key: str) -> list[Extent]:
+    """Return what the files hold by their names, the most first; of as many, first what was made anew."""
     start = f"index-{key}-"
     names = [path.name[len(start) : -len(".faiss")] for path in ws.cache.glob("index-*.faiss")
              if path.name.startswith(start)]  # fmt: skip
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    found = [m for name in names if (m := re.fullmatch(r"(\d+)(?:\+(\d+))?", name, re.ASCII))]
+    return sorted((Extent(int(m[1]) + int(m[2] or 0), int(m[1])) for m in found), reverse=True)
 
 
-def _rows(ws: Workspace, key: str, step: int) -> Turned:
-    """Return the vectors of all items, turned as the first `step` of them say."""
+def _rows(ws: Workspace, key: str, base: int) -> Turned:
+    """Return the vectors of all items, turned as the first `base` of them say."""
     dim = ws.registry.dim(key)
-    return Turned(pca(ws, key, dim, basis_for(step, dim)), _stored(ws, key))
+    return Turned(pca(ws, key, dim, basis_for(base, dim)), _stored(ws, key))
 
 
 def _stored(ws: Workspace, key: str) -> Rows:
     return ws.vectors(key, ws.registry.dim(key)).rows()
 
 
-def _kept(ws: Workspace, key: str, step: int) -> Neighbourhood | None:
-    """Return the neighbourhood of a step if its index was made before and the file is whole."""
+def _read(path: Path, extent: Extent, *, mapped: bool) -> "Inverted | None":
+    """Return the index in a file; None where it is not there, not whole, or of another version."""
     import faiss
 
     from active.search import Inverted
 
-    held_key, held = _held.get(ws, ("", None))
-    if held is not None and (held_key, held.step) == (key, step):
-        stored = _stored(ws, key)
-        if len(held.rows) < len(stored):  # more has come: the file is mapped anew
-            held = replace(held, rows=Turned(held.rows.turn, stored))
-            _held[ws] = key, held
-        return held
-    path = _file(ws, key, step)
     # lists stay in the file, and are read where they are searched; Windows reads all of it
-    how = 0 if sys.platform == "win32" else faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+    how = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY if mapped and sys.platform != "win32" else 0
     try:
         index = faiss.read_index(str(path), how)
     except RuntimeError:  # not there, or cut off
         return None
-    if not isinstance(index, faiss.IndexIVF) or index.ntotal != step or index.nprobe < 2 <= index.nlist:
-        return None  # something else, or of a version that did not measure how many lists it takes
-    found = Neighbourhood(step, Inverted.of(index), _rows(ws, key, step))
-    _held[ws] = key, found
+    if not isinstance(index, faiss.IndexIVF) or index.ntotal != extent.step:
+        return None  # something else
+    # versions before did not measure how many lists it takes
+    return None if index.nprobe < 2 <= index.nlist else Inverted.of(index)
+
+
+def _kept(ws: Workspace, key: str, extent: Extent) -> Neighbourhood | None:
+    """Return a neighbourhood if its index was made before and the file is whole."""
+    held_key, held_extent, held = _held.get(ws, ("", None, None))
+    if held is not None and (held_key, held_extent) == (key, extent):
+        stored = _stored(ws, key)
+        if len(held.rows) < len(stored):  # more has come: the file is mapped anew
+            held = replace(held, rows=Turned(held.rows.turn, stored))
+            _held[ws] = key, extent, held
+        return held
+    index = _read(_file(ws, key, extent), extent, mapped=True)
+    if index is None:
+        return None
+    found = Neighbourhood(extent.step, index, _rows(ws, key, extent.base))
+    _held[ws] = key, extent, found
     return found
 
 
-def _made(ws: Workspace, key: str, step: int) -> Neighbourhood:
-    """Return the neighbourhood of a step, after its index was made and written."""
+def _made(ws: Workspace, key: str, extent: Extent) -> Neighbourhood:
+    """Return a neighbourhood, after its index was made and written."""
+    if _file(ws, key, extent).exists() and _kept(ws, key, extent) is None:
+        log.warning("The index of %d images is cut off or of another version. It is made anew.", extent.step)
+    return _keep(ws, key, extent, _grown(ws, key, extent))
+
+
+def _grown(ws: Workspace, key: str, extent: Extent) -> "Inverted":
+    """Return an index in memory: what a file holds of it already, and the items behind that."""
     from active.search import Inverted
 
-    if _file(ws, key, step).exists() and _kept(ws, key, step) is None:
-        log.warning("The index of %d images is cut off or of another version. It is made anew.", step)
-    rows = _rows(ws, key, step)
-    first = Turned(rows.turn, rows.stored[:step])
-    index = Inverted(first, seed=step, is_half=True)
-    found = index.tune(first, NEAR, RECALL, np.random.default_rng(step))
-    log.info("Index of %d images: %d lists read for %.3f of the nearest.", step, index.made.nprobe, found)
-    _save(index, _file(ws, key, step))
-    for old in _steps(ws, key)[KEPT:]:
-        if old != step:
+    rows = _rows(ws, key, extent.base)
+    olds = [e for e in _extents(ws, key) if e.base == extent.base and e.step < extent.step]
+    index = next((i for e in olds if (i := _read(_file(ws, key, e), e, mapped=False)) is not None), None)
+    if index is None:
+        index = Inverted(Turned(rows.turn, rows.stored[: extent.base]), seed=extent.base, is_half=True)
+    whole = Turned(rows.turn, rows.stored[: extent.step])
+    index.add(whole, len(index))
+    found = index.tune(whole, NEAR, RECALL, np.random.default_rng(extent.step))
+    n, lists = extent.step, index.made.nprobe
+    log.info("Index of %d images: %d lists read for %.3f of the nearest.", n, lists, found)
+    return index
+
+
+def _keep(ws: Workspace, key: str, extent: Extent, index: "Inverted") -> Neighbourhood:
+    """Write an index, remove those that are too old, and return what it is the neighbourhood of."""
+    _save(index, _file(ws, key, extent))
+    for old in _extents(ws, key)[KEPT:]:
+        if old != extent:
             _file(ws, key, old).unlink(missing_ok=True)
-    kept = _kept(ws, key, step)
+    kept = _kept(ws, key, extent)
     assert kept is not None, "what was just written can be read"
     return kept
 

@@ -12,7 +12,7 @@ from active.search import Exact
 from labeler import drawing, looking, loop, neighbourhood, samples, simulate, space, trainer
 from labeler.errors import Blocked
 from labeler.looking import Eye, Labeled
-from labeler.neighbourhood import Neighbourhood
+from labeler.neighbourhood import Extent, Neighbourhood
 from labeler.trial import open_trial
 from labeler.truth import read_truth
 from labeler.workspace import Workspace
@@ -101,36 +101,84 @@ def test_an_index_is_made_beyond_the_limit_only(ws):
     assert neighbourhood.due(ws) == N
     neighbourhood.make(ws, N)
     assert neighbourhood.due(ws) is None
-    assert neighbourhood.ready(ws, KEY, N) == N
+    assert neighbourhood.ready(ws, KEY, N) == Extent(N, N)
     ws.config = replace(ws.config, exact_limit=N)
-    assert neighbourhood.ready(ws, KEY, N) == 0
+    assert neighbourhood.ready(ws, KEY, N) is None
     ws.config = replace(ws.config, exact_limit=0, sample_size=N)
-    assert neighbourhood.ready(ws, KEY, N) == 0  # all items are in the sample
+    assert neighbourhood.ready(ws, KEY, N) is None  # all items are in the sample
 
 
-def test_it_is_made_again_when_the_pool_has_grown_by_a_quarter_or_has_all_come(ws, monkeypatch):
+def test_it_grows_by_a_tenth_or_when_all_have_come(ws, monkeypatch):
     neighbourhood.make(ws, N)
-    ws.registry.set_embedded(KEY, DIM, 3749)
+    ws.registry.set_embedded(KEY, DIM, 3299)
     assert neighbourhood.due(ws) is None
-    ws.registry.set_embedded(KEY, DIM, 3750)
-    assert neighbourhood.due(ws) == 3750
-    neighbourhood.make(ws, 3750)
-    assert neighbourhood.ready(ws, KEY, 3750) == 3750
-    assert neighbourhood.ready(ws, KEY, 3749) == N
-    ws.registry.set_embedded(KEY, DIM, 4000)
+    ws.registry.set_embedded(KEY, DIM, 3300)
+    assert neighbourhood.due(ws) == 3300
+    neighbourhood.make(ws, 3300)
+    assert neighbourhood.ready(ws, KEY, 3300) == Extent(3300, N)
+    assert neighbourhood.ready(ws, KEY, 3299) == Extent(N, N)
+    assert list(files(ws)) == [f"index-{KEY}-{N}+300.faiss", f"index-{KEY}-{N}.faiss"]
+    ws.registry.set_embedded(KEY, DIM, 3500)
     assert neighbourhood.due(ws) is None
-    monkeypatch.setattr(neighbourhood, "TAIL", 249)
-    assert neighbourhood.due(ws) == 4000
-    ws.registry.set_embedded(KEY, DIM, 3999)
+    monkeypatch.setattr(neighbourhood, "TAIL", 199)
     assert neighbourhood.due(ws) is None  # more is to come
+    monkeypatch.setattr(type(ws.catalog), "count_items", lambda self: 3500)
+    assert neighbourhood.due(ws) == 3500
+
+
+def test_grown_in_parts_or_at_once_it_is_the_same_index(ws):
+    for step in (2000, 2300, N):
+        neighbourhood.make(ws, step)
+    grown = files(ws)
+    assert list(grown) == [f"index-{KEY}-2000+1000.faiss", f"index-{KEY}-2000+300.faiss"]
+    for path in ws.cache.glob("index-*"):
+        path.unlink()
+    again = opened(ws.folder)
+    hood = neighbourhood.neighbourhood(again, KEY, Extent(N, 2000))
+    assert files(again) == {name: data for name, data in grown.items() if "1000" in name}
+    rows = hood.rows[np.arange(N)]
+    exact = Exact(rows).search(rows[2500:2560], 20)[0]
+    near = hood.of(np.arange(2500, 2560)).reshape(60, -1)  # what came since is found
+    assert np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(exact, near, strict=True)]) > 0.9
+    again.close()
+
+
+def test_it_is_made_anew_when_twice_as_many_have_come(ws):
+    neighbourhood.make(ws, 1000)
+    neighbourhood.make(ws, 1999)
+    assert neighbourhood.ready(ws, KEY, 1999) == Extent(1999, 1000)
+    neighbourhood.make(ws, 2000)
+    assert neighbourhood.ready(ws, KEY, 2000) == Extent(2000, 2000)
+
+
+def test_it_is_made_anew_when_what_came_is_unlike_the_rest(tmp_path, caplog):
+    """All that came lies in one or two of the old lists, each of it near to much."""
+    caplog.set_level("INFO", "labeler.neighbourhood")
+    made = make_pool(tmp_path, 4000, embedded=False)
+    made.registry.use(KEY, DIM)
+    rng = np.random.default_rng(4)
+    kinds = unit_rows(rng.normal(size=(40, DIM)))
+    first = unit_rows(kinds[rng.integers(0, 40, 2100)] + 0.03 * rng.normal(size=(2100, DIM)))
+    made.vectors(KEY, DIM).append(np.concatenate([first, unit_rows(rng.normal(size=(1900, DIM)))]))
+    made.close()
+    ws = opened(made.folder)
+    ws.registry.set_embedded(KEY, DIM, 4000)
+    neighbourhood.make(ws, 1900)
+    neighbourhood.make(ws, 2100)
+    assert neighbourhood.ready(ws, KEY, 2100) == Extent(2100, 1900)
+    neighbourhood.make(ws, 3700)
+    assert neighbourhood.ready(ws, KEY, 3700) == Extent(3700, 3700)
+    assert [m for m in caplog.messages if "unlike the rest" in m]
+    assert f"index-{KEY}-1900+1800.faiss" not in files(ws)
+    ws.close()
 
 
 def test_of_older_ones_one_is_kept_and_what_was_left_half_written_goes(ws):
     left = ws.cache / f".index-{KEY}-77.faiss.1.2.part"
     left.write_bytes(b"half")
-    for step in (1000, 2000, N):
+    for step in (700, 1400, N):
         neighbourhood.make(ws, step)
-    assert list(files(ws)) == [f"index-{KEY}-2000.faiss", f"index-{KEY}-{N}.faiss"]
+    assert list(files(ws)) == [f"index-{KEY}-1400.faiss", f"index-{KEY}-{N}.faiss"]
 
 
 def test_it_depends_on_the_vectors_and_the_step_alone(ws):
@@ -155,7 +203,7 @@ def test_a_file_that_is_cut_off_or_something_else_is_made_again(ws, keep, caplog
     cut = int(keep * len(whole)) if isinstance(keep, float) else keep
     path.write_bytes(b"PK\x03\x04 no index" * 99 if keep == "other" else whole[:cut])
     again = opened(ws.folder)
-    assert neighbourhood.ready(again, KEY, N) == 0
+    assert neighbourhood.ready(again, KEY, N) is None
     session = loop.start_session(again)
     answer(again, session, range(30))
     assert index_step(again, session, loop.learn(again, session)) == 0
@@ -172,13 +220,13 @@ def test_an_index_whose_lists_were_never_measured_is_made_again(ws):
     import faiss
 
     neighbourhood.make(ws, N)
-    path, first = neighbourhood._file(ws, KEY, N), files(ws)
+    path, first = neighbourhood._file(ws, KEY, Extent(N, N)), files(ws)
     made = faiss.read_index(str(path))
     assert made.nprobe >= 2
     made.nprobe = 1  # as versions before wrote it
     faiss.write_index(made, str(path))
     again = opened(ws.folder)
-    assert neighbourhood.ready(again, KEY, N) == 0
+    assert neighbourhood.ready(again, KEY, N) is None
     assert neighbourhood.due(again) == N
     neighbourhood.make(again, N)
     assert files(again) == first
@@ -187,9 +235,9 @@ def test_an_index_whose_lists_were_never_measured_is_made_again(ws):
 
 def test_the_index_of_another_pool_is_not_taken_for_it(ws):
     neighbourhood.make(ws, 2000)
-    neighbourhood._file(ws, KEY, 2000).rename(neighbourhood._file(ws, KEY, N))
+    neighbourhood._file(ws, KEY, Extent(2000, 2000)).rename(neighbourhood._file(ws, KEY, Extent(N, N)))
     again = opened(ws.folder)
-    assert neighbourhood.ready(again, KEY, N) == 0
+    assert neighbourhood.ready(again, KEY, N) is None
     again.close()
 
 
@@ -221,7 +269,7 @@ def test_the_trainer_makes_it_in_its_thread_after_the_samples(ws):
 
 def test_neighbours_are_the_same_remembered_or_not_and_whoever_is_beside(ws, monkeypatch):
     neighbourhood.make(ws, N)
-    hood = neighbourhood.neighbourhood(ws, KEY, N)
+    hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     ids = np.array([5, 70, 2999, 3500])  # the last one came after the index
     together = hood.of(ids).reshape(4, -1)
     assert together.shape == (4, neighbourhood.NEAR)
@@ -240,7 +288,7 @@ def test_neighbours_are_the_same_remembered_or_not_and_whoever_is_beside(ws, mon
 
 def test_they_are_the_nearest_in_the_space_of_the_index(ws):
     neighbourhood.make(ws, N)
-    hood = neighbourhood.neighbourhood(ws, KEY, N)
+    hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     rows = hood.rows[np.arange(N)]
     ids = np.arange(0, 7 * RARE, 7)
     exact = Exact(rows).search(rows[ids], 20)[0]
@@ -315,7 +363,7 @@ def test_more_answers_are_more_neighbourhoods(ws):
     first = looked_at(ws, session, loop.learn(ws, session))
     answer(ws, session, range(1000, 1020))
     second = looked_at(ws, session, loop.learn(ws, session))
-    hood = neighbourhood.neighbourhood(ws, KEY, N)
+    hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     assert set(hood.of(np.arange(1000, 1020)).tolist()) <= set(second.tolist())
     assert len(second) > len(first)
 
@@ -329,7 +377,7 @@ def test_an_example_from_outside_leads_to_a_cluster_that_the_sample_does_not_hol
     x = space.turned(seen_by.turn, outside)
     labeled = Labeled(x, np.zeros(1, np.int64), rare[:0], outside, x[:0])
     neighbourhood.make(ws, N)
-    hood = neighbourhood.neighbourhood(ws, KEY, N)
+    hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     sample = np.arange(2000, 2100)
     eye = Eye(seen_by.rows, labeled, None, n_labels=2, is_one=True)
     seen = looking.nearby(eye, hood, sample, np.arange(N), spare=0)
@@ -388,8 +436,9 @@ def test_the_estimate_from_what_is_looked_at_is_the_one_from_the_whole_pool(ws):
 def test_files_of_other_encoders_are_no_steps(ws):
     for name in ("index-wide-v4-500.faiss", "index-wide-x.faiss", "index-other-500.faiss"):
         Path(ws.cache / name).write_bytes(b"")
-    assert neighbourhood._steps(ws, KEY) == []
-    assert neighbourhood._steps(ws, "wide-v4") == [500]
+    Path(ws.cache / "index-wide-v4-400+200.faiss").write_bytes(b"")
+    assert neighbourhood._extents(ws, KEY) == []
+    assert neighbourhood._extents(ws, "wide-v4") == [Extent(600, 400), Extent(500, 500)]
 
 
 @pytest.mark.data

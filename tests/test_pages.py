@@ -474,7 +474,11 @@ def test_what_was_chosen_while_a_search_came_in_stays_chosen(
     """An address that names a picture shows no others before its results."""
     page = go(browser, f"{site[0]}/label")
     held: list[Route] = []
-    page.route("**/api/search*", lambda route: held.append(route))
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/search*", hold)
     with page.expect_request("**/api/search*"):
         page.goto(f"{site[0]}/search?item=20")
     expect(page.locator(".tray.like .example")).to_have_count(1)
