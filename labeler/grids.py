@@ -21,13 +21,17 @@ WORDS = {UNSURE: "can't tell", SKIP: "later"}
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that can be done to a tile. `stay`: the large view goes on to the next picture."""
+    """Something that can be done to a tile.
+
+    stay   the large view goes on to the next picture. short: the text where there is little room.
+    """
 
     act: str
     text: str
     kind: str = ""
     icon: str = ""
     stay: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +104,18 @@ def search(
     on_act  as in `grid`, for answers and "ask".
     """
     stamp = ws.store.fact("stamp") or "0"
-    ask = Act("ask", "Ask me about these", icon="↑")
+    ask = Act("ask", "Ask me about these", icon="↑", short="Ask")
     acts = [
         *answers(session),
         Act("only", "More like this", icon="≈"),
-        replace(ask, text="Ask me about this", stay=True),
+        replace(ask, text="Ask me about this", short="", stay=True),
     ]
-    bulk = [Act("like", "More like these", icon="≈"), Act("unlike", "Less like these", icon="✕"), ask]
+    bulk = [
+        *([replace(a, stay=False) for a in answers(session)[:-1]] if len(session.labels) == 2 else []),
+        Act("like", "More like these", icon="≈", short="More"),
+        Act("unlike", "Less like these", icon="≠", short="Less"),
+        ask,
+    ]
     looks = {
         a.act.removeprefix("answer:"): {"text": a.text, "kind": a.kind, "icon": a.icon}
         for a in answers(session)

@@ -30,12 +30,9 @@ def wanted() -> grids.Tile | None:
 def beginnings() -> list[grids.Tile]:
     """Return tiles to begin with: what was found last, else the first of the pool."""
     found = results.labels_grid(ws, session, label=session.target, limit=BEGIN).items
-    more = [grids.Act("like", "More", icon="≈")]
     if found:
-        return [grids.Tile(g.item, g.path, g.answer, quick=more) for g in found]
-    return [
-        grids.Tile(i.id, loop.item_name(ws, i.id), quick=more) for i in ws.catalog.items_between(0, BEGIN)
-    ]
+        return [grids.Tile(g.item, g.path, g.answer) for g in found]
+    return [grids.Tile(i.id, loop.item_name(ws, i.id)) for i in ws.catalog.items_between(0, BEGIN)]
 
 
 st.title("Search")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
@@ -302,7 +302,7 @@ def test_search_goes_on_from_a_tile_and_asks_about_those_chosen(
     url, ws = site
     page = go(browser, f"{url}/search?item=20")
     expect(page.locator(".tile .note").first).to_have_text("1.00")
-    page.locator(".tile .quick").nth(3).click()
+    page.locator(".tile").nth(3).get_by_role("button", name="More").click()
     expect(page.locator(".like .example")).to_have_count(2)
     page.locator(".like .off").first.click()
     expect(page.locator(".tile .note").first).to_have_text("1.00")
@@ -325,6 +325,11 @@ def items_of(page: Page) -> list[int]:
     return found
 
 
+def given(page: Page, item: int) -> Locator:
+    """Return the button of the answer that a tile of the search has."""
+    return page.locator(f".tile[data-item='{item}'] [aria-pressed=true]")
+
+
 def eventually(is_so: Callable[[], bool]) -> None:
     """Wait up to five seconds for something to come true."""
     until = time.monotonic() + 5
@@ -343,16 +348,48 @@ def test_search_labels_in_place_and_goes_on_to_the_next(
     first, second = [i for i in items_of(page) if label_of(ws, i) is None][:2]
     page.locator(f".tile[data-item='{first}'] .pic").click()
     page.keyboard.press("2")
-    expect(page.locator(f".tile[data-item='{first}'] .chip .word")).to_have_text("no")
+    expect(given(page, first)).to_have_attribute("title", "no")
     eventually(lambda: label_of(ws, first) == "no")
     page.keyboard.press("Escape")
     page.locator(f".tile[data-item='{second}'] .pic").click()
-    page.get_by_role("button", name="yes").click()
-    expect(page.locator(f".tile[data-item='{second}'] .chip .word")).to_have_text("yes")
+    page.locator(".large").get_by_role("button", name="yes").click()
+    expect(given(page, second)).to_have_attribute("title", "yes")
     eventually(lambda: label_of(ws, second) == "yes")
     page.reload()
-    expect(page.locator(f".tile[data-item='{first}'] .chip .word")).to_have_text("no")
+    expect(given(page, first)).to_have_attribute("title", "no")
     loop.correct(ws, loop.newest_session(ws), loop.owner(ws), second, None)
+
+
+@pytest.mark.browser
+def test_search_labels_by_the_buttons_of_a_tile_and_all_that_are_chosen(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    before = count_events(ws)
+    page = go(browser, f"{url}/search?item=30", phone=True)
+    expect(page.locator(".tile .note").first).to_have_text("1.00")
+    one, two, three = [i for i in items_of(page) if label_of(ws, i) is None][:3]
+    yes = page.locator(f".tile[data-item='{one}'] .bare[title=yes]")
+    yes.focus()
+    page.keyboard.press("Enter")
+    expect(yes).to_have_attribute("aria-pressed", "true")
+    expect(yes).to_be_focused()
+    eventually(lambda: label_of(ws, one) == "yes")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # the next button: it was a slip
+    expect(given(page, one)).to_have_attribute("title", "no")
+    eventually(lambda: label_of(ws, one) == "no")
+    for item in (two, three):
+        page.locator(f".tile[data-item='{item}'] .pick").tap()
+    box = page.locator(".bar").bounding_box()
+    assert box is not None
+    assert box["height"] < 110  # on a phone it covers less than half a row
+    page.locator(".bar").get_by_role("button", name="no").tap()
+    eventually(lambda: [label_of(ws, i) for i in (two, three)] == ["no"] * 2)
+    expect(given(page, three)).to_have_attribute("title", "no")
+    expect(page.locator(".bar")).to_be_hidden()
+    assert count_events(ws) == before + 4
+    results.take_back(ws, loop.newest_session(ws), loop.owner(ws), [one, two, three])
 
 
 @pytest.mark.browser
@@ -403,9 +440,7 @@ def test_answers_in_a_search_outlive_their_page_and_go_to_their_own_question(
     )
     page.locator(".tray.like .open").wait_for()
     page.locator(f".tile[data-item='{free[0]}']").get_by_role("button", name="More").click()
-    expect(
-        page.locator(f".tile[data-item='{free[0]}'] .chip.pending")
-    ).to_be_visible()  # after a new search too
+    expect(page.locator(f".tile[data-item='{free[0]}'] .pending")).to_be_visible()  # after a new search too
     page.goto(f"{url}/found")
     assert count_events(ws) == before
     page.unroute("**/api/labels*")

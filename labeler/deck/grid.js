@@ -2,7 +2,8 @@
 // One click is one trigger, {act, items}. All text is set as text; pictures come from /tiles, not through Python.
 
 /**
- * @typedef {{act: string, text: string, kind?: string, icon?: string, stay?: boolean}} Action  stay: the large view goes on
+ * @typedef {{act: string, text: string, kind?: string, icon?: string, stay?: boolean, short?: string, bare?: boolean, on?: boolean}} Action
+ *   stay: the large view goes on. short: what is shown where there is little room. bare: its icon alone. on: it was chosen.
  * @typedef {{text: string, kind: string, icon?: string, predicted?: boolean}} Chip
  * @typedef {{item: number, src: string, big: string, name: string, chip?: Chip, note?: string, quick?: Action[]}} Tile
  * @typedef {{tiles: Tile[], acts: Action[], bulk: Action[], label: string, compact?: boolean}} Data
@@ -72,16 +73,18 @@ function makeView(root) {
     for (const item of view.chosen) if (!nodes.has(item)) view.chosen.delete(item);
     rove(Math.max(0, list.querySelector(".tile.here") ? [...list.children].indexOf(list.querySelector(".tile.here")) : 0), false);
     drawBar();
-    if (focus) list.children[Math.min(focus.pos, here.length - 1)]?.querySelector(`.${focus.kind}, .pic`)?.focus();
+    const tile = focus && list.children[Math.min(focus.pos, here.length - 1)];
+    if (tile) (tile.querySelector(focus.what) ?? tile.querySelector(".pic")).focus();
     if (opened === undefined) return;
     const at = tileAt(opened); // tiles may have moved: what a key does is done to the picture that is seen
     at < 0 ? large.close() : open(at);
   }
 
-  /** @returns {{pos: number, kind: string}|null} where in the grid an element is: tiles are drawn anew under the focus */
+  /** @returns {{pos: number, what: string}|null} where in the grid an element is: tiles are drawn anew under the focus */
   function place(element) {
     const pos = [...list.children].indexOf(element?.closest(".tile"));
-    return pos < 0 ? null : { pos, kind: element.classList[0] };
+    const { act } = element?.dataset ?? {};
+    return pos < 0 ? null : { pos, what: act ? `[data-act="${CSS.escape(act)}"]` : `.${element.classList[0]}` };
   }
 
   /** The one tile that Tab reaches; arrow keys move it. */
@@ -129,10 +132,13 @@ function makeView(root) {
 
   function makeRow(tile) {
     const row = el("div", "row");
-    if (tile.chip) row.append(makeChip(tile.chip));
+    if (tile.chip && !tile.quick?.some((action) => action.on)) row.append(makeChip(tile.chip));
     for (const action of tile.quick ?? []) {
-      const button = makeButton(action, "quick");
+      const button = makeButton(action, action.bare ? "quick bare" : "quick");
       button.setAttribute("aria-label", `${action.text}: ${tile.name}`);
+      button.dataset.act = action.act;
+      if (action.bare) button.title = action.text;
+      if (action.on !== undefined) button.setAttribute("aria-pressed", String(action.on));
       button.addEventListener("click", () => act(action, [tile.item]));
       row.append(button);
     }
@@ -145,17 +151,20 @@ function makeView(root) {
     for (const node of list.querySelectorAll(".pick")) node.refresh();
     bar.replaceChildren();
     if (!n) return;
-    bar.append(el("span", "count", `${n} chosen`));
+    const [head, acts] = [el("div", "line"), el("div", "line")];
+    bar.append(head, acts);
+    head.append(el("span", "count", `${n} chosen`));
     const clear = el("button", "plain", "Clear", { type: "button" });
     clear.addEventListener("click", () => choseNone());
-    bar.append(clear);
+    head.append(clear);
     for (const action of view.data.bulk) {
-      const button = makeButton(action, "strong");
+      const button = makeButton(action, action.kind ? "strong said" : "strong");
+      button.setAttribute("aria-label", action.text);
       button.addEventListener("click", () => {
         act(action, [...view.chosen]);
         choseNone();
       });
-      bar.append(button);
+      acts.append(button);
     }
   }
 
@@ -245,7 +254,8 @@ function makeChip(chip) {
 function makeButton(action, name, key = "") {
   const button = el("button", `${name} ${action.kind ?? ""}`, undefined, { type: "button" });
   if (action.icon) button.append(el("span", "icon", action.icon, { "aria-hidden": "true" }));
-  button.append(el("span", "word", action.text));
+  if (!action.bare) button.append(el("span", action.short ? "word long" : "word", action.text));
+  if (action.short) button.append(el("span", "word short", action.short));
   if (key) button.append(el("kbd", "", key, { "aria-hidden": "true" }));
   return button;
 }

@@ -15,6 +15,7 @@ const MOST_FILES = 20;
 const AGAIN_MS = 3000; // between two tries to hand in answers
 const BEGIN = "Or begin with one of these.";
 const KINDS = { like: "Like", unlike: "Not like" };
+const ANSWER = "answer:"; // an act that is an answer
 const GROUP = 200; // answers in one request
 const LATER = [401, 403, 404, 408, 409, 429]; // not let in, not there, too busy: no word about the answers themselves
 const SHELF = "labeler.search."; // where the browser keeps answers that were not handed in yet
@@ -259,7 +260,6 @@ function makeView(root, grid) {
     return {
       item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? `Item ${item}`, note: (cos ?? 0).toFixed(2),
       chip: mine ? pending(mine.label) : answer ? view.data.looks[answer] : undefined,
-      quick: [{ act: "like", text: "More", icon: "≈" }],
     };
   }
 
@@ -362,7 +362,7 @@ function makeView(root, grid) {
 
   function draw() {
     const { data } = view;
-    const tiles = view.results ?? view.begin;
+    const tiles = (view.results ?? view.begin).map((tile) => ({ ...tile, quick: quickOf(tile) }));
     const label = view.results ? "The nearest, best first" : "Pictures to begin with";
     grid({ parentElement: near, data: { tiles, acts: data.acts, bulk: data.bulk, label }, setTriggerValue: (_, { act, items }) => acted(act, items) });
     for (const node of near.querySelectorAll(".tile")) {
@@ -374,8 +374,19 @@ function makeView(root, grid) {
     }
   }
 
+  /** What a tile offers at once: with two labels these, and more like it. */
+  function quickOf({ chip }) {
+    const labels = view.data.acts.filter(({ act }) => view.data.looks[act.slice(ANSWER.length)] && act !== `${ANSWER}unsure`);
+    const given = chip && !chip.predicted ? chip.kind.split(" ") : [];
+    const two = labels.map((one) => {
+      const on = given[0] === one.kind;
+      return { ...one, bare: true, on, kind: on ? given.join(" ") : one.kind };
+    });
+    return [...(labels.length === 2 ? two : []), { act: "like", text: "More", icon: labels.length === 2 ? "" : "≈" }];
+  }
+
   function acted(act, items) {
-    if (act.startsWith("answer:")) answer(items, act.slice("answer:".length));
+    if (act.startsWith(ANSWER)) answer(items, act.slice(ANSWER.length));
     else if (act === "only") want(items.map(ofItem), []);
     else if (act === "like" || act === "unlike") add(act, ...items.map(ofItem));
     else view.send(act, items);
