@@ -1,6 +1,5 @@
 """The HTTP interface: everything on the port that is not Streamlit's. docs/http.md describes every route."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -15,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from labeler import __version__
 from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
 from labeler.server import cards, light, pool
-from labeler.server.desk import READERS, Desk
+from labeler.server.desk import Desk
 from labeler.server.examples import PROBLEM, content
 from labeler.server.guard import Guard, Refusal
 from labeler.server.tiles import Tiles
@@ -78,7 +77,6 @@ def build(desk: Desk) -> FastAPI:
         telemetry=QUIET, responses=PROBLEMS,
     )  # fmt: skip
     app.state.desk = desk
-    app.state.heavy = asyncio.Semaphore(READERS // 2)  # so that cards and tiles always find a thread
     app.include_router(cards.router)
     app.include_router(pool.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)

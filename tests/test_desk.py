@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,28 @@ def test_threads_that_compute_give_way_soon_while_the_desk_is_open(ws):
     before = sys.getswitchinterval()
     assert hold(ws, use) == pytest.approx(desk_module.SWITCH_S)
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no niceness of their own")
+def test_what_computes_has_threads_of_its_own_that_stand_back(ws):
+    def nice(_):
+        return threading.current_thread().name, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    async def use(desk):
+        held = asyncio.gather(*(desk.ponder(lambda _: go.wait(10)) for _ in range(9)))
+        while (
+            len([t for t in threading.enumerate() if t.name.startswith("ponderer")]) < desk_module.PONDERERS
+        ):
+            await asyncio.sleep(0.01)
+        reader = await desk.read(nice)  # finds a thread although so much is computed
+        go.set()
+        await held
+        return reader, await desk.ponder(nice)
+
+    go = threading.Event()
+    (reader, at), (ponderer, back) = hold(ws, use)
+    assert (reader[:6], ponderer[:8]) == ("reader", "ponderer")
+    assert back == min(19, at + desk_module.PONDER_NICE)
 
 
 def test_a_caller_who_hangs_up_does_not_disturb_the_writer(ws):

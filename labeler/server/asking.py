@@ -1,6 +1,5 @@
 """What routes are given: the desk, who asks, which session."""
 
-import asyncio
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
@@ -34,12 +33,7 @@ async def _session(
     return session
 
 
-async def _heavy(request: Request) -> asyncio.Semaphore:
-    return cast(asyncio.Semaphore, request.app.state.heavy)
-
-
 DeskDep = Annotated[Desk, Depends(_desk)]
 VisitorDep = Annotated[Visitor, Depends(_visitor)]
 OwnerDep = Annotated[Visitor, Depends(_owner)]
 SessionDep = Annotated[int | None, Depends(_session)]
-HeavyDep = Annotated[asyncio.Semaphore, Depends(_heavy)]  # held by what would keep all reading threads busy

@@ -1,6 +1,7 @@
 """What the server holds open while it runs: the workspace, its writer, its readers, its worker."""
 
 import asyncio
+import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,8 @@ from labeler.workspace import Workspace
 from labeler.writer import Writer
 
 T = TypeVar("T")
-READERS = 4  # threads, each with its own connection
+READERS, PONDERERS = 4, 2  # threads, each with its own connection
+PONDER_NICE = 4  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 10
 SWITCH_S = 0.001  # how long a thread that computes may keep those that answer waiting; Python's own is 5 ms
 
 
@@ -46,6 +48,7 @@ class Desk:
         self.waiting = 0  # requests that wait for a round
         self.recent = Recent()
         self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._ponderers = ThreadPoolExecutor(PONDERERS, "ponderer", _stand_back)
         self.writer = Writer(ws)
         self.writer.start()
         try:
@@ -61,12 +64,17 @@ class Desk:
                 await asyncio.to_thread(self.worker.stop)
         finally:
             await asyncio.to_thread(self.writer.stop)
-            self._readers.shutdown(wait=False, cancel_futures=True)
+            for pool in (self._readers, self._ponderers):
+                pool.shutdown(wait=False, cancel_futures=True)
             sys.setswitchinterval(switch_s)
 
     async def read(self, fn: Callable[[Workspace], T]) -> T:
         """Return what fn(workspace) returns, run in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, fn, self.ws)
+
+    async def ponder(self, fn: Callable[[Workspace], T]) -> T:
+        """As `read`, for what computes for long: so that cards and tiles always find a thread and a core."""
+        return await asyncio.get_running_loop().run_in_executor(self._ponderers, fn, self.ws)
 
     async def write(self, fn: Callable[[Workspace], T]) -> T:
         """Return what fn(workspace) returns, once it is on disk."""
@@ -78,6 +86,12 @@ class Desk:
         if visitor.person is not None:
             return visitor.person
         return await self.write(lambda ws: self.door.enter(ws, visitor))
+
+
+def _stand_back() -> None:
+    """Let this thread leave the cores to others; only on Linux does niceness count for a thread alone."""
+    if sys.platform == "linux":
+        os.nice(PONDER_NICE)
 
 
 def _stamp(ws: Workspace) -> str:

@@ -1,6 +1,5 @@
 """The routes on the pool: items, search, what to ask about, examples, sessions and their labels."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from active.arrays import Rows
 from labeler import loop, searching
 from labeler.domain import Goal, Session
 from labeler.errors import BadInput
-from labeler.server.asking import DeskDep, HeavyDep, OwnerDep, SessionDep, VisitorDep
+from labeler.server.asking import DeskDep, OwnerDep, SessionDep, VisitorDep
 from labeler.server.desk import Desk
 from labeler.server.examples import ITEM, RESULTS, SESSION, gives
 from labeler.server.tiles import tile_url
@@ -62,12 +61,11 @@ async def get_item(
 async def get_search(
     desk: DeskDep,
     visitor: VisitorDep,
-    heavy: HeavyDep,
     item: Annotated[int, Query(ge=0, le=HIGHEST, description="The item to find others like.")],
     k: Annotated[int, Query(ge=1, le=10_000)] = 50,
 ) -> JSONResponse:
     """The items most like one item, best first."""
-    return await _found(desk, heavy, None, Search(like=[item], k=k))
+    return await _found(desk, None, Search(like=[item], k=k))
 
 
 @router.post(
@@ -84,19 +82,19 @@ async def get_search(
     },
 )
 async def post_search(
-    request: Request, desk: DeskDep, visitor: VisitorDep, heavy: HeavyDep, session: SessionDep
+    request: Request, desk: DeskDep, visitor: VisitorDep, session: SessionDep
 ) -> JSONResponse:
     """The items most like some items, pictures, words or a vector, and unlike others, best first."""
     of = _Of(session) if visitor.owner else None
     if _is_form(request):
         async with request.form(max_files=MOST_PICTURES, max_fields=MOST_FIELDS) as form:
             like, unlike = await _pictures(form, "image"), await _pictures(form, "unlike_image")
-            return await _found(desk, heavy, of, _form_search(form), (like, unlike))
+            return await _found(desk, of, _form_search(form), (like, unlike))
     try:
         body = Search.model_validate_json(await request.body())
     except ValidationError as e:
         raise _malformed(e) from e
-    return await _found(desk, heavy, of, body)
+    return await _found(desk, of, body)
 
 
 def _is_form(request: Request) -> bool:
@@ -143,9 +141,7 @@ class _Of:
     session: int | None
 
 
-async def _found(
-    desk: Desk, heavy: asyncio.Semaphore, of: _Of | None, asked: Search, pictures: Pictures = ((), ())
-) -> JSONResponse:
+async def _found(desk: Desk, of: _Of | None, asked: Search, pictures: Pictures = ((), ())) -> JSONResponse:
     """Return the answer of a search; `of` is None for a swiper.
 
     What is not in the pool is embedded first. Nobody who searches by something else waits for that.
@@ -153,7 +149,7 @@ async def _found(
     like, unlike = pictures
     if not (asked.like or asked.words or like or asked.embedding is not None):
         raise BadInput("There is nothing to search for.", "Give an item, a picture, words or an embedding.")
-    more, less = await _embedded(desk, heavy, like), await _embedded(desk, heavy, unlike)
+    more, less = await _embedded(desk, like), await _embedded(desk, unlike)
     more += await _read(desk, [searching.clean_words(text) for text in asked.words])
     if asked.embedding is not None:
         with np.errstate(over="ignore"):
@@ -176,20 +172,17 @@ async def _found(
                 result |= {"name": name, "answer": answer}
         return results
 
-    async with heavy:
-        results = await desk.read(look)
-    return JSONResponse({"results": results})
+    return JSONResponse({"results": await desk.ponder(look)})
 
 
-async def _embedded(desk: Desk, heavy: asyncio.Semaphore, pictures: Sequence[Named]) -> list[Rows]:
+async def _embedded(desk: Desk, pictures: Sequence[Named]) -> list[Rows]:
     """Return the vectors of pictures: kept ones of those in the pool, others from the encoder.
 
     Raises BadInput, naming the file, for one that can't be used.
     """
     if not pictures:
         return []
-    async with heavy:
-        known = await desk.read(lambda ws: [searching.known_row(ws, data) for _, data in pictures])
+    known = await desk.ponder(lambda ws: [searching.known_row(ws, data) for _, data in pictures])
     key, embed, rows = partial(desk.read, searching.encoder_key), desk.worker.embed, []
     for (name, data), row in zip(pictures, known, strict=True):
         try:
@@ -275,7 +268,7 @@ async def post_target(body: Target, desk: DeskDep, owner: OwnerDep, session: Ses
     },
 )
 async def post_examples(
-    request: Request, desk: DeskDep, owner: OwnerDep, session: SessionDep, heavy: HeavyDep
+    request: Request, desk: DeskDep, owner: OwnerDep, session: SessionDep
 ) -> JSONResponse:
     """Take reference pictures. One that is in the pool becomes an answer, others teach. For the owner."""
     files: list[tuple[str, bytes]] = []
@@ -293,7 +286,6 @@ async def post_examples(
         return asked.id, [loop.add_example(ws, asked, path, data, name) for path, data in files]
 
     # in a reader's thread: decoding a large picture would hold up the writer, and everybody's answers
-    async with heavy:
-        number, items = await desk.read(take)
+    number, items = await desk.ponder(take)
     desk.worker.poke(number)
     return JSONResponse({"items": items})
