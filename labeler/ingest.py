@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,7 @@ class _Intake:
         self._stop = stop
         self._error: BaseException | None = None
         self._cores = count_cores()
+        self._core = threading.Semaphore(self._cores)  # held by a thread that computes
         self._scanned = threading.Event()
         self._first = threading.Event()  # the first chunk is stored, or there is none
         self._all_decoded = threading.Event()
@@ -148,6 +150,7 @@ class _Intake:
         self._pixels = _Pixels()
         self._encoder: Encoder | None = None
         self._known = ws.catalog.count_items()
+        self._is_new = self._known == 0  # then equal files are told apart when they are stored
         self._embedded = 0
 
     def run(self, report: Report) -> None:
@@ -246,21 +249,25 @@ class _Intake:
         """Return what one file holds. A content that is known already is not decoded again."""
         path = os.path.join(self._root, row.path)
         try:
-            with images.room_for(path):
+            with images.room_for(path) as is_large:
                 data = files.read_file(path)
                 name = images.content_hash(data)
-                known = self._ws.catalog.item_by_hash(name)
+                known = None if self._is_new else self._ws.catalog.item_by_hash(name)
                 item = None if known is None else self._ws.catalog.item(known)
                 if item is not None:
                     return _Read(Decoded(row.id, name, item.width, item.height))
-                picture = self._decoded(data)
-                del data
+                # a large one waits for no core, as others may hold one and wait for its room
+                with nullcontext() if is_large else self._core:
+                    return self._seen(row.id, name, data)
         except Unreadable as e:
             return _Read(Aside(row.id, e.reason))
-        encoder = self._encoder
+
+    def _seen(self, file: int, name: str, data: bytes) -> _Read:
+        """Return what the bytes of a file show. Raises Unreadable."""
+        picture, encoder = self._decoded(data), self._encoder
         held = picture.image if encoder is None else encoder.prepare(picture.image)
         self._pixels.count(held)
-        outcome = Decoded(row.id, name, picture.width, picture.height)
+        outcome = Decoded(file, name, picture.width, picture.height)
         small = images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
         return _Read(outcome, small, held)
 
@@ -409,7 +416,9 @@ class _Intake:
                 prepared[pos] = encoder.prepare(picture) if isinstance(picture, Image) else picture
         rows = np.full((len(inputs), encoder.dim), encoder.dim**-0.5, np.float32)
         if prepared:
-            rows[list(prepared)] = _forward(encoder, list(prepared.values()))
+            # more threads at a time than cores would push each other's numbers out of the cache
+            with self._core if getattr(encoder, "uses_cores", True) else nullcontext():
+                rows[list(prepared)] = _forward(encoder, list(prepared.values()))
         return rows, gone
 
     def _reread(self, item: Item) -> Image | None:

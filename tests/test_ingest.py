@@ -569,6 +569,58 @@ def test_one_thread_per_core_within_reason() -> None:
 
 
 @pytest.mark.load
+@pytest.mark.parametrize("uses_cores", [True, False])
+def test_what_computes_takes_turns_but_for_what_a_graphics_card_computes(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, uses_cores: bool
+) -> None:
+    monkeypatch.setattr(ingest, "count_cores", lambda: 1)
+    monkeypatch.setattr(ingest, "HELD_IMAGES", 40)
+    decode, lock = images.decode, threading.Lock()
+    now, together = [0], [0]
+
+    def busy(work: Callable[[], Any]) -> Any:
+        with lock:
+            now[0] += 1
+            together[0] = max(together[0], now[0])
+        try:
+            time.sleep(0.001)
+            return work()
+        finally:
+            with lock:
+                now[0] -= 1
+
+    class Encoder(MeanColour):
+        def forward(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+            return busy(lambda: MeanColour.forward(self, prepared))
+
+    Encoder.uses_cores = uses_cores  # type: ignore[attr-defined]
+    monkeypatch.setattr(images, "decode", lambda *a, **k: busy(lambda: decode(*a, **k)))
+    for i in range(300):
+        paint(folder / f"{i}.png", i)
+    take_in(ws, Encoder)
+    monkeypatch.undo()
+    assert together == [1 if uses_cores else 2]
+    assert_sound(ws, folder)
+
+
+def test_a_content_that_was_known_before_is_not_decoded_again(
+    ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        paint(folder / f"{i}.png", i)
+    take_in(ws)
+    for i in range(20):
+        (folder / f"again{i}.png").write_bytes((folder / f"{i}.png").read_bytes())
+    paint(folder / "new.png", 99)
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda *a, **k: decoded.append(1) or decode(*a, **k))
+    take_in(ws)
+    assert len(decoded) == 1
+    assert ws.catalog.count_items() == 21
+    assert ws.catalog.count_duplicates() == 20
+
+
 def test_many_files_are_scanned_in_seconds_and_the_first_items_come_early(
     ws: Workspace, folder: Path
 ) -> None:

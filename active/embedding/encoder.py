@@ -18,6 +18,8 @@ class Encoder(Protocol):
     key      names the weights and the preprocessing; safe as a file name.
     dim      numbers per row.
     size_px  the shorter side that `prepare` makes use of; more pixels are of no help.
+
+    One that computes elsewhere, on a graphics card, has `uses_cores = False` besides.
     """
 
     @property

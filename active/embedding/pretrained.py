@@ -57,6 +57,7 @@ class Pretrained:
 
         self.key = f"{_label(path.resolve())}-{fingerprint(path)}"
         self._on = on
+        self.uses_cores = not isinstance(on, Gpu)
         self._deaf = why_not(path, model)
         self._text = TextSide(path)
         self._quick = Quick(_moved(model, on), torch.float32)

@@ -34,6 +34,7 @@ class Views:
             raise ValueError(f"{n} views are not known; give 4 or 8.")
         self._encoder, self._turns = encoder, TURNS[n]
         self.key, self.dim, self.size_px = f"{encoder.key}-v{n}", encoder.dim, encoder.size_px
+        self.uses_cores = getattr(encoder, "uses_cores", True)
         self._lock = threading.Lock()
         self._sum = np.zeros((self.dim, self.dim))
         self._seen = 0
