@@ -64,6 +64,12 @@ FIRST_METHOD, MINUTES = "simclr", 30.0
     type=click.Choice(["adamw", "lars"]),
     help="lars is for batches of thousands.  [default: adamw]",
 )
+@click.option(
+    "--up/--no-up",
+    default=None,
+    help="Whether the images have an up, as photographs have: then they are hardly turned."
+    "  [default: unless --views of the workspace is 4 or 8]",
+)
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="How quickly it learns.")
 @device_option
 @json_option
@@ -80,6 +86,7 @@ def train(
     truth: str | None,
     batch: int | None,
     optimizer: str | None,
+    up: bool | None,
     rate: float | None,
     device: str | None,
     as_json: bool,
@@ -100,7 +107,7 @@ def train(
     options = {name: value for name, value in given.items() if value is not None}
     wanted = _Wanted(
         images, workspace, session, start, minutes, epochs, out, device or "auto", truth is not None, as_json,
-        options,
+        up, options,
     )  # fmt: skip
     if labels:
         if "optimizer" in options:
@@ -124,6 +131,7 @@ class _Wanted:
     device: str
     truth: bool
     as_json: bool
+    up: bool | None
     options: dict[str, Any]  # Any: numbers and names that the training takes as they are
 
     def encoder(self) -> str:
@@ -131,6 +139,10 @@ class _Wanted:
         from labeler import encoders
 
         return encoders.stored(self.start) or self.start
+
+    def has_up(self, ws: "Workspace") -> bool:
+        """Return whether the images have an up: those that are seen turned have none."""
+        return ws.config.views == 1 if self.up is None else self.up
 
     def check(self, ws: "Workspace", start: str) -> None:
         """Raise what would only be found after hours: a question or classes that are not there."""
@@ -199,6 +211,7 @@ def _trained(
             minutes=wanted.minutes,
             epochs=wanted.epochs,
             device=wanted.device,
+            has_up=wanted.has_up(ws),
             **wanted.options,
         )
     except ValueError as e:
@@ -317,7 +330,9 @@ def _from_labels(wanted: _Wanted) -> None:
     folder = wanted.folder(ws, start, school.LABELS)
     wanted.check(ws, start)
     session = loop.get_session(ws, wanted.session)
-    tuning = Tuning(minutes=wanted.minutes or MINUTES, device=wanted.device, **wanted.options)
+    tuning = Tuning(
+        minutes=wanted.minutes or MINUTES, device=wanted.device, has_up=wanted.has_up(ws), **wanted.options
+    )
     if wanted.epochs is not None:
         tuning = replace(tuning, epochs=math.ceil(wanted.epochs))
     prepare(ws, quiet=wanted.as_json)

@@ -125,6 +125,7 @@ def test_it_learns_and_tells(pictures: Pictures, tmp_path: Path) -> None:
     assert 0 < result.same_neighbours <= 1
 
 
+@pytest.mark.usefixtures("in_float32")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_in_half_precision_learns_as_in_full(
     pictures: Pictures, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
@@ -170,6 +171,7 @@ def test_what_is_written_lies_between_the_start_and_what_was_learned(
     assert moved > 0.1
 
 
+@pytest.mark.usefixtures("in_float32")
 def test_a_heavy_anchor_keeps_the_neighbours(pictures: Pictures, tmp_path: Path) -> None:
     free, held = (
         train(pictures, Tiny(), options(tmp_path / str(a), anchor=a, rate=0.01, share=1.0, epochs=6))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from active.embedding import quick
 from active.embedding.training import optim, processes
 from active.embedding.training.backbones import Backbone, write_about
 from active.embedding.training.checkpoint import FILE, write_json
@@ -24,7 +25,7 @@ from active.embedding.training.objective import Objective, follow, spread
 from active.embedding.training.options import MINUTES, Ending, Options, Progress, Result
 from active.embedding.training.pictures import Batches, Pictures
 from active.embedding.training.state import Learner, identity, load, save, slow_copy, tensors_to_share
-from active.embedding.training.views import views
+from active.embedding.training.views import ANY_ANGLE, UPRIGHT, views
 from active.methods import load_method
 
 CALIBRATED_ON = 256
@@ -173,7 +174,8 @@ class Training:
         seed = (self._options.seed * 1_000_003 + at * 7_919 + 1) % (1 << 62)
         torch.manual_seed(seed)  # for networks that leave out parts at random
         rng = torch.Generator().manual_seed(seed)
-        both = [views(pixels, rng, self._side_px) for _ in range(2)]
+        turn = UPRIGHT if self._options.has_up else ANY_ANGLE
+        both = [views(pixels, rng, self._side_px, turn=turn) for _ in range(2)]
         return torch.cat(both).contiguous(memory_format=torch.channels_last)
 
     def _read(self, step: int) -> Tensor:
@@ -250,7 +252,7 @@ class Training:
     def _what_must_stay(self) -> dict[str, Any]:  # Any: JSON
         """Return what a training can't change on the way."""
         options = self._options
-        names = ("method", "optimizer", "share", "decay", "anchor", "seed")
+        names = ("method", "optimizer", "share", "decay", "anchor", "has_up", "seed")
         return {
             "from": self._learner.backbone.key, "images": len(self._pictures), "pictures": self._pictures.key,
             "batch": self._batches.batch, "processes": processes.count(), "rate": self._rate,
@@ -262,10 +264,15 @@ class Training:
 
 
 def half(device: torch.device) -> AbstractContextManager[Any]:  # Any: torch gives it no type
-    """Return what networks compute in: bfloat16 on GPUs that do it themselves, else float32."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.autocast("cuda", torch.bfloat16)
-    return nullcontext()
+    """Return what networks compute in: bfloat16 on what multiplies it itself, else float32.
+
+    On a processor that does, a step of the built-in network takes 0.75 s instead of 1.2.
+    """
+    if device.type == "cuda":
+        there = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        there = device.type == "cpu" and quick.computes_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16) if there else nullcontext()
 
 
 def _learner(backbone: Backbone, options: Options, device: torch.device, *, anchored: bool) -> Learner:
