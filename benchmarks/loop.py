@@ -9,17 +9,22 @@ round_p50_ms_100k, round_p95_ms_100k  at 100,000; first_s_…: the first round, 
 round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
 and the same at 30k, 300k, 3m and 10m, for the plot of how it grows (--plot FILE.svg)
 index_p50_ms_…, index_p95_ms_…        with --index: through the sample and the index, as beyond `exact_limit`;
-                                      index_s_…: the seconds that making both takes, in the background
+                                      index_s_…: the seconds that making both takes, in the background;
+                                      none where a run with --keep made them
 """
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +66,28 @@ def base_rows(pool: Pool) -> tuple[Rows, np.ndarray]:
     return seen.rows, np.array([c == wanted for c in classes])[: len(seen.rows)]
 
 
+@contextmanager
+def workspace(rows: Rows, n: int, kept: Path | None) -> Iterator[Workspace]:
+    """Give the workspace of `make`. kept: a folder where it stays, and is found again."""
+    mark = blake2b(rows.tobytes(), digest_size=4).hexdigest()
+    with tempfile.TemporaryDirectory() as fresh:
+        folder = Path(fresh) if kept is None else kept / f"rounds-{n}-{mark}"
+        if (folder / "ready").exists():
+            ws = Workspace.open(folder / "ws")
+        else:
+            shutil.rmtree(folder / "ws", ignore_errors=True)
+            ws = make(folder, rows, n)
+            (folder / "ready").touch()
+        try:
+            yield ws
+        finally:
+            ws.close()
+
+
 def make(folder: Path, rows: Rows, n: int) -> Workspace:
     """Return a workspace of n items: `rows` again and again, with noise from the second time on."""
     rng = np.random.default_rng(0)
-    (folder / "images").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     ws = Workspace.open(folder / "ws", Config(images=str(folder / "images")))
     vectors = ws.vectors("copies", rows.shape[1])
     scan = ws.catalog.begin_scan()
@@ -87,7 +110,7 @@ def make(folder: Path, rows: Rows, n: int) -> Workspace:
 
 def rounds(ws: Workspace, wanted: np.ndarray, n: int) -> tuple[list[float], float]:
     """Return the milliseconds of n rounds with a head, and the seconds of what is done once before."""
-    session = loop.start_session(ws, "Is it one of them?", ["yes", "no"], "find")
+    session = loop.new_session(ws, "Is it one of them?", ["yes", "no"], "find")
     person = loop.owner(ws)
     began = time.perf_counter()
     loop.learn(ws, session)
@@ -109,14 +132,15 @@ def say(ws: Workspace, person: int, item: int, *, label: str, card: int | None =
     loop.record(ws, loop.newest_session(ws), person, [event])
 
 
-def measure(pool: Pool, sizes: list[str], *, index: bool = False) -> dict[str, float]:
+def measure(
+    pool: Pool, sizes: list[str], *, index: bool = False, kept: Path | None = None
+) -> dict[str, float]:
     """Return the object that --json prints."""
     rows, wanted = base_rows(pool)
     out: dict[str, float] = {}
     for name in sizes:
         n, times = SIZES[name]
-        with tempfile.TemporaryDirectory() as folder:
-            ws = make(Path(folder), rows, n)
+        with workspace(rows, n, kept) as ws:
             ws.config = replace(ws.config, exact_limit=n)
             took, once_s = rounds(ws, wanted, times)
             out |= quantiles("round", name, took) | {f"first_s_{name}": once_s}
@@ -126,7 +150,6 @@ def measure(pool: Pool, sizes: list[str], *, index: bool = False) -> dict[str, f
                 prepare(ws)
                 out[f"index_s_{name}"] = time.perf_counter() - began
                 out |= quantiles("index", name, rounds(ws, wanted, times)[0])
-            ws.close()
         print({key: value for key, value in out.items() if key.endswith(name)}, file=sys.stderr, flush=True)
     return out
 
@@ -175,9 +198,11 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sizes", type=sizes, default=list(USUAL), metavar="10k,100k,1m")
     parser.add_argument("--index", action="store_true", help="also through the sample and the index")
+    parser.add_argument("--keep", action="store_true", help="keep the pools for another run")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw how a round's time grows")
     args = parser.parse_args()
-    found = measure(open_pool(args), args.sizes, index=args.index)
+    kept = args.cache if args.keep else None
+    found = measure(open_pool(args), args.sizes, index=args.index, kept=kept)
     if args.plot:
         args.plot.write_text(growth(found, args.sizes), encoding="utf-8")
     show(found, as_json=args.json)

@@ -219,6 +219,11 @@ def _trained(
     if not is_first:
         return ws, folder, start, _run(ws, options, start, quiet=True)
     wanted.check(ws, start)
+    if not quiet:
+        click.echo(
+            "The images are taken to have an up; for any angle give --no-up." if options.has_up
+            else "The images are taken to have no up; for photographs give --up."
+        )  # fmt: skip
     prepare(ws, quiet=quiet)
     with ws.lock("training"):
         processes.wait()

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from active.embedding import builtin, load_encoder
+from active.embedding.training import run as training_run
+from active.embedding.training import views as module
 from active.embedding.training.options import Options
 from labeler import encoders, lessons, loop, school
 from labeler.cli import cli
@@ -79,6 +81,26 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
     assert "To use it: labeler start --images" in more.output
     out = CliRunner().invoke(cli, ["index", "--images", "photos", "--encoder", str(folder), "--json"])
     assert json.loads(out.stdout)["encoder"] == load_encoder(str(folder)).key
+
+
+@pytest.mark.parametrize(
+    ("views", "words", "has_up"),
+    [("1", (), True), ("4", (), False), ("1", ("--no-up",), False), ("4", ("--up",), True)],
+)
+def test_images_that_are_seen_turned_have_no_up(here, monkeypatch, views, words, has_up):
+    index = ["index", "--images", "photos", "--workspace", "ws", "--views", views]
+    assert CliRunner().invoke(cli, index).exit_code == 0
+    turned = set()
+
+    def seen(*args, turn):
+        turned.add(turn)
+        return module.views(*args, turn=turn)
+
+    monkeypatch.setattr(training_run, "views", seen)
+    out = run("--workspace", "ws", "--epochs", "1", *words)
+    assert out.exit_code == 0, out.output
+    assert turned == {module.UPRIGHT if has_up else module.ANY_ANGLE}
+    assert ("an up; for any angle give --no-up" in out.output) == has_up
 
 
 def test_stopped_it_keeps_what_was_learned_and_goes_on(here):

@@ -52,25 +52,47 @@ def test_other_channels_are_not_mixed(channels: int, monkeypatch: pytest.MonkeyP
     assert out.std((2, 3)).max() < 1e-4
 
 
-def test_any_angle_mirrored_or_not_and_an_area_of_a_half_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECOLOURED", 0)
-    monkeypatch.setattr(module, "BLURRED", 0)
-    side, n = 64, 400
+def turns(n: int, **how: float) -> torch.Tensor:
+    """Return how n views show one picture, (n, 2, 2), in parts of it; without those that look at a fold."""
+    side = 64
     along = torch.linspace(0, 255, side).round().byte()
     picture = torch.stack(
         [along.expand(side, side), along.expand(side, side).T, torch.zeros(side, side).byte()]
     )
-    out = views(picture.expand(n, -1, -1, -1), rng(4), side)[:, :, 24:40, 24:40]  # the middle: no reflection
+    out = views(picture.expand(n, -1, -1, -1), rng(4), side, **how)[:, :, 24:40, 24:40]  # no reflection
     by_x, by_y = out.diff(dim=3).mean((2, 3))[:, :2], out.diff(dim=2).mean((2, 3))[:, :2]
-    turn = torch.stack([by_x, by_y], 2) * (side - 1)  # of what a view shows, in parts of the picture
+    turn = torch.stack([by_x, by_y], 2) * (side - 1)
+    return turn[torch.linalg.det(turn).abs() > 0.3]  # the others look at the fold of a reflection
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views of the same colours."""
+    monkeypatch.setattr(module, "RECOLOURED", 0)
+    monkeypatch.setattr(module, "BLURRED", 0)
+
+
+@pytest.mark.usefixtures("plain")
+def test_any_angle_mirrored_or_not_and_an_area_of_a_half_to_all() -> None:
+    turn = turns(400)
+    assert len(turn) > 320
     area = torch.linalg.det(turn)
-    inside = area.abs() > 0.3  # the others look at the fold of a reflection
-    assert inside.float().mean() > 0.8
-    assert 0.48 < float(area[inside].abs().min()) < 0.6
-    assert 0.9 < float(area[inside].abs().max()) < 1.02
-    assert 0.35 < float((area[inside] < 0).float().mean()) < 0.65
-    angle = torch.atan2(turn[inside, 0, 1], turn[inside, 0, 0])
+    assert 0.48 < float(area.abs().min()) < 0.6
+    assert 0.9 < float(area.abs().max()) < 1.02
+    assert 0.35 < float((area < 0).float().mean()) < 0.65
+    angle = torch.atan2(turn[:, 0, 1], turn[:, 0, 0])
     assert torch.histc(angle, 8, -torch.pi, torch.pi).min() > 15
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_picture_that_has_an_up_is_hardly_turned_and_mirrored_left_for_right() -> None:
+    turn = turns(400, turn=module.UPRIGHT)
+    assert len(turn) > 380
+    mirrored = torch.linalg.det(turn) < 0
+    assert 0.35 < float(mirrored.float().mean()) < 0.65
+    down = turn[:, 1] / turn[:, 1].norm(dim=1, keepdim=True)  # of the picture, in the view
+    angle = torch.rad2deg(torch.atan2(down[:, 0].abs(), down[:, 1]))
+    assert 7 < float(angle.max()) < 11
 
 
 def test_colours_against_a_slow_version() -> None:
