@@ -108,7 +108,7 @@ class Inverted:
     def add(self, rows: Source, first: int) -> None:
         """Add the rows from the one numbered `first` on, as further ones; the centres stay where they are.
 
-        What is added at once or in parts makes the same index.
+        What is added at once or in parts makes the same index, but for rows just between two centres.
         """
         for start in range(first, len(rows), BLOCK):
             self.made.add(_floats(rows[start : start + BLOCK]))
@@ -127,23 +127,25 @@ class Inverted:
             cos[few], at[few] = self._read(rows[few], k, self.made.nlist)
         return at if self._ids is None else self._ids[at], cos
 
-    def tune(self, rows: Source, k: int, recall: float, rng: np.random.Generator) -> float:
-        """Let a query read as many lists as it takes to find enough of its neighbours; return what it finds.
+    def tune(self, rows: Source, k: int, recall: float, rng: np.random.Generator) -> dict[int, float]:
+        """Let a query read as many lists as it takes to find enough of its neighbours.
+
+        Returns what is found by how many lists, ascending; the last ones are those that are read from now on.
 
         rows    (n, d) the unit rows that are in the index. One pass over them.
         recall  the share of the `k` nearest that is wanted, for queries that are rows of the index; these
                 are not counted as their own neighbours. The lists read are at least 2, and a power of two.
         """
         if self.made.nlist < 2:
-            return 1.0
+            return {1: 1.0}
         own = np.sort(rng.choice(len(self), min(ASKED, len(self)), replace=False))
         asked = _floats(rows[own])
         true = Exact(rows).search(asked, k + 1)[0]
-        probes, found = 1, 0.0
-        while found < recall and probes < self.made.nlist:
+        probes, found = 1, dict[int, float]()
+        while found.get(probes, 0.0) < recall and probes < self.made.nlist:
             probes = min(2 * probes, self.made.nlist)
             near = self._read(asked, min(k + 1, len(self)), probes)[1]
-            found = float(np.mean([
+            found[probes] = float(np.mean([
                 np.isin(a[a != one], b).mean() for a, b, one in zip(true, near, own, strict=True)
             ]))  # fmt: skip
         self.made.nprobe = probes

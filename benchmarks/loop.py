@@ -10,7 +10,7 @@ round_p50_ms_1m, round_p95_ms_1m      at 1,000,000
 and the same at 30k, 300k, 3m and 10m, for the plot of how it grows (--plot FILE.svg)
 index_p50_ms_…, index_p95_ms_…        with --index: through the sample and the index, as beyond `exact_limit`;
                                       index_s_…: the seconds that making both takes, in the background;
-                                      none where a run with --keep made them
+                                      hardly any where an earlier run with --keep made them
 """
 
 import argparse

@@ -85,12 +85,20 @@ def content_hash(data: bytes) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
-def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int = 200) -> Picture:
+def decode(
+    data: bytes,
+    *,
+    want_px: int | None = THUMB_PX,
+    max_megapixels: int = 200,
+    core: AbstractContextManager[object] | None = None,
+) -> Picture:
     """Return the picture in the bytes of an image file: its first frame or page, RGB, upright.
 
     want_px  the picture may be reduced, but its shorter side not below this, unless it has over
              4 megapixels then; None: not reduced (up to 64 megapixels). How much never depends
              on anything else, so the same bytes always give the same pixels.
+    core     entered while the pixels are decoded, after a giant has got its turn: who holds a core never
+             waits for that.
 
     More than 8 bits (grey) are scaled to 8 by the range of the image's own values.
     Transparent pixels show a mid grey behind. Colour profiles are not applied.
@@ -111,7 +119,8 @@ def decode(data: bytes, *, want_px: int | None = THUMB_PX, max_megapixels: int =
             if image.width * image.height > most * 1_000_000:
                 size = f"{image.width:,} × {image.height:,} pixels"
                 raise Unreadable(f"The image has {size}; at most {most} megapixels are read.")
-            with _BIG if image.width * image.height * needed > _BIG_BYTES else nullcontext():
+            is_giant = image.width * image.height * needed > _BIG_BYTES
+            with _BIG if is_giant else nullcontext(), core or nullcontext():
                 return _decode_open(image, want_px)
     except Unreadable:
         raise

@@ -150,7 +150,7 @@ class _Intake:
         self._pixels = _Pixels()
         self._encoder: Encoder | None = None
         self._known = ws.catalog.count_items()
-        self._is_new = self._known == 0  # then equal files are told apart when they are stored
+        self._is_new = self._known == 0  # then equal files are found when they are stored, decoded by then
         self._embedded = 0
 
     def run(self, report: Report) -> None:
@@ -249,30 +249,29 @@ class _Intake:
         """Return what one file holds. A content that is known already is not decoded again."""
         path = os.path.join(self._root, row.path)
         try:
-            with images.room_for(path) as is_large:
+            with images.room_for(path):
                 data = files.read_file(path)
                 name = images.content_hash(data)
                 known = None if self._is_new else self._ws.catalog.item_by_hash(name)
                 item = None if known is None else self._ws.catalog.item(known)
                 if item is not None:
                     return _Read(Decoded(row.id, name, item.width, item.height))
-                # a large one waits for no core, as others may hold one and wait for its room
-                with nullcontext() if is_large else self._core:
-                    return self._seen(row.id, name, data)
+                return self._seen(row.id, name, data)
         except Unreadable as e:
             return _Read(Aside(row.id, e.reason))
 
     def _seen(self, file: int, name: str, data: bytes) -> _Read:
         """Return what the bytes of a file show. Raises Unreadable."""
         picture, encoder = self._decoded(data), self._encoder
-        held = picture.image if encoder is None else encoder.prepare(picture.image)
+        with self._core:
+            held = picture.image if encoder is None else encoder.prepare(picture.image)
+            small = images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
         self._pixels.count(held)
-        outcome = Decoded(file, name, picture.width, picture.height)
-        small = images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
-        return _Read(outcome, small, held)
+        return _Read(Decoded(file, name, picture.width, picture.height), small, held)
 
     def _decoded(self, data: bytes) -> images.Picture:
-        return images.decode(data, want_px=self._want_px(), max_megapixels=self._ws.config.max_megapixels)
+        most = self._ws.config.max_megapixels
+        return images.decode(data, want_px=self._want_px(), max_megapixels=most, core=self._core)
 
     def _want_px(self) -> int:
         return images.THUMB_PX if self._encoder is None else max(images.THUMB_PX, self._encoder.size_px)

@@ -26,6 +26,7 @@ log = logging.getLogger("labeler.neighbourhood")
 
 NEAR = 100  # neighbours of an item that are looked at; as many as in Coleman et al. 2022
 RECALL = 0.95  # share of them that a search in the index is to find
+DRIFTED = 0.9  # share that it finds, reading as many lists as before, below which it is made anew
 GROWN = 10  # when a tenth more items are there than in the index, they are added to it
 ANEW = 2  # times as many items as its centres were learned from, before it is made anew
 TAIL = 100_000  # once nothing more is to be embedded, so many items may lie behind the index
@@ -103,7 +104,7 @@ def make(ws: Workspace, step: int) -> None:
     """Let an index hold the first `step` items, and keep it. Rounds can be made meanwhile, in another thread.
 
     What came is added to the last index. It is made anew, with centres learned from all items, once they are
-    twice as many as it was made from, or when more of its lists have to be read than before: then what came
+    twice as many as it was made from, or when as many lists as before find less than DRIFTED: then what came
     is unlike the rest. It depends on the vectors, the encoder and what it holds alone; how many lists are
     read is measured. Minutes for some million items; memory: half of what their rows take. Older ones are
     removed: they can be made again.
@@ -114,9 +115,11 @@ def make(ws: Workspace, step: int) -> None:
     key = used[0]
     last = ready(ws, key, step)
     if last is not None and step < ANEW * last.base:
-        before = _read(_file(ws, key, last), last, mapped=True)
-        grown = _grown(ws, key, Extent(step, last.base))
-        if before is not None and grown.made.nprobe <= before.made.nprobe:
+        index = _read(_file(ws, key, last), last, mapped=True)
+        before = 0 if index is None else index.made.nprobe
+        del index
+        grown, found = _grown(ws, key, Extent(step, last.base))
+        if found.get(before, 1.0) >= DRIFTED:
             _keep(ws, key, Extent(step, last.base), grown)
             return
         log.info("What came since is unlike the rest: the index that rounds go by is made anew.")
@@ -195,11 +198,14 @@ def _made(ws: Workspace, key: str, extent: Extent) -> Neighbourhood:
     """Return a neighbourhood, after its index was made and written."""
     if _file(ws, key, extent).exists() and _kept(ws, key, extent) is None:
         log.warning("The index of %d images is cut off or of another version. It is made anew.", extent.step)
-    return _keep(ws, key, extent, _grown(ws, key, extent))
+    return _keep(ws, key, extent, _grown(ws, key, extent)[0])
 
 
-def _grown(ws: Workspace, key: str, extent: Extent) -> "Inverted":
-    """Return an index in memory: what a file holds of it already, and the items behind that."""
+def _grown(ws: Workspace, key: str, extent: Extent) -> "tuple[Inverted, dict[int, float]]":
+    """Return an index in memory: what a file holds of it already, and the items behind that.
+
+    And what it finds of the nearest by how many lists are read.
+    """
     from active.search import Inverted
 
     rows = _rows(ws, key, extent.base)
@@ -211,8 +217,8 @@ def _grown(ws: Workspace, key: str, extent: Extent) -> "Inverted":
     index.add(whole, len(index))
     found = index.tune(whole, NEAR, RECALL, np.random.default_rng(extent.step))
     n, lists = extent.step, index.made.nprobe
-    log.info("Index of %d images: %d lists read for %.3f of the nearest.", n, lists, found)
-    return index
+    log.info("Index of %d images: %d lists read for %.3f of the nearest.", n, lists, found.get(lists, 1.0))
+    return index, found
 
 
 def _keep(ws: Workspace, key: str, extent: Extent, index: "Inverted") -> Neighbourhood:

@@ -568,14 +568,13 @@ def test_one_thread_per_core_within_reason() -> None:
     assert 1 <= ingest.count_cores() <= 16
 
 
-@pytest.mark.load
 @pytest.mark.parametrize("uses_cores", [True, False])
 def test_what_computes_takes_turns_but_for_what_a_graphics_card_computes(
     ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, uses_cores: bool
 ) -> None:
     monkeypatch.setattr(ingest, "count_cores", lambda: 1)
     monkeypatch.setattr(ingest, "HELD_IMAGES", 40)
-    decode, lock = images.decode, threading.Lock()
+    decode, lock = images._decode_open, threading.Lock()
     now, together = [0], [0]
 
     def busy(work: Callable[[], Any]) -> Any:
@@ -594,7 +593,7 @@ def test_what_computes_takes_turns_but_for_what_a_graphics_card_computes(
             return busy(lambda: MeanColour.forward(self, prepared))
 
     Encoder.uses_cores = uses_cores  # type: ignore[attr-defined]
-    monkeypatch.setattr(images, "decode", lambda *a, **k: busy(lambda: decode(*a, **k)))
+    monkeypatch.setattr(images, "_decode_open", lambda *a: busy(lambda: decode(*a)))
     for i in range(300):
         paint(folder / f"{i}.png", i)
     take_in(ws, Encoder)
@@ -621,6 +620,7 @@ def test_a_content_that_was_known_before_is_not_decoded_again(
     assert ws.catalog.count_duplicates() == 20
 
 
+@pytest.mark.load
 def test_many_files_are_scanned_in_seconds_and_the_first_items_come_early(
     ws: Workspace, folder: Path
 ) -> None:

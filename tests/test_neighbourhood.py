@@ -143,6 +143,21 @@ def test_grown_in_parts_or_at_once_it_is_the_same_index(ws):
     again.close()
 
 
+def test_a_grown_index_that_is_cut_off_is_grown_again_from_the_one_before(ws):
+    neighbourhood.make(ws, 2000)
+    neighbourhood.make(ws, 2300)
+    whole = files(ws)
+    ws.close()
+    path = ws.cache / f"index-{KEY}-2000+300.faiss"
+    path.unlink()
+    path.write_bytes(whole[path.name][:5000])
+    again = opened(ws.folder)
+    assert neighbourhood.ready(again, KEY, N) == Extent(2000, 2000)
+    neighbourhood.make(again, 2300)
+    assert files(again) == whole
+    again.close()
+
+
 def test_it_is_made_anew_when_twice_as_many_have_come(ws):
     neighbourhood.make(ws, 1000)
     neighbourhood.make(ws, 1999)
@@ -316,6 +331,8 @@ def test_a_round_waits_for_no_index_records_the_one_it_used_and_is_drawn_again(w
     last = loop.learn(ws, session)
     made = [early, between, late, later, last]
     assert [index_step(ws, session, m) for m in made] == [0, 2000, N, N, 4000]
+    bases = [int(np.load(ws.round_file(session.id, m.number))["index_base"]) for m in made]
+    assert bases == [0, 2000, 2000, 2000, 4000]
     picks = [ws.store.picks(session.id, m.number) for m in made]
     for again in (ws, opened(ws.folder)):
         for m, then in zip(made[::-1], picks[::-1], strict=True):
@@ -327,6 +344,18 @@ def test_a_round_waits_for_no_index_records_the_one_it_used_and_is_drawn_again(w
     for m, then in zip(made, picks, strict=True):
         assert drawing.draw_again(fresh, loop.get_session(fresh), m) == then
     fresh.close()
+
+
+def test_a_round_of_a_version_whose_index_did_not_grow_is_drawn_again(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    answer(ws, session, range(40))
+    make_all(ws)
+    made = loop.learn(ws, session)
+    path = ws.round_file(session.id, made.number)
+    arrays = dict(np.load(path))
+    assert int(arrays.pop("index_base")) == N
+    np.savez(path, **arrays)
+    assert drawing.draw_again(ws, session, made) == ws.store.picks(session.id, made.number)
 
 
 @pytest.mark.parametrize("goal", ["find", "classify"])

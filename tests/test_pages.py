@@ -393,6 +393,58 @@ def test_search_labels_by_the_buttons_of_a_tile_and_all_that_are_chosen(
 
 
 @pytest.mark.browser
+def test_who_answers_far_down_stays_there(browser: Browser, site: tuple[str, Workspace]) -> None:
+    url, ws = site
+    page = go(browser, f"{url}/search?item=30")
+    expect(page.locator(".tile")).to_have_count(60)
+    far = [i for i in items_of(page) if label_of(ws, i) is None][-1]
+    before = count_events(ws)
+    page.locator(f".tile[data-item='{far}'] .pick").click()
+    down = page.locator(f".tile[data-item='{far}']").bounding_box()
+    page.locator(".bar").get_by_role("button", name="no").click()
+    expect(given(page, far)).to_have_attribute("title", "no")
+    expect(page.locator(f".tile[data-item='{far}'] .pick")).to_be_focused()
+    page.wait_for_timeout(300)
+    box = page.locator(f".tile[data-item='{far}']").bounding_box()
+    assert box is not None
+    assert down is not None
+    assert abs(box["y"] - down["y"]) < 100
+    given(page, far).click()  # said already
+    page.wait_for_timeout(300)
+    assert count_events(ws) == before + 1
+    results.take_back(ws, loop.newest_session(ws), loop.owner(ws), [far])
+
+
+@pytest.mark.browser
+def test_a_search_tells_two_labels_by_their_icons_and_opens_a_tile_for_three(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    url, ws = site
+    first = loop.newest_session(ws)
+    try:
+        loop.new_session(ws, "Cat or dog?", ["cat", "dog"], "classify")
+        page = go(browser, f"{url}/search?item=30")
+        expect(page.locator(".legend")).to_have_text("✓ cat   ✕ dog")
+        page.locator(".tile .pic").first.click()
+        page.locator(".large").get_by_role("button", name="can't tell").click()
+        page.keyboard.press("Escape")
+        unsure = page.locator(".tile").first
+        expect(unsure.locator(".chip")).to_contain_text("can't tell")
+        expect(unsure.locator("[aria-pressed=false]")).to_have_count(2)
+        page.context.close()
+        loop.new_session(ws, "Which one?", ["cat", "dog", "bird"], "classify")
+        page = go(browser, f"{url}/search?item=30")
+        expect(page.locator(".tile .note").first).to_have_text("1.00")
+        expect(page.locator(".legend")).to_be_hidden()
+        expect(page.locator(".tile .bare")).to_have_count(0)
+        page.locator(".tile .pic").first.click()
+        page.keyboard.press("3")
+        expect(page.locator(".tile").first.locator(".chip")).to_contain_text("bird")
+    finally:
+        loop.start_session(ws, first.question)
+
+
+@pytest.mark.browser
 def test_an_answer_in_a_search_is_sent_until_the_server_has_it(
     browser: Browser, site: tuple[str, Workspace]
 ) -> None:
@@ -411,7 +463,7 @@ def test_an_answer_in_a_search_is_sent_until_the_server_has_it(
         page.locator(f".tile[data-item='{i}'] .pic").click()
         page.keyboard.press("2")
         page.keyboard.press("Escape")
-    expect(page.locator(".chip.pending")).to_have_count(0, timeout=10_000)
+    expect(page.locator(".pending")).to_have_count(0, timeout=10_000)
     assert [label_of(ws, i) for i in free] == ["no"] * 3
     assert len(sent) >= 2
     before = count_events(ws)

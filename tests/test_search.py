@@ -79,7 +79,10 @@ def test_inverted_finds_nearly_what_exact_finds(make):
 def test_a_tuned_index_finds_the_share_that_is_wanted_and_reads_no_more_lists_than_that(make, recall):
     rows = some_rows(5000, 12)
     index = make(rows)
-    said = index.tune(rows, 20, recall, np.random.default_rng(0))
+    found = index.tune(rows, 20, recall, np.random.default_rng(0))
+    said = found[index.made.nprobe]
+    assert list(found) == sorted(found)
+    assert all(share < recall for lists, share in found.items() if lists < index.made.nprobe)
     own = np.sort(np.random.default_rng(0).choice(5000, search.ASKED, replace=False))
     assert recall <= said == pytest.approx(shared_of(index, rows, own), abs=1e-6)
     probes = index.made.nprobe
@@ -103,7 +106,7 @@ def shared_of(index, rows, own, k=20):
 def test_a_small_index_can_be_tuned(n):
     rows = some_rows(n)
     index = Inverted(rows)
-    assert index.tune(rows, 100, 0.95, np.random.default_rng(0)) == 1
+    assert index.tune(rows, 100, 0.95, np.random.default_rng(0))[index.made.nprobe] == 1
     assert index.search(some_rows(1), 9)[0].shape == (1, n)
 
 

@@ -171,6 +171,17 @@ def test_what_is_written_lies_between_the_start_and_what_was_learned(
     assert moved > 0.1
 
 
+def test_a_training_of_a_version_that_turned_all_images_goes_on(pictures: Pictures, tmp_path: Path) -> None:
+    train(pictures, Tiny(), options(tmp_path, epochs=1))
+    path = tmp_path / "checkpoint.bin"
+    tensors, about = load_tensors(path)
+    assert about["same"].pop("has_up") is False
+    save_tensors(path, tensors, about)
+    with pytest.raises(ValueError, match=r"holds a training of images that have no up \(--no-up\)"):
+        train(pictures, Tiny(), options(tmp_path, epochs=2, has_up=True))
+    assert train(pictures, Tiny(), options(tmp_path, epochs=2)).steps == 2 * about["step"]
+
+
 @pytest.mark.usefixtures("in_float32")
 def test_a_heavy_anchor_stays_nearer_to_the_start(pictures: Pictures, tmp_path: Path) -> None:
     free, light, heavy = (

@@ -68,10 +68,11 @@ function makeView(root) {
     }
     view.nodes = nodes;
     const here = [...nodes.values()].map((n) => n.node);
+    const was = Number(list.querySelector(".tile.here")?.dataset.item); // drawn anew, it will have lost that mark
     const focus = place(root.getRootNode().activeElement);
     if (here.length !== list.children.length || here.some((n, i) => n !== list.children[i])) list.replaceChildren(...here);
     for (const item of view.chosen) if (!nodes.has(item)) view.chosen.delete(item);
-    rove(Math.max(0, list.querySelector(".tile.here") ? [...list.children].indexOf(list.querySelector(".tile.here")) : 0), false);
+    rove(Math.max(0, tileAt(was)), false);
     drawBar();
     const tile = focus && list.children[Math.min(focus.pos, here.length - 1)];
     if (tile) (tile.querySelector(focus.what) ?? tile.querySelector(".pic")).focus();
@@ -172,7 +173,7 @@ function makeView(root) {
   function choseNone() {
     view.chosen.clear();
     drawBar();
-    list.querySelector(".here .pick")?.focus();
+    list.querySelector(".here .pick")?.focus({ preventScroll: true });
   }
 
   /** Show one picture large, with everything that can be done to it. */

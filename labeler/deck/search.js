@@ -49,7 +49,8 @@ function makeView(root, grid) {
   const told = el("div", "told", undefined, { role: "status" });
   const near = el("div", "near");
   const end = el("div", "end");
-  query.append(trays, words, told);
+  const legend = el("p", "legend");
+  query.append(trays, words, told, legend);
   root.append(query, near, end);
 
   const [said, clear] = [el("span"), el("button", "clear", "Begin anew", { type: "button" })];
@@ -283,7 +284,10 @@ function makeView(root, grid) {
   function answer(items, label) {
     const { session } = view.data;
     for (const item of items) {
-      const before = [...(view.results ?? []), ...view.begin].find((t) => t.item === item)?.chip;
+      const chip = [...(view.results ?? []), ...view.begin].find((t) => t.item === item)?.chip;
+      const earlier = view.waiting.get(`${session}/${item}`);
+      if (isGiven(chip, label)) continue; // pressed again
+      const before = earlier ? earlier.before : chip; // what is shown when the server refuses it
       const id = crypto.randomUUID?.() ?? uuid();
       view.waiting.set(`${session}/${item}`, { id, session, item, label, at: new Date().toISOString(), before });
       put(item, pending(label));
@@ -374,15 +378,22 @@ function makeView(root, grid) {
     }
   }
 
+  /** Whether a picture has this answer, acknowledged or not. */
+  const isGiven = (chip, label) => !!chip && !chip.predicted && chip.kind.split(" ")[0] === view.data.looks[label]?.kind;
+
   /** What a tile offers at once: with two labels these, and more like it. */
   function quickOf({ chip }) {
-    const labels = view.data.acts.filter(({ act }) => view.data.looks[act.slice(ANSWER.length)] && act !== `${ANSWER}unsure`);
-    const given = chip && !chip.predicted ? chip.kind.split(" ") : [];
-    const two = labels.map((one) => {
-      const on = given[0] === one.kind;
-      return { ...one, bare: true, on, kind: on ? given.join(" ") : one.kind };
+    const two = twoLabels().map((one) => {
+      const on = isGiven(chip, one.act.slice(ANSWER.length));
+      return { ...one, bare: true, on, kind: on ? chip.kind : one.kind };
     });
-    return [...(labels.length === 2 ? two : []), { act: "like", text: "More", icon: labels.length === 2 ? "" : "≈" }];
+    return [...two, { act: "like", text: "More", icon: two.length ? "" : "≈" }];
+  }
+
+  /** The acts of two labels, whose icons say which is which; none of more, for which a tile has no room. */
+  function twoLabels() {
+    const labels = view.data.acts.filter(({ act }) => view.data.looks[act.slice(ANSWER.length)] && act !== `${ANSWER}unsure`);
+    return labels.length === 2 ? labels : [];
   }
 
   function acted(act, items) {
@@ -414,6 +425,9 @@ function makeView(root, grid) {
   view.take = (data) => {
     const is_new = !view.data || view.data.session !== data.session;
     view.data = data;
+    const two = twoLabels();
+    legend.hidden = two.length !== 2 || (two[0].text === "yes" && two[1].text === "no");
+    legend.textContent = two.map(({ icon, text }) => `${icon} ${text}`).join("   ");
     words.hidden = !data.reads;
     if (data.reads && !words.children.length) {
       words.append(el("input", "", undefined, { type: "text", maxlength: "200", placeholder: "Or words: a river delta", "aria-label": "Search by words" }));

@@ -1,6 +1,7 @@
 """What the server holds open while it runs: the workspace, its writer, its readers, its worker."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -91,7 +92,8 @@ class Desk:
 def _stand_back() -> None:
     """Let this thread leave the cores to others; only on Linux does niceness count for a thread alone."""
     if sys.platform == "linux":
-        os.nice(PONDER_NICE)
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.nice(PONDER_NICE)
 
 
 def _stamp(ws: Workspace) -> str:

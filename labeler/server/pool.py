@@ -285,7 +285,7 @@ async def post_examples(
         asked = loop.get_session(ws, session)
         return asked.id, [loop.add_example(ws, asked, path, data, name) for path, data in files]
 
-    # in a reader's thread: decoding a large picture would hold up the writer, and everybody's answers
+    # not in the writer's thread: decoding a large picture would hold up everybody's answers
     number, items = await desk.ponder(take)
     desk.worker.poke(number)
     return JSONResponse({"items": items})

@@ -25,7 +25,7 @@ class Options:
     share: float = 0.1  # the backbone's part of that rate; a network from random numbers has all of it
     decay: float = 0.01
     anchor: float = 1.0  # weight of staying near the features of the start; none from random numbers
-    way: float = 0.3  # part of the way from the start to what was learned that is written; 1: all of it
+    way: float = 0.6  # part of the way from the start to what was learned that is written; 1: all of it
     has_up: bool = False  # of photographs views are turned by a few degrees alone
     seed: int = 0
     save_s: float = 180.0  # between two checkpoints

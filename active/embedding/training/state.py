@@ -104,11 +104,15 @@ def load(learner: Learner, path: Path, same: dict[str, Any]) -> dict[str, Any] |
     if not path.exists():
         return None
     tensors, about = load_tensors(path)
-    was = about.get("same", {}) if isinstance(about, dict) else {}
+    # earlier versions took all images to have no up
+    was = {"has_up": False} | about.get("same", {}) if isinstance(about, dict) else {}
     for name, value in same.items():
         if was.get(name) != value:
+            what = f"with {name} {was.get(name)}, not {value}"
+            if name == "has_up":
+                what = "of images that have no up (--no-up)" if value else "of images that have an up (--up)"
             raise ValueError(
-                f"{path.parent} holds a training with {name} {was.get(name)}, not {value}. "
+                f"{path.parent} holds a training {what}. "
                 "Give another folder, or go on with what it began with."
             )
     try:
