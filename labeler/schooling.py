@@ -144,6 +144,13 @@ class _Wanted:
         """Return whether the images have an up: those that are seen turned have none."""
         return ws.config.views == 1 if self.up is None else self.up
 
+    def say_up(self, ws: "Workspace") -> None:
+        """Say what the images are taken for, where nobody has said it."""
+        if self.up is None and not self.as_json:
+            has_up = self.has_up(ws)
+            other = "for any angle give --no-up" if has_up else "for photographs give --up"
+            click.echo(f"The images are taken to have {'an' if has_up else 'no'} up; {other}.")
+
     def check(self, ws: "Workspace", start: str) -> None:
         """Raise what would only be found after hours: a question or classes that are not there."""
         from labeler import loop, proof
@@ -219,11 +226,7 @@ def _trained(
     if not is_first:
         return ws, folder, start, _run(ws, options, start, quiet=True)
     wanted.check(ws, start)
-    if not quiet:
-        click.echo(
-            "The images are taken to have an up; for any angle give --no-up." if options.has_up
-            else "The images are taken to have no up; for photographs give --up."
-        )  # fmt: skip
+    wanted.say_up(ws)
     prepare(ws, quiet=quiet)
     with ws.lock("training"):
         processes.wait()
@@ -340,6 +343,7 @@ def _from_labels(wanted: _Wanted) -> None:
     )
     if wanted.epochs is not None:
         tuning = replace(tuning, epochs=math.ceil(wanted.epochs))
+    wanted.say_up(ws)
     prepare(ws, quiet=wanted.as_json)
     stop, line = threading.Event(), spoken.Line(wanted.as_json)
 

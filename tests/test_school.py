@@ -100,7 +100,8 @@ def test_images_that_are_seen_turned_have_no_up(here, monkeypatch, views, words,
     out = run("--workspace", "ws", "--epochs", "1", *words)
     assert out.exit_code == 0, out.output
     assert turned == {module.UPRIGHT if has_up else module.ANY_ANGLE}
-    assert ("an up; for any angle give --no-up" in out.output) == has_up
+    said = "an up; for any angle give --no-up." if has_up else "no up; for photographs give --up."
+    assert (f"The images are taken to have {said}" in out.output) == (not words)
 
 
 def test_stopped_it_keeps_what_was_learned_and_goes_on(here):
