@@ -111,7 +111,7 @@ def search(
         replace(ask, text="Ask me about this", short="", stay=True),
     ]
     bulk = [
-        *([replace(a, stay=False) for a in answers(session)[:-1]] if len(session.labels) == 2 else []),
+        *(replace(a, stay=False) for a in answers(session)[:-1]),
         Act("like", "More like these", icon="≈", short="More"),
         Act("unlike", "Less like these", icon="≠", short="Less"),
         ask,
@@ -122,6 +122,7 @@ def search(
     }
     data = {
         "session": session.id,
+        "question": session.question,
         "first": first and _tile(session, first, stamp),
         "begin": [_tile(session, tile, stamp) for tile in begin],
         "looks": looks,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from labeler import places
 from labeler.bar import DRAW_EVERY_S, Bar
 from labeler.domain import Progress
 
@@ -88,4 +89,7 @@ def verdict_of(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Curve
         click.echo("So keep the one in use.")
         return
     images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
-    click.echo(f"To use it: labeler start --images {images} --encoder {encoder}")
+    where = ""
+    if ws.folder.absolute() != places.default_workspace(ws.images).absolute():
+        where = f" --workspace {shlex.quote(str(ws.folder))}"
+    click.echo(f"To use it: labeler start --images {images}{where} --encoder {encoder}")

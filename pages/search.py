@@ -30,11 +30,12 @@ def wanted() -> grids.Tile | None:
 def beginnings() -> list[grids.Tile]:
     """Return tiles to begin with: what was found last, else the first of the pool."""
     found = results.labels_grid(ws, session, label=session.target, limit=BEGIN).items
-    if found:
-        return [grids.Tile(g.item, g.path, g.answer) for g in found]
-    return [grids.Tile(i.id, loop.item_name(ws, i.id)) for i in ws.catalog.items_between(0, BEGIN)]
+    tiles = [grids.Tile(g.item, g.path, g.answer) for g in found]
+    known = {tile.item for tile in tiles}
+    others = [i.id for i in ws.catalog.items_between(0, 2 * BEGIN) if i.present and i.id not in known]
+    return tiles + [grids.Tile(i, loop.item_name(ws, i)) for i in others[: BEGIN - len(tiles)]]
 
 
 st.title("Search")
-st.caption("The number on a picture is the cosine to what is searched by: 1 is the same.")
+st.caption("The number on a picture says how like it is to what is searched by: 1 at most.")
 grids.search(ws, session, beginnings(), key="near", first=wanted(), on_act=act)

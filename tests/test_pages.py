@@ -163,8 +163,11 @@ def test_search_begins_with_what_was_found(small: Workspace) -> None:
     session = loop.start_session(small, "Is it green?")
     answer(small, session)
     begin = asked(visit("search"))["begin"]
-    assert begin
-    assert all(is_green(small, t["item"]) and t["chip"]["text"] == "yes" for t in begin)
+    found = [t for t in begin if t["chip"]]
+    assert found
+    assert found == begin[: len(found)]  # then others, to begin with something else
+    assert all(is_green(small, t["item"]) and t["chip"]["text"] == "yes" for t in found)
+    assert len({t["item"] for t in begin}) == len(begin) == 24
 
 
 def test_review_shows_answers_predictions_and_what_is_unsure(small: Workspace) -> None:
@@ -424,7 +427,7 @@ def test_a_search_tells_two_labels_by_their_icons_and_opens_a_tile_for_three(
     try:
         loop.new_session(ws, "Cat or dog?", ["cat", "dog"], "classify")
         page = go(browser, f"{url}/search?item=30")
-        expect(page.locator(".legend")).to_have_text("✓ cat   ✕ dog")
+        expect(page.locator(".legend")).to_have_text("Cat or dog?   ✓ cat   ✕ dog")
         page.locator(".tile .pic").first.click()
         page.locator(".large").get_by_role("button", name="can't tell").click()
         page.keyboard.press("Escape")
@@ -435,11 +438,19 @@ def test_a_search_tells_two_labels_by_their_icons_and_opens_a_tile_for_three(
         loop.new_session(ws, "Which one?", ["cat", "dog", "bird"], "classify")
         page = go(browser, f"{url}/search?item=30")
         expect(page.locator(".tile .note").first).to_have_text("1.00")
-        expect(page.locator(".legend")).to_be_hidden()
+        expect(page.locator(".legend")).to_have_text(
+            "Which one?   Open a picture to answer, or choose several."
+        )
         expect(page.locator(".tile .bare")).to_have_count(0)
         page.locator(".tile .pic").first.click()
         page.keyboard.press("3")
         expect(page.locator(".tile").first.locator(".chip")).to_contain_text("bird")
+        page.keyboard.press("Escape")
+        for n in (1, 2):
+            page.locator(".tile .pick").nth(n).click()
+        page.locator(".bar").get_by_role("button", name="dog").click()
+        for n in (1, 2):
+            expect(page.locator(".tile").nth(n).locator(".chip")).to_contain_text("dog")
     finally:
         loop.start_session(ws, first.question)
 
@@ -605,7 +616,10 @@ def test_tiles_and_files_are_dragged_into_a_search(browser: Browser, site: tuple
     expect(page.locator(".tile .note").first).to_have_text("1.00")
     assert items_of(page)[0] == green
     other = items_of(page)[1]
-    page.locator(f".tile[data-item='{other}']").drag_to(page.locator(".tray.unlike"))
+    tray = page.locator(".tray.unlike")
+    over = "t => { t.classList.add('over'); return getComputedStyle(t).position; }"
+    assert tray.evaluate(over) != "absolute"  # it stays where it is while a picture is held over it
+    page.locator(f".tile[data-item='{other}']").drag_to(tray)
     expect(page.locator(".unlike .example")).to_have_count(1)
     expect(page.locator(".like .example")).to_have_count(1)
     page.get_by_role("button", name="Begin anew").click()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
     assert more.exit_code == 0, more.output
     assert "The training is done." in more.output
     assert "To use it: labeler start --images" in more.output
+    assert "--workspace" not in more.output
     out = CliRunner().invoke(cli, ["index", "--images", "photos", "--encoder", str(folder), "--json"])
     assert json.loads(out.stdout)["encoder"] == load_encoder(str(folder)).key
 
@@ -102,6 +104,7 @@ def test_images_that_are_seen_turned_have_no_up(here, monkeypatch, views, words,
     assert turned == {module.UPRIGHT if has_up else module.ANY_ANGLE}
     said = "an up; for any angle give --no-up." if has_up else "no up; for photographs give --up."
     assert (f"The images are taken to have {said}" in out.output) == (not words)
+    assert re.search(r"To use it: labeler start --images \S+ --workspace \S+ws --encoder", out.output)
 
 
 def test_stopped_it_keeps_what_was_learned_and_goes_on(here):

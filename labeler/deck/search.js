@@ -4,7 +4,7 @@
 /**
  * @typedef {{key: string, item?: number, src?: string, name: string, file?: Blob, words?: string}} Example
  * @typedef {import("./grid.js").Action} Action
- * @typedef {{session: number, first: any, begin: any[], looks: Record<string, any>, acts: Action[], bulk: Action[], reads: boolean, stamp: string}} Data
+ * @typedef {{session: number, question: string, first: any, begin: any[], looks: Record<string, any>, acts: Action[], bulk: Action[], reads: boolean, stamp: string}} Data
  *   looks: of each answer its chip. reads: whether the encoder reads text.
  * @typedef {{id: string, session: number, item: number, label: string, at: string, before?: any}} Said
  */
@@ -130,7 +130,7 @@ function makeView(root, grid) {
       trays.querySelector(`[data-kind="${kind}"] .open`)?.focus();
     });
     open.addEventListener("click", () => file.click());
-    head.append(el("b", "", `${kind === "like" ? "✓" : "✕"} ${KINDS[kind]}`), open, file);
+    head.append(el("b", "", `${kind === "like" ? "+" : "−"} ${KINDS[kind]}`), open, file);
     tray.append(head);
     if (wanted[kind].length) {
       const list = el("ul", "examples", undefined, { role: "list" });
@@ -359,6 +359,7 @@ function makeView(root, grid) {
     keep();
     if ([...view.waiting.values()].some((one) => one.session === session)) await handInOf(session); // the next group
     if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
+    else if (near.classList.contains("stale")) search(); // the server is back: what was asked meanwhile is asked again
     else if (told.classList.contains("wrong")) tell("");
   }
 
@@ -426,8 +427,8 @@ function makeView(root, grid) {
     const is_new = !view.data || view.data.session !== data.session;
     view.data = data;
     const two = twoLabels();
-    legend.hidden = two.length !== 2 || (two[0].text === "yes" && two[1].text === "no");
-    legend.textContent = two.map(({ icon, text }) => `${icon} ${text}`).join("   ");
+    const how = two.length ? two.map(({ icon, text }) => `${icon} ${text}`).join("   ") : "Open a picture to answer, or choose several.";
+    legend.textContent = `${data.question}   ${how}`;
     words.hidden = !data.reads;
     if (data.reads && !words.children.length) {
       words.append(el("input", "", undefined, { type: "text", maxlength: "200", placeholder: "Or words: a river delta", "aria-label": "Search by words" }));
