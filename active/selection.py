@@ -104,13 +104,17 @@ def choose(
     sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
     plan: list[Why] = []
     queues: dict[Why, list[Picks]] = {}
-    undrawn = pool
+    audited = _nothing()
     for size in sizes:
         block = _block(size, _mix(pool, goal), audit_share, rng)
         plan += block
-        drawn = audit(undrawn, block.count("audit"), rng)
+        drawn = audit(pool, block.count("audit"), rng, but=audited)
         queues.setdefault("audit", []).append(drawn)
-        undrawn = replace(undrawn, candidates=_without(undrawn.candidates, drawn.ids))
+        audited = np.concatenate([audited, drawn.ids])
+    # from here on only what is looked at counts: of a very large pool a hundredth
+    looked_at = _looked_at(pool)
+    out = audited if pool.among is None else np.intersect1d(looked_at, audited)
+    undrawn = replace(pool, candidates=_without(looked_at, out))
     drawn = spread(undrawn, plan.count("spread"), rng)
     queues["spread"] = [drawn]
     undrawn = replace(undrawn, candidates=_without(undrawn.candidates, drawn.ids))
@@ -228,13 +232,19 @@ def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     return _picks(ids, "spread", p_chosen=p)
 
 
-def audit(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
-    """Return `k` candidates drawn evenly without replacement; p_chosen is k by the number of candidates."""
-    k = min(k, len(pool.candidates))
+def audit(pool: Pool, k: int, rng: np.random.Generator, *, but: Ids | None = None) -> Picks:
+    """Return `k` candidates drawn evenly without replacement; p_chosen is k by the number of candidates.
+
+    but  candidates that are left out, few: the others are not copied.
+    """
+    out = np.sort(np.searchsorted(pool.candidates, _nothing() if but is None else but))
+    n = len(pool.candidates) - len(out)
+    k = min(k, n)
     if k == 0:
         return _picks(_nothing(), "audit")
-    ids = rng.choice(pool.candidates, k, replace=False)
-    return _picks(ids, "audit", p_chosen=np.full(k, k / len(pool.candidates)))
+    at = rng.choice(n, k, replace=False)
+    at += np.searchsorted(out - np.arange(len(out)), at, side="right")  # now places in all
+    return _picks(pool.candidates[at], "audit", p_chosen=np.full(k, k / n))
 
 
 def _looked_at(pool: Pool) -> Ids:
