@@ -169,7 +169,8 @@ def _choose(
     eye = Eye(rows, labeled, head, n_labels=material.n_labels, is_one=is_recipe and material.goal == "find")
     if material.index_step and sample is not None:
         hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index)
-        seen = looking.nearby(eye, hood, sample, candidates, spare=material.n + SPARE)
+        spare = material.n + SPARE
+        seen = looking.nearby(eye, hood, sample, candidates, spare=spare, basis=made.basis)
     else:
         seen = looking.everywhere(eye)
     told = None if head is None else _told(head, labeled)

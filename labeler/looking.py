@@ -61,10 +61,13 @@ class Eye:
 
     def score(self, which: "Ids | slice") -> Rows:
         """Return a column for each thing that is sought in some items: the target, and doubt. (m, c)."""
+        return self.score_rows(self.rows[which])
+
+    def score_rows(self, part: Rows) -> Rows:
+        """Return what `score` says of items, by their rows (m, d)."""
         from active.learner import decision, doubt
         from active.search import combine
 
-        part = self.rows[which]
         if self.head is None:
             like = self.labeled.like
             return np.empty((len(part), 0), np.float32) if like is None else part @ combine(like).T
@@ -94,8 +97,12 @@ def everywhere(eye: Eye) -> Seen:
     return Seen() if eye.head is None else _seen(eye, None, eye.score(slice(None)))
 
 
-def nearby(eye: Eye, hood: Neighbourhood, sample: Ids, candidates: Ids, *, spare: int) -> Seen:
+def nearby(
+    eye: Eye, hood: Neighbourhood, sample: Ids, candidates: Ids, *, spare: int, basis: int = 0
+) -> Seen:
     """Look at the sample, at what is near to answers, and from there towards what is sought.
+
+    sample  ascending. basis: that of the rows.
 
     spare  so many candidates are looked at in any case, those with the lowest ids, so that no round runs dry.
     Items that came after the index are all looked at. No other row is read but by the index.
@@ -111,7 +118,19 @@ def nearby(eye: Eye, hood: Neighbourhood, sample: Ids, candidates: Ids, *, spare
         start.append(hood.around(labeled.outside))
     is_open = np.zeros(n, bool)
     is_open[candidates] = True
-    ids, scores = nearby(np.concatenate(start), near=hood.of, score=eye.score, is_open=is_open)
+    of_sample = hood.sample_rows(eye.rows, basis, sample)
+
+    def score(ids: Ids) -> Rows:
+        at = np.minimum(np.searchsorted(sample, ids), max(0, len(sample) - 1))
+        inside = sample[at] == ids if len(sample) else np.zeros(len(ids), bool)
+        if not inside.any() or inside.sum() < len(sample):
+            return eye.score(ids)
+        known, others = eye.score_rows(of_sample), eye.score(ids[~inside])
+        out = np.empty((len(ids), known.shape[1]), known.dtype)
+        out[inside], out[~inside] = known, others
+        return out
+
+    ids, scores = nearby(np.concatenate(start), near=hood.of, score=score, is_open=is_open)
     return _seen(eye, ids, scores)
 
 

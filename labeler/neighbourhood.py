@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,14 @@ class Neighbourhood:
     """Who is near to whom among the first `step` items.
 
     rows  the vectors of all items, as the index sees them.
+    seen  rows as rounds see them of a sample that they look at again and again, by basis and sample.
     """
 
     step: int
     index: "Index"
     rows: Turned
     known: dict[int, Ids] = field(default_factory=dict)
+    seen: dict[tuple[int, bytes], Rows] = field(default_factory=dict)
 
     def of(self, ids: Ids) -> Ids:
         """Return the neighbours of some items, all in one array; an item may come twice.
@@ -67,6 +70,17 @@ class Neighbourhood:
             near = self.index.search(self.rows[asked], NEAR)[0].astype(np.int32)
             self.known.update(zip(asked.tolist(), near, strict=True))
         return np.concatenate([np.empty(0, np.int64), *(self.known[i] for i in ids.tolist())])
+
+    def sample_rows(self, rows: Rows, basis: int, sample: Ids) -> Rows:
+        """Return these rows side by side in memory, a kilobyte each.
+
+        Where they lie far apart, reading them takes the longer the larger the pool is.
+        """
+        key = basis, blake2b(sample.tobytes(), digest_size=16).digest()
+        if key not in self.seen:
+            self.seen.clear()
+            self.seen[key] = np.ascontiguousarray(rows[sample])
+        return self.seen[key]
 
     def around(self, vectors: Rows) -> Ids:
         """Return the neighbours of what is no item, by its vectors, all in one array."""
