@@ -84,7 +84,7 @@ def main() -> None:
     """Run the benchmark and print what it found."""
     parser = arguments(__doc__)
     plays_on(parser)
-    parser.add_argument("--n", type=int, default=5000, help="images that are taken in for index_ratio")
+    parser.add_argument("--n", type=int, default=10_000, help="images that are taken in for index_ratio")
     parser.add_argument("--weights", type=Path, help="a network whose speed is measured instead")
     parser.add_argument("--found", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--index", action=argparse.BooleanOptionalAction, default=True)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FIRST_CHUNK, CHUNK = 16, 64  # files whose fate is stored together
 SCAN_AHEAD_S = 0.5  # wait so long for the scan at most: the first cards are from all over the folder
 HELD_IMAGES, HELD_BYTES = 2000, 160 * 2**20  # pixels waiting for the encoder
-BATCH = 16  # images that one thread embeds at a time
+BATCH = 32  # images that one thread embeds at a time
 FLUSH_ROWS, FLUSH_S = 512, 0.5  # vectors are written when there are so many, or after so long
 REPORT_S = 0.25
 RATE_S = 10.0  # the rate is that of the last so many seconds
@@ -80,6 +80,24 @@ class _Read:
     outcome: Decoded | Aside
     thumbnail: bytes | None = None
     held: Held | None = None
+
+
+class _Turn:
+    """A core, taken where this is entered and held until `end`, while the picture is warm in its cache."""
+
+    def __init__(self, core: threading.Semaphore) -> None:
+        self._core, self._is_held = core, False
+
+    def __enter__(self) -> None:
+        self._core.acquire()
+        self._is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        """Hold on to it."""
+
+    def end(self) -> None:
+        if self._is_held:
+            self._core.release()
 
 
 def count_cores() -> int:
@@ -262,16 +280,19 @@ class _Intake:
 
     def _seen(self, file: int, name: str, data: bytes) -> _Read:
         """Return what the bytes of a file show. Raises Unreadable."""
-        picture, encoder = self._decoded(data), self._encoder
-        with self._core:
+        turn = _Turn(self._core)
+        try:
+            picture, encoder = self._decoded(data, turn), self._encoder
             held = picture.image if encoder is None else encoder.prepare(picture.image)
             small = images.thumbnail(picture.image) if images.wants_thumbnail(picture) else None
+        finally:
+            turn.end()
         self._pixels.count(held)
         return _Read(Decoded(file, name, picture.width, picture.height), small, held)
 
-    def _decoded(self, data: bytes) -> images.Picture:
+    def _decoded(self, data: bytes, turn: "_Turn") -> images.Picture:
         most = self._ws.config.max_megapixels
-        return images.decode(data, want_px=self._want_px(), max_megapixels=most, core=self._core)
+        return images.decode(data, want_px=self._want_px(), max_megapixels=most, core=turn)
 
     def _want_px(self) -> int:
         return images.THUMB_PX if self._encoder is None else max(images.THUMB_PX, self._encoder.size_px)
