@@ -54,6 +54,7 @@ class Pool:
     before      the last cards dealt, in order, which the first picks shall not resemble.
     probs       (n, c) of every label; labeled (m, d) rows that the head learned from: for other strategies.
     told        the same rows, with what was answered and expected; None: nothing to correct `target` with.
+    left        where not all are looked at: all that may be asked, of which the candidates are a part.
     """
 
     rows: Rows
@@ -67,6 +68,31 @@ class Pool:
     probs: Probs | None = None
     labeled: Rows | None = None
     told: Told | None = None
+    left: "Left | None" = None
+
+    @property
+    def n_open(self) -> int:
+        """Return how many items may be chosen in all."""
+        return len(self.candidates) if self.left is None else len(self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The items 0 … n-1 but for those of `out`, ascending and few: a list of millions is never made."""
+
+    n: int
+    out: Ids
+
+    def __len__(self) -> int:
+        return self.n - len(self.out)
+
+    def at(self, places: Ids) -> Ids:
+        """Return the items at these places among all that are left, ascending."""
+        return places + np.searchsorted(self.out - np.arange(len(self.out)), places, side="right")
+
+    def but(self, items: Ids) -> "Left":
+        """Return the same without some more of them."""
+        return Left(self.n, np.union1d(self.out, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +126,7 @@ def choose(
     p_chosen; only where nothing else is left do they follow each other.
     The same pool and `rng` give the same picks.
     """
-    n = min(n, len(pool.candidates))
+    n = min(n, pool.n_open)
     sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
     plan: list[Why] = []
     queues: dict[Why, list[Picks]] = {}
@@ -151,10 +177,12 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     """
     assert pool.target is not None
     open_ = _looked_at(pool)
-    is_asked = np.zeros(len(pool.rows), bool)
-    is_asked[slice(None) if pool.among is None else pool.among] = True
-    is_asked[open_] = False
-    asked = np.flatnonzero(is_asked)
+    if pool.among is None:
+        is_asked = np.ones(len(pool.rows), bool)
+        is_asked[open_] = False
+        asked = np.flatnonzero(is_asked)
+    else:
+        asked = pool.among[~_are_in(pool.among, open_)]
     asked = asked[_best(pool.target[asked], AMONG)]
     ids = open_[_best(pool.target[open_], max(k, AMONG))]
     both = np.concatenate([ids, asked])
@@ -235,25 +263,34 @@ def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
 def audit(pool: Pool, k: int, rng: np.random.Generator, *, but: Ids | None = None) -> Picks:
     """Return `k` candidates drawn evenly without replacement; p_chosen is k by the number of candidates.
 
-    but  candidates that are left out, few: the others are not copied.
+    but  items that are left out, few. Where a pool has `left`, that is drawn from, not the candidates.
     """
-    out = np.sort(np.searchsorted(pool.candidates, _nothing() if but is None else but))
-    n = len(pool.candidates) - len(out)
+    out = _nothing() if but is None else but
+    if pool.left is None:
+        left = Left(len(pool.candidates), np.sort(np.searchsorted(pool.candidates, out)))
+    else:
+        left = pool.left.but(out)
+    n = len(left)
     k = min(k, n)
     if k == 0:
         return _picks(_nothing(), "audit")
-    at = rng.choice(n, k, replace=False)
-    at += np.searchsorted(out - np.arange(len(out)), at, side="right")  # now places in all
-    return _picks(pool.candidates[at], "audit", p_chosen=np.full(k, k / n))
+    at = left.at(rng.choice(n, k, replace=False))
+    ids = at if pool.left is not None else pool.candidates[at]
+    return _picks(ids, "audit", p_chosen=np.full(k, k / n))
 
 
 def _looked_at(pool: Pool) -> Ids:
     """Return the candidates that are looked at, ascending."""
     if pool.among is None or len(pool.candidates) == 0:
         return pool.candidates
-    at = np.searchsorted(pool.candidates, pool.among)
-    at[at == len(pool.candidates)] = 0
-    return np.asarray(pool.among[pool.candidates[at] == pool.among], np.int64)
+    return np.asarray(pool.among[_are_in(pool.among, pool.candidates)], np.int64)
+
+
+def _are_in(ids: Ids, others: Ids) -> NDArray[np.bool_]:
+    """Return whether each of `ids` is among `others`, which are ascending."""
+    if len(others) == 0:
+        return np.zeros(len(ids), bool)
+    return np.asarray(others[np.minimum(np.searchsorted(others, ids), len(others) - 1)] == ids)
 
 
 def _has_like(pool: Pool) -> bool:

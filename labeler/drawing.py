@@ -114,15 +114,15 @@ def draw(
     rng = np.random.default_rng(made.seed)
     is_open = np.ones(made.pool, bool)
     is_open[material.left_out] = False
-    candidates = np.flatnonzero(is_open)
     if not made.embedded:
+        candidates = np.flatnonzero(is_open)
         chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
         p = len(chosen) / max(1, len(candidates))
         return [Pick(int(i), "spread", p, None) for i in chosen], None
     assert made.encoder is not None
     rows, turn = space.rows_of(ws, made.encoder, made.basis, made.pool)
     labeled = labeled_rows(ws, session, made, material, answers, rows, turn)
-    return _choose(ws, made, material, candidates, rows, labeled, rng)
+    return _choose(ws, made, material, is_open, rows, labeled, rng)
 
 
 def labeled_rows(
@@ -152,12 +152,12 @@ def labeled_rows(
 
 
 def _choose(
-    ws: Workspace, made: Round, material: Material, candidates: Ids, rows: Rows, labeled: Labeled,
+    ws: Workspace, made: Round, material: Material, is_open: NDArray[np.bool_], rows: Rows, labeled: Labeled,
     rng: np.random.Generator,
 ) -> tuple[list[Pick], Fitted | None]:  # fmt: skip
     """Fit the head when there is something to fit, look at the pool, and let the selection choose."""
     from active.learner import fit_head
-    from active.selection import SPARE, Pool, choose
+    from active.selection import SPARE, Left, Pool, choose
     from active.strategies import HEADLESS, STRATEGIES, audited
 
     x, y, is_recipe = labeled.x, labeled.y, material.strategy == RECIPE
@@ -170,13 +170,16 @@ def _choose(
     if material.index_step and sample is not None:
         hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index)
         spare = material.n + SPARE
-        seen = looking.nearby(eye, hood, sample, candidates, spare=spare, basis=made.basis)
+        seen = looking.nearby(eye, hood, sample, is_open, spare=spare, basis=made.basis)
     else:
         seen = looking.everywhere(eye)
     told = None if head is None else _told(head, labeled)
+    among = seen.among  # of a very large pool no list of all that are left is made
     pool = Pool(
-        rows=rows, candidates=candidates, target=seen.target, doubt=seen.doubt, like=labeled.like,
-        sample=sample, among=seen.among, before=material.before, labeled=x if len(x) else None,
+        rows=rows, candidates=np.flatnonzero(is_open) if among is None else among[is_open[among]],
+        left=None if among is None else Left(made.pool, np.unique(material.left_out)),
+        target=seen.target, doubt=seen.doubt, like=labeled.like, sample=sample, among=among,
+        before=material.before, labeled=x if len(x) else None,
         probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
         told=told if is_recipe else None,
     )  # fmt: skip

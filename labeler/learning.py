@@ -140,14 +140,16 @@ def _estimate(
     score = left_out(head, 0)[order]
     unasked = len(rows) - np.arange(len(order))
     known = Asked(yes=y[order] == 0, why=why, unasked=unasked, score=score)
-    is_left = np.ones(len(rows), bool)
-    is_left[closed[closed < len(rows)]] = False
+    closed = np.unique(closed[closed < len(rows)])
+    n_left = len(rows) - len(closed)
+    is_closed = np.zeros(len(rows), bool)
+    is_closed[closed] = True
     lines = fitted.seen.decision
     if lines is None:
         lines = decision(head, rows if among is None else rows[among], 0)
-    left = lines[is_left if among is None else is_left[among]]
-    now = estimate(known, left, repeats=ws.journal.repeats(session.id), others=int(is_left.sum()) - len(left))
-    return None if now is None else (now, int(is_left.sum()))
+    left = lines[~(is_closed if among is None else is_closed[among])]
+    now = estimate(known, left, repeats=ws.journal.repeats(session.id), others=n_left - len(left))
+    return None if now is None else (now, n_left)
 
 
 def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:

@@ -98,26 +98,24 @@ def everywhere(eye: Eye) -> Seen:
 
 
 def nearby(
-    eye: Eye, hood: Neighbourhood, sample: Ids, candidates: Ids, *, spare: int, basis: int = 0
+    eye: Eye, hood: Neighbourhood, sample: Ids, is_open: NDArray[np.bool_], *, spare: int, basis: int = 0
 ) -> Seen:
     """Look at the sample, at what is near to answers, and from there towards what is sought.
 
-    sample  ascending. basis: that of the rows.
-
-    spare  so many candidates are looked at in any case, those with the lowest ids, so that no round runs dry.
+    sample   ascending. basis: that of the rows.
+    is_open  (n,) whether an item may still be asked.
+    spare    so many of these are looked at in any case, those with the lowest ids, so that no round runs dry.
     Items that came after the index are all looked at. No other row is read but by the index.
     """
     from active.nearby import nearby
 
     n, labeled = len(eye.rows), eye.labeled
     start = [
-        sample, np.arange(hood.step, n, dtype=np.int64), candidates[:spare],
+        sample, np.arange(hood.step, n, dtype=np.int64), _first_open(is_open, spare),
         labeled.items, hood.of(labeled.items),
     ]  # fmt: skip
     if len(labeled.outside):
         start.append(hood.around(labeled.outside))
-    is_open = np.zeros(n, bool)
-    is_open[candidates] = True
     of_sample = hood.sample_rows(eye.rows, basis, sample)
 
     def score(ids: Ids) -> Rows:
@@ -132,6 +130,14 @@ def nearby(
 
     ids, scores = nearby(np.concatenate(start), near=hood.of, score=score, is_open=is_open)
     return _seen(eye, ids, scores)
+
+
+def _first_open(is_open: NDArray[np.bool_], k: int) -> Ids:
+    """Return the k lowest ids that are open, without going over all."""
+    far = max(1, k)
+    while far < len(is_open) and np.count_nonzero(is_open[:far]) < k:
+        far *= 2
+    return np.flatnonzero(is_open[:far])[:k]
 
 
 def _seen(eye: Eye, among: Ids | None, scores: Rows) -> Seen:

@@ -409,7 +409,7 @@ def test_an_example_from_outside_leads_to_a_cluster_that_the_sample_does_not_hol
     hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     sample = np.arange(2000, 2100)
     eye = Eye(seen_by.rows, labeled, None, n_labels=2, is_one=True)
-    seen = looking.nearby(eye, hood, sample, np.arange(N), spare=0)
+    seen = looking.nearby(eye, hood, sample, np.ones(N, bool), spare=0)
     assert seen.among.tolist() == [*rare.tolist(), *sample.tolist()]
     assert seen.target is None
 

@@ -9,7 +9,7 @@ from active import selection
 from active.arrays import unit_rows
 from active.kriging import Told, krige
 from active.search import combine
-from active.selection import APART, Pool, _best, audit, choose, find, spread, uncertain
+from active.selection import APART, Left, Pool, _best, audit, choose, find, spread, uncertain
 
 SELECTORS = [find, uncertain, spread, audit]
 
@@ -430,3 +430,32 @@ def test_uncertain_begins_with_different_kinds():
     each = np.where(np.arange(len(rows)) % 40 < 2, 1, 0.1) * np.linspace(1, 0.9, len(rows))
     first = uncertain(replace(pool, doubt=each.astype(np.float32)), 60, np.random.default_rng(0)).ids
     assert len(set((first[: selection.KINDS] // 40).tolist())) > selection.KINDS * 0.8  # of 30, two each
+
+
+# without a list of all that are left -----------------------------------------------------------------
+
+
+@given(n=st.integers(0, 60), out=st.sets(st.integers(0, 59)), more=st.sets(st.integers(0, 59)))
+def test_what_is_left_is_counted_and_found_without_a_list(n, out, more):
+    out, more = ({i for i in some if i < n} for some in (out, more))
+    every = [i for i in range(n) if i not in out]
+    left = Left(n, np.array(sorted(out), np.int64))
+    assert len(left) == len(every)
+    assert left.at(np.arange(len(every))).tolist() == every
+    fewer = left.but(np.array(sorted(more), np.int64))
+    assert fewer.at(np.arange(len(fewer))).tolist() == [i for i in every if i not in more]
+
+
+@pytest.mark.parametrize("goal", ["find", "classify"])
+@pytest.mark.parametrize(("n", "every"), [(40, 1), (400, 2), (3000, 7)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pool_that_knows_what_is_left_gives_the_same_cards_as_one_that_lists_it(goal, n, every, seed):
+    pool = some_pool(n, "looked", every=every, seed=seed)
+    out = np.setdiff1d(np.arange(n), pool.candidates)
+    short = replace(pool, candidates=np.intersect1d(pool.among, pool.candidates), left=Left(n, out))
+    listed, known = (ask(p, 60, goal=goal, seed=seed, audit_share=0.2) for p in (pool, short))
+    assert listed.ids.tolist() == known.ids.tolist()
+    assert listed.reasons == known.reasons
+    np.testing.assert_array_equal(listed.p_chosen, known.p_chosen)
+    np.testing.assert_array_equal(listed.scores, known.scores)
+    assert "audit" in known.reasons
