@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labeler import places
 from labeler.bar import DRAW_EVERY_S, Bar
 from labeler.domain import Progress
 
@@ -88,6 +87,8 @@ def verdict_of(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Curve
     if verdict.pays is False or (is_worse and not verdict.pays):
         click.echo("So keep the one in use.")
         return
+    from labeler import places
+
     images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
     where = ""
     if ws.folder.absolute() != places.default_workspace(ws.images).absolute():

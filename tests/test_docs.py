@@ -52,7 +52,7 @@ def test_every_option_is_documented_and_no_other(name):
         flag
         for param in cli.commands[name].params
         if isinstance(param, click.Option)
-        for flag in param.opts
+        for flag in (*param.opts, *param.secondary_opts)
         if flag.startswith("--") and flag != "--help"
     }
     documented = set(re.findall(r"`(--[a-z-]+)", sections()[name]))
