@@ -903,7 +903,7 @@ def test_two_calls_of_the_component_make_one_deck_and_one_trigger_per_round(deck
     until(lambda: deck.status()["round"] > before or deck.page.wait_for_timeout(50), limit_s=30)
 
     def go_on():
-        """The first round that a deck hears of is none that it tells: with a slow server that may be this one."""
+        """The first round that a deck hears of it does not tell; of a slow server that may be this one."""
         deck.key("ArrowRight")
         deck.page.wait_for_timeout(50)
 
