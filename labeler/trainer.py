@@ -23,7 +23,7 @@ log = logging.getLogger("labeler.trainer")
 
 def main(folder: str) -> None:
     """Learn what is ordered until standard input closes."""
-    begin(niceness=10 if sys.platform == "linux" else 5)  # elsewhere the embedder stands back no further
+    begin(niceness=5)
     ws = Workspace.open(Path(folder))
     coming = orders(on_end=lambda: os._exit(0))  # a round is stored whole or not at all
     say({"ready": [session.id for session in loop.sessions(ws)[:1]]})

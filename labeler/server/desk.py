@@ -20,7 +20,7 @@ from labeler.writer import Writer
 
 T = TypeVar("T")
 READERS, PONDERERS = 4, 2  # threads, each with its own connection
-PONDER_NICE = 4  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 10
+PONDER_NICE = 1  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 5
 SWITCH_S = 0.001  # how long a thread that computes may keep those that answer waiting; Python's own is 5 ms
 
 
