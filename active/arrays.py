@@ -30,3 +30,10 @@ def unit_rows(x: NDArray[np.float32]) -> Rows:
     out = rows / np.where(norm == 0, 1, norm)
     out[flat] = 1 / np.sqrt(rows.shape[1])
     return out.astype(np.float32, copy=False)
+
+
+def are_in(ids: Ids, others: Ids) -> NDArray[np.bool_]:
+    """Return whether each of `ids` is among `others`, which are ascending. (m,), in m · log n steps."""
+    if len(others) == 0:
+        return np.zeros(len(ids), bool)
+    return np.asarray(others[np.minimum(np.searchsorted(others, ids), len(others) - 1)] == ids)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Probs, Rows, Scores
+from active.arrays import Ids, Probs, Rows, Scores, are_in
 from active.kriging import Told, agree, krige
 from active.representative import clusters
 from active.search import Exact, combine
@@ -138,9 +138,7 @@ def choose(
         queues.setdefault("audit", []).append(drawn)
         audited = np.concatenate([audited, drawn.ids])
     # from here on only what is looked at counts: of a very large pool a hundredth
-    looked_at = _looked_at(pool)
-    out = audited if pool.among is None else np.intersect1d(looked_at, audited)
-    undrawn = replace(pool, candidates=_without(looked_at, out))
+    undrawn = replace(pool, candidates=_without(_looked_at(pool), audited))
     drawn = spread(undrawn, plan.count("spread"), rng)
     queues["spread"] = [drawn]
     undrawn = replace(undrawn, candidates=_without(undrawn.candidates, drawn.ids))
@@ -182,7 +180,7 @@ def _likeliest(pool: Pool, k: int) -> Picks:
         is_asked[open_] = False
         asked = np.flatnonzero(is_asked)
     else:
-        asked = pool.among[~_are_in(pool.among, open_)]
+        asked = pool.among[~are_in(pool.among, open_)]
     asked = asked[_best(pool.target[asked], AMONG)]
     ids = open_[_best(pool.target[open_], max(k, AMONG))]
     both = np.concatenate([ids, asked])
@@ -283,14 +281,7 @@ def _looked_at(pool: Pool) -> Ids:
     """Return the candidates that are looked at, ascending."""
     if pool.among is None or len(pool.candidates) == 0:
         return pool.candidates
-    return np.asarray(pool.among[_are_in(pool.among, pool.candidates)], np.int64)
-
-
-def _are_in(ids: Ids, others: Ids) -> NDArray[np.bool_]:
-    """Return whether each of `ids` is among `others`, which are ascending."""
-    if len(others) == 0:
-        return np.zeros(len(ids), bool)
-    return np.asarray(others[np.minimum(np.searchsorted(others, ids), len(others) - 1)] == ids)
+    return np.asarray(pool.among[are_in(pool.among, pool.candidates)], np.int64)
 
 
 def _has_like(pool: Pool) -> bool:
@@ -397,8 +388,8 @@ def _first_apart(
 
 
 def _without(ids: Ids, out: Ids) -> Ids:
-    """Return the ascending `ids` without those of `out`, all of which are among them."""
-    return np.delete(ids, np.searchsorted(ids, out))
+    """Return the ascending `ids` without those of `out`, few."""
+    return np.delete(ids, np.searchsorted(ids, out[are_in(out, ids)]))
 
 
 def _best(scores: Scores, k: int) -> Ids:

@@ -31,6 +31,7 @@ from labeler.catalog import Aside, Decoded, FileRow, SeenFile
 from labeler.domain import Item, Progress
 from labeler.errors import BadInput, Blocked, NotReady, writing
 from labeler.files import Unreadable
+from labeler.pixels import Held, Pixels, Turn
 from labeler.scan import walk
 from labeler.vectors import SCATTER_FROM
 from labeler.workspace import Workspace
@@ -41,13 +42,11 @@ if TYPE_CHECKING:
 
 FIRST_CHUNK, CHUNK = 16, 64  # files whose fate is stored together
 SCAN_AHEAD_S = 0.5  # wait so long for the scan at most: the first cards are from all over the folder
-HELD_IMAGES, HELD_BYTES = 2000, 160 * 2**20  # pixels waiting for the encoder
 BATCH = 32  # images that one thread embeds at a time
 FLUSH_ROWS, FLUSH_S = 512, 0.5  # vectors are written when there are so many, or after so long
 REPORT_S = 0.25
 RATE_S = 10.0  # the rate is that of the last so many seconds
 
-Held = Image | NDArray[Any]  # Any: whatever dtype the encoder prepares
 Report = Callable[[Progress], None]
 
 
@@ -82,65 +81,11 @@ class _Read:
     held: Held | None = None
 
 
-class _Turn:
-    """A core, taken where this is entered and held until `end`, while the picture is warm in its cache."""
-
-    def __init__(self, core: threading.Semaphore) -> None:
-        self._core, self._is_held = core, False
-
-    def __enter__(self) -> None:
-        self._core.acquire()
-        self._is_held = True
-
-    def __exit__(self, *_: object) -> None:
-        """Hold on to it."""
-
-    def end(self) -> None:
-        if self._is_held:
-            self._core.release()
-
-
 def count_cores() -> int:
     """Return how many threads of work this process may run at once."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, min(16, len(os.sched_getaffinity(0))))
     return max(1, min(16, os.cpu_count() or 1))
-
-
-class _Pixels:
-    """The pixels that wait for the encoder, by item, with a limit on their number and size."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self._held: dict[int, Held] = {}
-        self._count = 0
-        self._bytes = 0
-
-    def wait_for_room(self, is_over: Callable[[], bool]) -> None:
-        with self.changed:
-            while (self._count >= HELD_IMAGES or self._bytes >= HELD_BYTES) and not is_over():
-                self.changed.wait(0.1)
-
-    def count(self, held: Held, sign: int = 1) -> None:
-        """Count pixels that a thread has made (sign 1) or let go (-1)."""
-        size = held.width * held.height * 4 if isinstance(held, Image) else held.nbytes
-        with self.changed:
-            self._count += sign
-            self._bytes += sign * size
-            self.changed.notify_all()
-
-    def keep(self, item: int, held: Held) -> bool:
-        """Keep pixels, already counted, for an item; False when it has some."""
-        with self.changed:
-            return self._held.setdefault(item, held) is held
-
-    def take(self, item: int) -> Held | None:
-        """Return the pixels of an item, and forget them; None: they have to be read again."""
-        with self.changed:
-            held = self._held.pop(item, None)
-        if held is not None:
-            self.count(held, -1)
-        return held
 
 
 class _Intake:
@@ -165,7 +110,7 @@ class _Intake:
         self._all_decoded = threading.Event()
         self._files: queue.SimpleQueue[FileRow | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[_Read] = queue.SimpleQueue()
-        self._pixels = _Pixels()
+        self._pixels = Pixels()
         self._encoder: Encoder | None = None
         self._known = ws.catalog.count_items()
         self._is_new = self._known == 0  # then equal files are found when they are stored, decoded by then
@@ -280,7 +225,7 @@ class _Intake:
 
     def _seen(self, file: int, name: str, data: bytes) -> _Read:
         """Return what the bytes of a file show. Raises Unreadable."""
-        turn = _Turn(self._core)
+        turn = Turn(self._core)
         try:
             picture, encoder = self._decoded(data, turn), self._encoder
             held = picture.image if encoder is None else encoder.prepare(picture.image)
@@ -290,7 +235,7 @@ class _Intake:
         self._pixels.count(held)
         return _Read(Decoded(file, name, picture.width, picture.height), small, held)
 
-    def _decoded(self, data: bytes, turn: "_Turn") -> images.Picture:
+    def _decoded(self, data: bytes, turn: "Turn") -> images.Picture:
         most = self._ws.config.max_megapixels
         return images.decode(data, want_px=self._want_px(), max_megapixels=most, core=turn)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Probs, Rows, Scores
+from active.arrays import Ids, Probs, Rows, Scores, are_in
 from labeler.neighbourhood import Neighbourhood
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def nearby(
     of_sample = hood.sample_rows(eye.rows, basis, sample)
 
     def score(ids: Ids) -> Rows:
-        at = np.minimum(np.searchsorted(sample, ids), max(0, len(sample) - 1))
-        inside = sample[at] == ids if len(sample) else np.zeros(len(ids), bool)
-        if not inside.any() or inside.sum() < len(sample):
+        inside = are_in(ids, sample)
+        if not inside.any():  # only the first look holds the sample, and all of it
             return eye.score(ids)
         known, others = eye.score_rows(of_sample), eye.score(ids[~inside])
         out = np.empty((len(ids), known.shape[1]), known.dtype)
@@ -133,11 +132,9 @@ def nearby(
 
 
 def _first_open(is_open: NDArray[np.bool_], k: int) -> Ids:
-    """Return the k lowest ids that are open, without going over all."""
-    far = max(1, k)
-    while far < len(is_open) and np.count_nonzero(is_open[:far]) < k:
-        far *= 2
-    return np.flatnonzero(is_open[:far])[:k]
+    """Return the k lowest ids that are open, without listing all of them."""
+    closed = len(is_open) - np.count_nonzero(is_open)
+    return np.flatnonzero(is_open[: k + closed])[:k]
 
 
 def _seen(eye: Eye, among: Ids | None, scores: Rows) -> Seen:

@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -65,6 +66,14 @@ def default_workspace(images: Path) -> Path:
     if (is_plain or folder.exists()) and _fits(folder, images):
         return folder
     return DATA / f"{names.shortened(names.portable(name), MOST_NAME_BYTES)}-{mark}"
+
+
+def start_words(ws: Workspace) -> str:
+    """Return the options of `labeler start` that name a workspace's images, and itself where need be."""
+    words = ["--images", str(ws.images)]
+    if ws.folder.absolute() != default_workspace(ws.images).absolute():
+        words += ["--workspace", str(ws.folder)]
+    return shlex.join(words)
 
 
 def _fits(folder: Path, images: Path) -> bool:

@@ -89,8 +89,4 @@ def verdict_of(ws: "Workspace", folder: Path, verdict: "Verdict", curves: "Curve
         return
     from labeler import places
 
-    images, encoder = shlex.quote(str(ws.images)), shlex.quote(str(folder))
-    where = ""
-    if ws.folder.absolute() != places.default_workspace(ws.images).absolute():
-        where = f" --workspace {shlex.quote(str(ws.folder))}"
-    click.echo(f"To use it: labeler start --images {images}{where} --encoder {encoder}")
+    click.echo(f"To use it: labeler start {places.start_words(ws)} --encoder {shlex.quote(str(folder))}")

@@ -1,7 +1,6 @@
 """Streamlit helpers: the frame of a page, its panels, how errors are shown. Pictures are in `grids`."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -238,12 +237,8 @@ def phone(ws: Workspace, session: Session) -> None:
         host, port = address()
         if people.is_local(host):
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
-            command = f"labeler start --images {shlex.quote(str(ws.images))} --host 0.0.0.0"
-            if loop.is_drawn(ws):
-                command = "labeler start --host 0.0.0.0"
-            elif ws.folder != places.default_workspace(ws.images).absolute():
-                command += f" --workspace {shlex.quote(str(ws.folder))}"
-            st.code(command, language=None, wrap_lines=True)
+            images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
+            st.code(f"labeler start {images}--host 0.0.0.0", language=None, wrap_lines=True)
             return
         url = f"http://{places.reachable(host)}:{port}"
         st.caption("Open this in the same network. Whoever has the link can do everything.")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labeler import files, images, ingest
+from labeler import files, images, ingest, pixels
 from labeler.catalog import SeenFile
 from labeler.config import Config
 from labeler.domain import Progress
@@ -129,7 +129,7 @@ def test_items_come_before_the_encoder_and_decoding_goes_on(ws: Workspace, folde
 def test_decoding_waits_when_enough_is_held(
     ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "HELD_IMAGES", 20)
+    monkeypatch.setattr(pixels, "HELD_IMAGES", 20)
     for i in range(200):
         paint(folder / f"{i}.png", i)
 
@@ -573,7 +573,7 @@ def test_what_computes_takes_turns_but_for_what_a_graphics_card_computes(
     ws: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch, uses_cores: bool
 ) -> None:
     monkeypatch.setattr(ingest, "count_cores", lambda: 1)
-    monkeypatch.setattr(ingest, "HELD_IMAGES", 40)
+    monkeypatch.setattr(pixels, "HELD_IMAGES", 40)
     decode, lock = images._decode_open, threading.Lock()
     now, together = [0], [0]
 

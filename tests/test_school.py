@@ -92,16 +92,16 @@ def test_from_a_folder_to_an_encoder_like_any_other(here):
 def test_images_that_are_seen_turned_have_no_up(here, monkeypatch, views, words, has_up):
     index = ["index", "--images", "photos", "--workspace", "ws", "--views", views]
     assert CliRunner().invoke(cli, index).exit_code == 0
-    turned = set()
+    said_of = set()
 
-    def seen(*args, turn):
-        turned.add(turn)
-        return module.views(*args, turn=turn)
+    def seen(*args, has_up):
+        said_of.add(has_up)
+        return module.views(*args, has_up=has_up)
 
     monkeypatch.setattr(training_run, "views", seen)
     out = run("--workspace", "ws", "--epochs", "1", *words)
     assert out.exit_code == 0, out.output
-    assert turned == {module.UPRIGHT if has_up else module.ANY_ANGLE}
+    assert said_of == {has_up}
     said = "an up; for any angle give --no-up." if has_up else "no up; for photographs give --up."
     assert (f"The images are taken to have {said}" in out.output) == (not words)
     assert re.search(r"To use it: labeler start --images \S+ --workspace \S+ws --encoder", out.output)

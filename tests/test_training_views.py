@@ -52,7 +52,7 @@ def test_other_channels_are_not_mixed(channels: int, monkeypatch: pytest.MonkeyP
     assert out.std((2, 3)).max() < 1e-4
 
 
-def turns(n: int, **how: float) -> torch.Tensor:
+def turns(n: int, **how: bool) -> torch.Tensor:
     """Return how n views show one picture, (n, 2, 2), in parts of it; without those that look at a fold."""
     side = 64
     along = torch.linspace(0, 255, side).round().byte()
@@ -86,7 +86,7 @@ def test_any_angle_mirrored_or_not_and_an_area_of_a_half_to_all() -> None:
 
 @pytest.mark.usefixtures("plain")
 def test_a_picture_that_has_an_up_is_hardly_turned_and_mirrored_left_for_right() -> None:
-    turn = turns(400, turn=module.UPRIGHT)
+    turn = turns(400, has_up=True)
     assert len(turn) > 380
     mirrored = torch.linalg.det(turn) < 0
     assert 0.35 < float(mirrored.float().mean()) < 0.65

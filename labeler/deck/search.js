@@ -367,7 +367,8 @@ function makeView(root, grid) {
 
   function draw() {
     const { data } = view;
-    const tiles = (view.results ?? view.begin).map((tile) => ({ ...tile, quick: quickOf(tile) }));
+    const labels = twoLabels();
+    const tiles = (view.results ?? view.begin).map((tile) => ({ ...tile, quick: quickOf(tile, labels) }));
     const label = view.results ? "The nearest, best first" : "Pictures to begin with";
     grid({ parentElement: near, data: { tiles, acts: data.acts, bulk: data.bulk, label }, setTriggerValue: (_, { act, items }) => acted(act, items) });
     for (const node of near.querySelectorAll(".tile")) {
@@ -383,12 +384,12 @@ function makeView(root, grid) {
   const isGiven = (chip, label) => !!chip && !chip.predicted && chip.kind.split(" ")[0] === view.data.looks[label]?.kind;
 
   /** What a tile offers at once: with two labels these, and more like it. */
-  function quickOf({ chip }) {
-    const two = twoLabels().map((one) => {
+  function quickOf({ chip }, labels) {
+    const answers = labels.map((one) => {
       const on = isGiven(chip, one.act.slice(ANSWER.length));
       return { ...one, bare: true, on, kind: on ? chip.kind : one.kind };
     });
-    return [...two, { act: "like", text: "More", icon: two.length ? "" : "≈" }];
+    return [...answers, { act: "like", text: "More", icon: labels.length ? "" : "≈" }];
   }
 
   /** The acts of two labels, whose icons say which is which; none of more, for which a tile has no room. */

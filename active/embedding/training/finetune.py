@@ -24,7 +24,7 @@ from active.embedding.training.neighbours import rows_of
 from active.embedding.training.pictures import Pictures
 from active.embedding.training.processes import cores, device_of
 from active.embedding.training.split import Labels, Split, duplicates, split
-from active.embedding.training.views import ANY_ANGLE, UPRIGHT, views
+from active.embedding.training.views import views
 
 WARMTH = 10.0  # unit rows times this are what the head sees while the network learns
 CLIP = 1.0
@@ -191,7 +191,7 @@ class _Teacher:
                 return False
             chosen = order[at : at + tuning.batch]
             pixels = torch.from_numpy(work.pictures.take(chosen)).to(work.device)
-            x = views(pixels, rng, work.backbone.side_px, turn=UPRIGHT if tuning.has_up else ANY_ANGLE)
+            x = views(pixels, rng, work.backbone.side_px, has_up=tuning.has_up)
             x = x.contiguous(memory_format=torch.channels_last)
             y = torch.from_numpy(work.labels[chosen]).to(work.device)
             said = self._head(F.normalize(work.backbone(x).float(), dim=1) * WARMTH)

@@ -25,7 +25,7 @@ from active.embedding.training.objective import Objective, follow, spread
 from active.embedding.training.options import MINUTES, Ending, Options, Progress, Result
 from active.embedding.training.pictures import Batches, Pictures
 from active.embedding.training.state import Learner, identity, load, save, slow_copy, tensors_to_share
-from active.embedding.training.views import ANY_ANGLE, UPRIGHT, views
+from active.embedding.training.views import views
 from active.methods import load_method
 
 CALIBRATED_ON = 256
@@ -174,8 +174,7 @@ class Training:
         seed = (self._options.seed * 1_000_003 + at * 7_919 + 1) % (1 << 62)
         torch.manual_seed(seed)  # for networks that leave out parts at random
         rng = torch.Generator().manual_seed(seed)
-        turn = UPRIGHT if self._options.has_up else ANY_ANGLE
-        both = [views(pixels, rng, self._side_px, turn=turn) for _ in range(2)]
+        both = [views(pixels, rng, self._side_px, has_up=self._options.has_up) for _ in range(2)]
         return torch.cat(both).contiguous(memory_format=torch.channels_last)
 
     def _read(self, step: int) -> Tensor:

@@ -21,18 +21,18 @@ ANY_ANGLE, UPRIGHT = math.pi, math.radians(10)  # how far a view is turned at mo
 _DRAWS = 12  # random numbers per view
 
 
-def views(pictures: Tensor, rng: torch.Generator, side_px: int, *, turn: float = ANY_ANGLE) -> Tensor:
+def views(pictures: Tensor, rng: torch.Generator, side_px: int, *, has_up: bool = False) -> Tensor:
     """Return one view of each picture, (n, c, side_px, side_px) in [0, 1], on the pictures' device.
 
     pictures  (n, c, h, w) bytes. Three channels are colours. Three equal ones are a grey picture, which stays
               grey exactly; of any other number of channels all are made brighter or darker alike.
     rng       on the CPU, so that a view is the same whatever the device.
-    turn      the largest angle. All views may be mirrored, left for right.
+    has_up    whether the pictures have an up, and are hardly turned. All may be mirrored, left for right.
     """
     n, c = pictures.shape[:2]
     u = torch.rand((n, _DRAWS), generator=rng).to(pictures.device)
     coloured = (pictures[:, 1:] != pictures[:, :1]).flatten(1).any(1) if c == 3 else u.new_zeros(n).bool()
-    out = _warped(pictures.float().div_(255), u[:, :5], side_px, turn)
+    out = _warped(pictures.float().div_(255), u[:, :5], side_px, UPRIGHT if has_up else ANY_ANGLE)
     out = _recoloured(out, u[:, 5:10], coloured)
     out = _blurred(out, u[:, 10:12])
     if c == 3 and not coloured.all():
