@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,14 @@ def _from_env(name: str) -> Path:
 def _no_workspace_in_env(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever workspace the person who runs the tests uses stays out of them."""
     monkeypatch.delenv("LABELER_WORKSPACE", raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plain_main() -> Iterator[None]:
+    """Streamlit's AppTest leaves a page as the main module, which processes that are spawned would run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+        yield
 
 
 @pytest.fixture

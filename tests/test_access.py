@@ -391,7 +391,9 @@ def test_what_a_screen_reader_hears_of_the_deck(open_page):
     expect(page.get_by_role("img", name=name)).to_have_count(1)
     live = page.locator(".live")
     assert live.inner_text() == ""
-    page.keyboard.press("ArrowRight")
+    with page.expect_response(re.compile("/api/labels")) as sent:
+        page.keyboard.press("ArrowRight")
+    sent.value.finished()  # or it would wait as well
     expect(live).to_have_text(re.compile(r"yes\. \d+ images answered\."))
     page.evaluate(
         "window.heard = [];"

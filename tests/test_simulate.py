@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +27,6 @@ from tests.folders import embedded, paint_classes
 ROOT = Path(__file__).parent.parent
 SIZES = {"red": 45, "green": 60, "blue": 75}
 POOL = sum(SIZES.values())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plain_main():
-    """Streamlit's AppTest leaves a page as the main module, which spawned processes would run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
-        yield
 
 
 @pytest.fixture(scope="module")
