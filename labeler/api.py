@@ -17,6 +17,7 @@ from labeler.server import cards, light, pool
 from labeler.server.desk import Desk
 from labeler.server.examples import PROBLEM, content
 from labeler.server.guard import Guard, Refusal
+from labeler.server.joining import Joining
 from labeler.server.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {  # Any: part of an OpenAPI documen
 
 def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
     """Return all routes of the port; what is not ours goes to `pages`. `guarded` stands in front of them."""
-    tiles = Tiles(desk)
+    tiles, joining = Tiles(desk), Joining(desk)
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", light.swipe_page, methods=["GET"]),
+        Route("/join", joining.join, methods=["GET", "POST"]),
+        Route("/me", joining.me, methods=["GET", "POST"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
         *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
         Mount("/", pages),

@@ -10,6 +10,7 @@ import click
 from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.inviting import invite, people_command
 from labeler.options import (
     device_option,
     encoder_option,
@@ -91,8 +92,9 @@ def cli() -> None:
     help="Answers between two rounds of learning.  [default: 20]",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other devices in, by link."
+    "--share", is_flag=True, help="Let others join from their own devices, by a link and a QR code."
 )
+@click.option("--host", help="Where to listen; 0.0.0.0 lets other devices in, by link.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65_535), default=8501, show_default=True)
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 def start(
@@ -108,7 +110,8 @@ def start(
     views: int | None,
     device: str | None,
     batch_size: int | None,
-    host: str,
+    share: bool,
+    host: str | None,
     port: int,
     no_browser: bool,
 ) -> None:
@@ -119,9 +122,12 @@ def start(
     from labeler.child import take_one_thread
 
     take_one_thread()  # before NumPy comes
-    from labeler import loop, places
+    from labeler import loop, people, places
 
-    share = opening.read_until(until)
+    wanted = opening.read_until(until)
+    host = host or ("0.0.0.0" if share else "127.0.0.1")
+    if share and people.is_loopback(host):
+        raise click.UsageError("--share lets others in, --host only this computer. Leave one out.")
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
     ws = opening.open_for_work(
@@ -132,12 +138,12 @@ def start(
             ws, question=question, labels=labels, goal=goal, like=like, words=words
         )
         if until is not None:
-            session = loop.set_target(ws, session, share)
+            session = loop.set_target(ws, session, wanted)
         say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
         site = serving.load_site(ws)
-        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser)
+        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser, share=share)
 
 
 @cli.command()
@@ -286,6 +292,8 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(invite)
+cli.add_command(people_command)
 cli.add_command(search)
 cli.add_command(train)
 cli.add_command(simulate)

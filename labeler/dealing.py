@@ -57,20 +57,29 @@ class Dealing:
         return added
 
     def lease_cards(
-        self, session: int, person: int, n: int, *, have: Sequence[int] | None, now: float, lease_s: int
+        self,
+        session: int,
+        person: int,
+        n: int,
+        *,
+        have: Sequence[int] | None,
+        now: float,
+        lease_s: int,
+        device: int | None = None,
     ) -> list[Card]:
-        """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
+        """Return up to n cards for a person's device, held for `lease_s` seconds from `now` (unix time).
 
-        have  the cards that the person's deck still holds: the lease of those without an answer is
+        device  the one that asks; None: the command line, or a page.
+        have  the cards that the device's deck still holds: the lease of those without an answer is
               extended, also when it ran out and nobody else has the item; none is sent again.
-              None: the deck is new (a reload), so the person's own unanswered cards come first.
+              None: the deck is new (a reload), so the device's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
         when nothing else of a certificate's draws is left, those that were skipped come at once.
         While a certificate runs, own cards that it has not drawn are let go, but for those asked for.
         """
         args: Args = {
-            "session": session, "person": person, "now": now, "until": now + lease_s,
+            "session": session, "person": person, "device": device, "now": now, "until": now + lease_s,
             "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
         }  # fmt: skip
         with transaction(self.conn) as conn:
@@ -78,7 +87,7 @@ class Dealing:
             if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
                 conn.execute(
                     f"""UPDATE cards SET lease_until = 0 WHERE session = :session AND person = :person
-                          AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
+                          AND device IS :device AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
                     args,
                 )
             if have is None:
@@ -88,7 +97,7 @@ class Dealing:
                 conn.execute(
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
-                         AND +person = :person AND {WAITED_FOR.format(c="cards")}
+                         AND +person = :person AND device IS :device AND {WAITED_FOR.format(c="cards")}
                          AND NOT {SETTLED.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
                          AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
@@ -106,17 +115,19 @@ class Dealing:
                     args | {"items": json.dumps([row[0] for row in rows])},
                 )
                 conn.executemany(
-                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
+                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person, device,
                                           leased_at, lease_until)
-                       VALUES (?,?,?,?,?,?,?,?,?)""",
-                    [(session, *row, person, now, now + lease_s) for row in rows],
+                       VALUES (?,?,?,?,?,?,?,?,?,?)""",
+                    [(session, *row, person, device, now, now + lease_s) for row in rows],
                 )
                 last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
                 ids += range(last - len(rows) + 1, last + 1)
             return self.cards(conn, ids)
 
-    def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
-        """Return which cards of a person's deck need no answer any more, in order.
+    def gone_cards(
+        self, session: int, person: int, have: Sequence[int], now: float, device: int | None = None
+    ) -> list[int]:
+        """Return which cards of a device's deck need no answer any more, in order.
 
         Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
         """
@@ -129,18 +140,19 @@ class Dealing:
                   OR {OTHERS.format(session=":session", item="c.item")}
                   OR {UNDRAWN.format(c="c")})
                 ORDER BY c.id""",
-            {"session": session, "person": person, "now": now, "drawn": drawn},
+            {"session": session, "person": person, "device": device, "now": now, "drawn": drawn},
         )
         return [i for (i,) in rows]
 
     def _own(self, conn: sqlite3.Connection, args: Args, n: int) -> list[int]:
-        """Return the person's unanswered cards that nobody else holds, oldest first.
+        """Return the device's unanswered cards that nobody else holds, oldest first.
 
         A card of an older round whose lease ran out is not one: its item goes back to the pool.
         """
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
+                WHERE c.session = :session AND c.person = :person AND c.device IS :device
+                  AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
                   AND NOT {SETTLED.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
@@ -241,10 +253,10 @@ class Dealing:
         row = self.conn.execute("SELECT session FROM cards WHERE id = ?", (card,)).fetchone()
         return None if row is None else int(row[0])
 
-    def hold_again(self, card: int, person: int, now: float, lease_s: int) -> None:
-        """Give a card that is shown again to this person, unless somebody else holds its item."""
+    def hold_again(self, card: int, person: int, now: float, lease_s: int, device: int | None = None) -> None:
+        """Give a card that is shown again to this device, unless another one holds its item."""
         self.conn.execute(
-            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person
+            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person, device = :device
                 WHERE id = :card AND NOT {OTHERS.format(session="cards.session", item="cards.item")}""",
-            {"until": now + lease_s, "person": person, "card": card, "now": now},
+            {"until": now + lease_s, "person": person, "device": device, "card": card, "now": now},
         )

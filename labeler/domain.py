@@ -8,6 +8,8 @@ from labeler.errors import BadInput
 
 Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat"]
 """Why a card was chosen; docs/http.md says what each means."""
+Role = Literal["own", "review", "swipe"]
+"""What somebody may do: everything, look into disputes too, or answer cards."""
 Goal = Literal["find", "classify"]
 
 UNSURE = "unsure"
@@ -255,8 +257,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who answers; `role` says what they may do."""
+    """Somebody who answers; `role` says what they may do. device: the one that asks; None: no cookie."""
 
     id: int
     name: str
-    role: Literal["own", "review", "swipe"]
+    role: Role
+    device: int | None = None

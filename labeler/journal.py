@@ -62,10 +62,12 @@ class Journal:
         events: Sequence[LabelEvent],
         *,
         lease: tuple[float, int] | None = None,
+        device: int | None = None,
     ) -> Recorded:
         """Store answers in the order given; each id once. Late answers and foreign cards count too.
 
-        lease  (unix time now, seconds): for so long the card of an answer that is taken back is held.
+        lease  (unix time now, seconds): for so long the card of an answer that is taken back is held,
+               by the device that sent it.
         """
         numbers = label_numbers(self.conn, session.id)
         accepted = duplicates = 0
@@ -82,7 +84,7 @@ class Journal:
                 else:
                     card = self._insert(conn, session.id, person, e, numbers)
                     if e.answer is None and card is not None and lease is not None:
-                        self.dealing.hold_again(card, person, *lease)
+                        self.dealing.hold_again(card, person, *lease, device)
                     accepted += 1
         return Recorded(accepted, duplicates, tuple(rejected))
 
@@ -118,7 +120,15 @@ class Journal:
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
         return card
 
-    def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
+    def undo(
+        self,
+        session: Session,
+        person: int,
+        event_id: str,
+        now: float,
+        lease_s: int,
+        device: int | None = None,
+    ) -> Undone:
         """Take back the person's last answer; the same event id gives the same result.
 
         An answer that was given without a card gets one, to be shown again.
@@ -153,7 +163,7 @@ class Journal:
                 )
                 row = (*row[:4], card)
             _, item, kind, label, card = row
-            self.dealing.hold_again(card, person, now, lease_s)
+            self.dealing.hold_again(card, person, now, lease_s, device)
             self.dealing.forget()
             name = session.labels[label] if kind == "label" else kind
             return Undone(item, name, self.dealing.cards(conn, [card])[0])
@@ -175,6 +185,24 @@ class Journal:
                     [(str(uuid.uuid4()), session, item, seq, person, at, at) for (seq,) in rows],
                 )
 
+    def take_back_all(self, session: int, person: int) -> int:
+        """Take back every answer of a person that stands, skips too; return how many."""
+        at = timestamp()
+        self.dealing.forget()
+        with transaction(self.conn) as conn:
+            rows = conn.execute(
+                """SELECT e.seq, e.item FROM events e
+                   WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo'
+                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq) ORDER BY e.seq""",
+                (session, person),
+            ).fetchall()
+            conn.executemany(
+                """INSERT INTO events(id, session, item, kind, undoes, person, at, received_at)
+                   VALUES (?,?,?,'undo',?,?,?,?)""",
+                [(str(uuid.uuid4()), session, item, seq, person, at, at) for seq, item in rows],
+            )
+        return len(rows)
+
     def can_undo(self, session: int, person: int) -> bool:
         """Return whether the person has an answer that undo would take back."""
         row = self.conn.execute(
@@ -183,6 +211,23 @@ class Journal:
             (session, person),
         ).fetchone()
         return bool(row[0])
+
+    def count_answers_of(self, person: int) -> int:
+        """Return how many answers of a person stand, in all sessions, skips left out."""
+        row = self.conn.execute(
+            """SELECT count(*) FROM answers WHERE session IN (SELECT id FROM sessions) AND person = ?
+               AND kind IN ('label', 'unsure')""",
+            (person,),
+        ).fetchone()
+        return int(row[0])
+
+    def answers_by_person(self) -> dict[int, tuple[int, str]]:
+        """Return {person: (answers that stand in all sessions, when the last one came)}, skips left out."""
+        rows = self.conn.execute(
+            """SELECT person, count(*), max(received_at) FROM events e WHERE kind IN ('label', 'unsure')
+                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq) GROUP BY person"""
+        )
+        return {person: (n, at) for person, n, at in rows}
 
     def last_event(self, session: int) -> int:
         """Return the newest event's place in the log, 0 before the first."""
@@ -346,15 +391,18 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
-    def log(self, session: Session, item: int | None = None) -> list[StoredEvent]:
-        """Return the events as stored, in order; of one item, or all."""
+    def log(
+        self, session: Session, item: int | None = None, *, person: int | None = None
+    ) -> list[StoredEvent]:
+        """Return the events as stored, in order; of one item, of one person, or all."""
         where = "" if item is None else "AND e.item = :item"
+        where += "" if person is None else " AND e.person = :person"
         rows = self.conn.execute(
             f"""SELECT e.seq, e.id, e.item, e.kind, e.label, e.at, e.person, e.card, e.ms,
                        c.reason, c.p_chosen, c.round
                 FROM events e LEFT JOIN cards c ON c.id = e.card
                 WHERE e.session = :session {where} ORDER BY e.seq""",
-            {"session": session.id, "item": item},
+            {"session": session.id, "item": item, "person": person},
         )
         out = []
         for seq, uid, it, kind, label, at, person, card, ms, reason, p, number in rows:

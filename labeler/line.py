@@ -41,9 +41,12 @@ SETTLED = f"""(CASE WHEN {{c}}.reason = 'repeat' THEN NOT {WAITED_FOR}
 DEALABLE = f"NOT {_LEASED} AND {_REST}"
 DEALABLE_AGAIN = f"NOT {_LEASED} AND {_AGAIN}"
 
-# Whether somebody else than :person holds an item.
+# Cards of another device than the one that asks, also when both are one person's.
+NOT_MINE = "({c}.person <> :person OR {c}.device IS NOT :device)"
+
+# Whether another device holds an item.
 OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
-  WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")}
+  WHERE o.session = {{session}} AND o.item = {{item}} AND {NOT_MINE.format(c="o")} AND {HELD.format(c="o")}
   AND {WAITED_FOR.format(c="o")})"""
 
 # All items that somebody holds, unanswered.

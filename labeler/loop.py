@@ -150,7 +150,7 @@ def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
 
 def owner(ws: Workspace) -> int:
     """Return the person number that the command line and the pages answer as."""
-    return ws.store.owner().id
+    return ws.roster.owner().id
 
 
 # examples ----------------------------------------------------------------------------------
@@ -338,21 +338,31 @@ def _unfinished(report: Callable[[Progress], None]) -> Callable[[Progress], None
 
 
 def next_cards(
-    ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
+    ws: Workspace,
+    session: Session,
+    person: int,
+    n: int,
+    have: Sequence[int] | None = None,
+    device: int | None = None,
 ) -> list[Card]:
-    """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
+    """Return up to n cards, held for this person's device. Fewer, then none, when the pool runs dry."""
     now, lease_s = time.time(), ws.config.lease_s
-    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
+    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s, device=device)
 
 
-def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
-    """Return which cards of a person's deck need no answer now; see `Dealing.gone_cards`."""
-    return ws.dealing.gone_cards(session.id, person, have, time.time())
+def gone_cards(
+    ws: Workspace, session: Session, person: int, have: Sequence[int], device: int | None = None
+) -> list[int]:
+    """Return which cards of a device's deck need no answer now; see `Dealing.gone_cards`."""
+    return ws.dealing.gone_cards(session.id, person, have, time.time(), device)
 
 
-def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
+def record(
+    ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent], device: int | None = None
+) -> Recorded:
     """Store answers; each event id counts once."""
-    return ws.journal.add_events(session, person, events, lease=(time.time(), ws.config.lease_s))
+    lease = (time.time(), ws.config.lease_s)
+    return ws.journal.add_events(session, person, events, lease=lease, device=device)
 
 
 def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
@@ -364,9 +374,9 @@ def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
     return newest_session(ws)
 
 
-def undo(ws: Workspace, session: Session, person: int, event_id: str) -> Undone:
+def undo(ws: Workspace, session: Session, person: int, event_id: str, device: int | None = None) -> Undone:
     """Take back the person's last answer. Raises Conflict when there is none."""
-    return ws.journal.undo(session, person, event_id, time.time(), ws.config.lease_s)
+    return ws.journal.undo(session, person, event_id, time.time(), ws.config.lease_s, device)
 
 
 def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:

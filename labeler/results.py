@@ -179,7 +179,7 @@ def _label_rows(
 
 
 def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) -> Iterator[EventRow]:
-    names = ws.store.people_names()
+    names = ws.roster.names()
     for e in ws.journal.log(session):
         path = paths[e.item][0] if e.item in paths else ws.catalog.last_path(e.item)
         yield EventRow(

@@ -68,23 +68,32 @@ def load_site(ws: "Workspace") -> "ModuleType":
     return site
 
 
-def serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool) -> None:
-    """Serve until Ctrl-C."""
+def serve(
+    ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool, share: bool = False
+) -> None:
+    """Serve until Ctrl-C. share: others join by a link that is printed."""
     import threading
 
-    from labeler import people, places
+    from labeler import inviting, people, places
     from labeler.workspace import ENV
 
     shared = not people.is_local(host)
     url = f"http://{places.reachable(host)}:{port}"
     link = people.owner_link(ws, url) if shared else url
     ws.serves_at(url)
-    click.echo(f"\n  {link}\n")
-    if shared:
+    if share:
+        code, made = people.make_link(ws, "swipe", lasts_s=inviting.DAYS * inviting.DAY_S)
+        click.echo("\nFor everybody who helps:")
+        inviting.show(people.join_url(url, code), made)
+        click.echo("\nFor you alone; whoever opens one of these may do everything here:")
+        click.echo(f"  {link}\n  on this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
+    elif shared:
+        click.echo(f"\n  {link}\n")
         click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
         click.echo(f"On a phone: {people.owner_link(ws, url, '/swipe')}")
         click.echo("Whoever opens one of these links may do everything here; share them with care.")
     else:
+        click.echo(f"\n  {link}\n")
         click.echo(f"Only the deck: {url}/swipe")
     click.echo("Ctrl-C stops; every answer is kept.")
     os.environ[ENV] = str(ws.folder)

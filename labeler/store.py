@@ -1,4 +1,4 @@
-"""Sessions, people, rounds and reference pictures (SQL). Cards are in dealing.py, answers in journal.py."""
+"""Sessions, rounds, reference pictures (SQL). Cards: dealing.py, answers: journal.py, people: roster.py."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labeler import draws
 from labeler.config import Config
 from labeler.database import read_time, timestamp, transaction
-from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
+from labeler.domain import Estimate, Goal, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
 
 WORDS = "words-"
@@ -55,7 +55,7 @@ def label_numbers(conn: sqlite3.Connection, session: int) -> dict[str, int]:
 
 
 class Store:
-    """Sessions, people, rounds and reference pictures of one workspace, over one connection of one thread."""
+    """Sessions, rounds and reference pictures of one workspace, over one connection of one thread."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
@@ -170,42 +170,6 @@ class Store:
                 (session.id, label, name, timestamp()),
             )
         return self.session(session.id)
-
-    # people --------------------------------------------------------------------------------
-
-    def add_person(self, name: str, role: str, token_hash: str | None = None) -> Person:
-        """Store somebody who answers and return them."""
-        with transaction(self.conn) as conn:
-            cursor = conn.execute(
-                "INSERT INTO people(token_hash, name, role, created_at) VALUES (?,?,?,?)",
-                (token_hash, name, role, timestamp()),
-            )
-        return self.person(int(cursor.lastrowid or 0))
-
-    def person(self, number: int) -> Person:
-        """Return a person by number. Raises Missing."""
-        row = self.conn.execute("SELECT id, name, role FROM people WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            raise Missing(f"There is no person {number}.", "Open the link again.")
-        return Person(*row)
-
-    def person_by_token(self, token_hash: str) -> Person | None:
-        """Return the person whose cookie or link has this hash, or None."""
-        row = self.conn.execute(
-            "SELECT id, name, role FROM people WHERE token_hash = ?", (token_hash,)
-        ).fetchone()
-        return None if row is None else Person(*row)
-
-    def owner(self) -> Person:
-        """Return the person whom the command line and the Streamlit pages answer as."""
-        row = self.conn.execute(
-            "SELECT id, name, role FROM people WHERE token_hash IS NULL AND role = 'own' LIMIT 1"
-        ).fetchone()
-        return Person(*row) if row is not None else self.add_person("owner", "own")
-
-    def people_names(self) -> dict[int, str]:
-        """Return {person number: name}."""
-        return dict(self.conn.execute("SELECT id, name FROM people").fetchall())
 
     # facts ---------------------------------------------------------------------------------
 

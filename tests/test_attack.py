@@ -57,7 +57,7 @@ def phone(app, peer="192.168.1.9", cookie=None):
 def swiper(ws):
     """Return the cookie of somebody who may only swipe."""
     token = people.secrets.token_urlsafe(32)
-    ws.store.add_person("volunteer", "swipe", people._key("link", token))
+    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
     return token
 
 
@@ -187,8 +187,8 @@ def test_two_shared_servers_on_one_machine_leave_each_other_their_cookies(ws, tm
 
 def test_a_thousand_cookies_cost_a_few_looks(shared, ws, monkeypatch):
     looks = []
-    known = type(ws.store).person_by_token
-    monkeypatch.setattr(type(ws.store), "person_by_token", lambda *a: looks.append(a) or known(*a))
+    known = type(ws.roster).person_by_token
+    monkeypatch.setattr(type(ws.roster), "person_by_token", lambda *a: looks.append(a) or known(*a))
     cookie = "; ".join(f"{COOKIE}={i:043}" for i in range(1000))
     assert is_problem(phone(shared).get("/api/session", headers={"cookie": cookie}), 401)
     assert len(looks) <= people.MOST_COOKIES

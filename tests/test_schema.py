@@ -40,7 +40,7 @@ def old(tmp_path):
     ws = make_pool(tmp_path, 20)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
     answers = [event(i, "yes") for i in range(3)]
-    ws.journal.add_events(session, ws.store.owner().id, answers)
+    ws.journal.add_events(session, ws.roster.owner().id, answers)
     ws.close()
     return ws.folder
 
@@ -90,7 +90,7 @@ def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_
         for i, name in enumerate(("yes", "no")):
             ws.store.conn.execute("INSERT INTO label_names VALUES (?,1,?,?,'')", (i, i, name))
         session = Session(1, "Is it?", ("yes", "no"), "find", 1, 20, datetime.now(UTC))
-        ws.journal.add_events(session, ws.store.owner().id, [event(0, "yes"), event(1, "skip")])
+        ws.journal.add_events(session, ws.roster.owner().id, [event(0, "yes"), event(1, "skip")])
         ws.close()
     ws = Workspace.open(ws.folder)
     assert applied(ws.folder / "labeler.db") == NOW
@@ -228,7 +228,7 @@ def test_an_answer_is_on_disk_before_the_server_says_so(tmp_path):
 def test_after_a_stop_in_order_the_database_file_alone_holds_everything(tmp_path):
     ws = make_pool(tmp_path, 20)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
     writer = Writer(ws)
     writer.start()
     writer.submit(lambda w: w.journal.add_events(session, person, [event(1, "yes")])).result(10)
