@@ -238,7 +238,7 @@ def phone(ws: Workspace, session: Session) -> None:
         if people.is_local(host):
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
             images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
-            st.code(f"labeler start {images}--host 0.0.0.0", language=None, wrap_lines=True)
+            st.code(f"labeler start {images}--share", language=None, wrap_lines=True)
             return
         url = f"http://{places.reachable(host)}:{port}"
         st.caption("Open this in the same network. Whoever has the link can do everything.")

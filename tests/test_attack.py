@@ -54,10 +54,10 @@ def phone(app, peer="192.168.1.9", cookie=None):
     return client
 
 
-def swiper(ws):
-    """Return the cookie of somebody who may only swipe."""
+def swiper(ws, role="swipe"):
+    """Return the cookie of somebody who may only swipe, or only review."""
     token = people.secrets.token_urlsafe(32)
-    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
+    ws.roster.add_person("volunteer", role, people._key("link", token))
     return token
 
 
@@ -352,8 +352,8 @@ def test_a_form_of_another_site_could_not_answer_either(alone, ws, kind):
     assert count(ws, "events") == 0
 
 
-def test_a_swiper_is_not_told_files_and_answers_of_a_search(shared, ws):
-    client = phone(shared, cookie=swiper(ws))
+def test_a_reviewer_is_not_told_files_and_answers_of_a_search(shared, ws):
+    client = phone(shared, cookie=swiper(ws, "review"))
     for reply in (
         client.post("/api/search", json={"like": [1], "k": 5, "about": True}),
         client.post("/api/search", data={"about": "true", "k": "5"}, files=[("image", ("a", picture()))]),

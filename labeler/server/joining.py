@@ -92,10 +92,14 @@ class Joining:
             return self._is_in(request, words, visitor.person, code)
         try:
             joined, link = await self._desk.join(code, name or offered_name())
+        except Missing as e:
+            found = await self._desk.read(lambda ws: _look(ws, code))
+            if found is None:
+                self._count_guess(request, code)
+            shut = found and found[0].shut(time.time())
+            return _ask_code(request, words, words(f"join.{shut}") if shut else e.error, status=410)
         except BadInput as e:
             return await self._ask_name(request, words, code, name[: people.LONGEST_NAME], e)
-        except Missing:
-            return await self._ask_name(request, words, code, name)
         query = "" if link.session is None else f"?{urlencode({'session': link.session})}"
         target = _at(request, FIRST_PAGE[joined.role] + query)
         answer = RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})

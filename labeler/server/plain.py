@@ -54,7 +54,7 @@ def page(words: Words, title: str, *parts: str, status: int = 200) -> Response:
         f"<title>{html.escape(title)}</title>"
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="robots" content="noindex">'
-        f'<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,"><style>{STYLE}</style>'
+        f'<meta name="referrer" content="same-origin"><link rel="icon" href="data:,"><style>{STYLE}</style>'
         f"{''.join(parts)}"
     )
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Vary": "Accept-Language"}
