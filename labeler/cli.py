@@ -92,6 +92,12 @@ def cli() -> None:
     help="Answers between two rounds of learning.  [default: 20]",
 )
 @click.option(
+    "--votes",
+    type=click.IntRange(1, 25),
+    metavar="N",
+    help="Put each image to so many different people; your own answer ends it.  [default: 1]",
+)
+@click.option(
     "--share", is_flag=True, help="Let others join from their own devices, by a link and a QR code."
 )
 @click.option("--host", help="Where to listen; 0.0.0.0 lets other devices in, by link.  [default: 127.0.0.1]")
@@ -110,6 +116,7 @@ def start(
     views: int | None,
     device: str | None,
     batch_size: int | None,
+    votes: int | None,
     share: bool,
     host: str | None,
     port: int,
@@ -135,7 +142,7 @@ def start(
     )
     with ws.lock("server"):
         session = opening.start_session(
-            ws, question=question, labels=labels, goal=goal, like=like, words=words
+            ws, question=question, labels=labels, goal=goal, like=like, words=words, votes=votes
         )
         if until is not None:
             session = loop.set_target(ws, session, wanted)

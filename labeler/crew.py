@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from labeler import inviting, loop, members, people, places, ui, wording, worker
-from labeler.domain import Role, Session
+from labeler.domain import MOST_VOTES, Role, Session
 from labeler.roster import Link
 from labeler.workspace import Workspace
 
@@ -102,9 +102,25 @@ def now(ws: Workspace, session: Session) -> None:
             st.metric("Answers a minute", f"{facts['per_minute']:,}")
             st.metric("Found", f"{facts['found']:,}")
             st.metric("Looked at", wording.at_least(answered / images) if images else "—")
+        if session.votes > 1:
+            st.caption(
+                f"{facts['finished']:,} images have all their answers, {facts['unfinished']:,} wait for more."
+            )
         if session.goal == "find":
             st.caption(f"{session.target}: {wording.found(facts['found'], facts['estimate'])}.")
     ws.close()
+
+
+def votes_form(ws: Workspace, session: Session) -> None:
+    """Draw how many people each image is put to, and let the owner change it."""
+    with st.form("votes", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.number_input("People for each image", 1, MOST_VOTES, session.votes, width=160)
+        if st.form_submit_button("Set") and wanted != session.votes:
+            with ui.errors():
+                loop.set_votes(ws, session, int(wanted))
+                ui.stir(session)
+                st.rerun()
+    st.caption("Each image goes to so many different people; your own answer ends it. Most of them decide.")
 
 
 @st.fragment(run_every=LOOK_S)

@@ -16,6 +16,7 @@ UNSURE = "unsure"
 SKIP = "skip"
 RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
 MAX_LABELS = 9
+MOST_VOTES = 25
 LEAST_TARGET, MOST_TARGET = 0.5, 0.999  # below, the estimate says too much; all of it is never sure
 
 
@@ -36,6 +37,7 @@ class Session:
     """A question put to a pool, with its labels. `labels[0]` is the target of every estimate.
 
     target_share  how much of the target a person wants found, for advice when to stop; None: nobody said.
+    votes         how many people each image is put to; an owner's answer ends it before.
     """
 
     id: int
@@ -46,6 +48,7 @@ class Session:
     batch_size: int
     created_at: datetime
     target_share: float | None = None
+    votes: int = 1
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -71,6 +74,8 @@ class Session:
             raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")
         if self.goal not in ("find", "classify"):
             raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
+        if not 1 <= self.votes <= MOST_VOTES:
+            raise BadInput(f"The number of votes is {self.votes}.", f"Give a number from 1 to {MOST_VOTES}.")
         if self.target_share is not None and not LEAST_TARGET <= self.target_share <= MOST_TARGET:
             raise BadInput(
                 f"The share {self.target_share:g} can't be a target.",

@@ -19,6 +19,7 @@ from labeler.errors import Conflict
 from labeler.line import REPEATED, pause_began, paused
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
+from labeler.tallies import progress, tally
 
 MOST_RECENT = 2000  # events looked at for the pace
 
@@ -118,6 +119,7 @@ class Journal:
             self.dealing.forget()
         elif card is not None:  # nobody holds it any more
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
+        tally(conn, session, [e.item])
         return card
 
     def undo(
@@ -162,6 +164,7 @@ class Journal:
                     (event_id, session.id, row[1], row[0], person, card, at, at),
                 )
                 row = (*row[:4], card)
+                tally(conn, session.id, [row[1]])
             _, item, kind, label, card = row
             self.dealing.hold_again(card, person, now, lease_s, device)
             self.dealing.forget()
@@ -184,6 +187,7 @@ class Journal:
                        VALUES (?,?,?,'undo',?,?,?,?)""",
                     [(str(uuid.uuid4()), session, item, seq, person, at, at) for (seq,) in rows],
                 )
+            tally(conn, session, items)
 
     def take_back_all(self, session: int, person: int) -> int:
         """Take back every answer of a person that stands, skips too; return how many."""
@@ -201,7 +205,12 @@ class Journal:
                    VALUES (?,?,?,'undo',?,?,?,?)""",
                 [(str(uuid.uuid4()), session, item, seq, person, at, at) for seq, item in rows],
             )
+            tally(conn, session, sorted({item for _, item in rows}))
         return len(rows)
+
+    def votes_progress(self, session: int) -> tuple[int, int]:
+        """Return how many images have answers and want more, and how many need no more; (0, 0): one vote."""
+        return progress(self.conn, session)
 
     def can_undo(self, session: int, person: int) -> bool:
         """Return whether the person has an answer that undo would take back."""
@@ -247,7 +256,8 @@ class Journal:
             """SELECT seq, item, person,
                  CASE WHEN kind = 'skip' AND EXISTS
                    (SELECT 1 FROM cards c WHERE c.id = events.card AND c.reason = 'repeat')
-                 THEN 'pass' ELSE kind END, label, undoes, card FROM events
+                 THEN 'pass' ELSE kind END, label, undoes, card,
+                 EXISTS (SELECT 1 FROM people p WHERE p.id = events.person AND p.role = 'own') FROM events
                WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
             {"after": after, "until": until, "session": session},
         )

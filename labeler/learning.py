@@ -159,6 +159,8 @@ def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
     """
     if session.target_share is None or session.goal != "find" or ws.config.repeat_share == 0:
         return np.empty(0, np.int64)
+    if session.votes > 1:  # other people's answers tell it
+        return np.empty(0, np.int64)
     items = answers.items[(answers.labels >= 0) & (answers.items < pool)]
     items = np.intersect1d(items, ws.journal.repeatable(session.id, answers.last_event))
     return np.setdiff1d(items, np.array(ws.catalog.absent(), np.int64))

@@ -78,11 +78,13 @@ def start_session(
     question: str | None = None,
     labels: Sequence[str] | None = None,
     goal: Goal | None = None,
+    votes: int | None = None,
 ) -> Session:
     """Return the session to go on with, from now on the one that is meant where none is named.
 
     That is the last one with this question whose labels begin with these, by the names they have
-    or had; None means "whatever it was". Else a new one. Another goal changes the session's goal.
+    or had; None means "whatever it was". Else a new one. Another goal or number of votes changes the
+    session's.
     """
     for old in ws.store.sessions():
         if question is not None and old.question != question.strip():
@@ -91,10 +93,11 @@ def start_session(
             continue
         if goal is not None and goal != old.goal:
             set_goal(ws, old, goal)
+        if votes is not None and votes != old.votes:
+            set_votes(ws, old, votes)
         return use_session(ws, old)
-    return new_session(
-        ws, QUESTION if question is None else question, LABELS if labels is None else labels, goal or "find"
-    )
+    question, labels = QUESTION if question is None else question, LABELS if labels is None else labels
+    return new_session(ws, question, labels, goal or "find", votes=votes or 1)
 
 
 def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
@@ -114,10 +117,23 @@ def use_session(ws: Workspace, session: Session) -> Session:
 
 
 def new_session(
-    ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find", *, seed: int | None = None
+    ws: Workspace,
+    question: str,
+    labels: Sequence[str],
+    goal: Goal = "find",
+    *,
+    seed: int | None = None,
+    votes: int = 1,
 ) -> Session:
-    """Create a session and return it. seed: of all its rounds; None: drawn."""
-    return ws.store.add_session(question, labels, goal, ws.config, seed=seed)
+    """Create a session and return it. seed: of all its rounds; None: drawn. votes: people for each image."""
+    return ws.store.add_session(question, labels, goal, ws.config, seed=seed, votes=votes)
+
+
+def set_votes(ws: Workspace, session: Session, votes: int) -> Session:
+    """Change how many people each image is put to, and return the session. Answers stay."""
+    changed = ws.store.set_votes(session, votes)
+    ws.dealing.forget()
+    return changed
 
 
 def add_label(ws: Workspace, session: Session, name: str) -> Session:

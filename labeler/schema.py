@@ -332,14 +332,30 @@ INSERT OR IGNORE INTO facts(name, value)
   SELECT 'owner', CAST(id AS TEXT) FROM people WHERE token_hash IS NULL AND role = 'own' ORDER BY id LIMIT 1;
 UPDATE people SET token_hash = NULL;
 
+ALTER TABLE sessions ADD COLUMN votes INTEGER NOT NULL DEFAULT 1;
+
+CREATE TABLE tallies (
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  item INTEGER NOT NULL REFERENCES items(id),
+  votes INTEGER NOT NULL,
+  is_done INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  PRIMARY KEY (session, item)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tallies_open ON tallies(session, first) WHERE is_done = 0;
+
 ALTER TABLE cards ADD COLUMN device INTEGER;
 UPDATE cards SET device = (SELECT d.id FROM devices d WHERE d.person = cards.person);
 """
 
 
 def v8(db: "sqlite_utils.Database") -> None:
-    """Let people come by links, with several devices; a card is held by one device.
+    """Let people come by links, with several devices, and several people answer one image.
 
+    A card is held by one device.
+    sessions votes: how many people each image is put to.
+    tallies  of each item with an answer in a session of several votes: how many people have answered it,
+             whether it needs no more, and its first answer's place in the log.
     links    code_hash: of what the link holds. person: whose other devices it lets in. ends_at: unix time.
     devices  token_hash: of a cookie. Before, each person had one, in people.token_hash, which is empty now.
     """

@@ -18,6 +18,7 @@ with ui.card("going"):
     st.header("Now")
     st.text(session.question)
     crew.now(ws, session)
+    crew.votes_form(ws, session)
 with ui.card("people"):
     st.header("Who takes part")
     crew.everybody(ws)
