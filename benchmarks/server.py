@@ -125,12 +125,14 @@ def _wait_until_open(server: Server, limit_s: float = 60) -> None:
             return
 
 
-def first_cards(server: Server, n: int = 1, limit_s: float = 60) -> tuple[float, Sequence[Any]]:  # Any: JSON
+def first_cards(
+    server: Server, n: int = 1, limit_s: float = 60, token: str = ""
+) -> tuple[float, Sequence[Any]]:  # Any: JSON
     """Return the seconds from the command to the first answer with a card in it, and its cards."""
-    client = Client(server.url)
+    client, link = Client(server.url), f"&token={token}" if token else ""
     while time.perf_counter() - server.started < limit_s:
         try:
-            cards = client.get(f"/api/cards?n={n}")["cards"]
+            cards = client.get(f"/api/cards?n={n}{link}")["cards"]
         except (urllib.error.URLError, ConnectionError, json.JSONDecodeError):
             cards = []
         if cards:
