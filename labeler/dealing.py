@@ -28,6 +28,7 @@ from labeler.line import (
     unfinished,
 )
 
+WANTING_S = 60.0  # how long somebody who got too few cards is taken to wait for more
 UNDRAWN = """(:drawn IS NOT NULL AND {c}.reason <> 'asked' AND {c}.item NOT IN
   (SELECT item FROM picks WHERE session = :session AND round = :drawn)
   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id))"""
@@ -129,7 +130,17 @@ class Dealing:
                 )
                 last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
                 ids += range(last - len(rows) + 1, last + 1)
+            if len(ids) < n:
+                conn.execute("INSERT OR REPLACE INTO wanting VALUES (:session, :person, :now)", args)
             return self.cards(conn, ids)
+
+    def count_wanting(self, session: int, now: float) -> int:
+        """Return how many people got fewer cards than they asked for within the last minute."""
+        row = self.conn.execute(
+            "SELECT count(*) FROM wanting WHERE session = ? AND at BETWEEN ? AND ?",
+            (session, now - WANTING_S, now),
+        ).fetchone()
+        return int(row[0])
 
     def gone_cards(
         self, session: int, person: int, have: Sequence[int], now: float, device: int | None = None

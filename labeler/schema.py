@@ -344,6 +344,13 @@ CREATE TABLE tallies (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tallies_open ON tallies(session, first) WHERE is_done = 0;
 
+CREATE TABLE wanting (
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  person INTEGER NOT NULL REFERENCES people(id),
+  at REAL NOT NULL,
+  PRIMARY KEY (session, person)
+) STRICT, WITHOUT ROWID;
+
 ALTER TABLE cards ADD COLUMN device INTEGER;
 UPDATE cards SET device = (SELECT d.id FROM devices d WHERE d.person = cards.person);
 """
@@ -356,6 +363,7 @@ def v8(db: "sqlite_utils.Database") -> None:
     sessions votes: how many people each image is put to.
     tallies  of each item with an answer in a session of several votes: how many people have answered it,
              whether it needs no more, and its first answer's place in the log.
+    wanting  who got fewer cards than they asked for, and when last (unix time).
     links    code_hash: of what the link holds. person: whose other devices it lets in. ends_at: unix time.
     devices  token_hash: of a cookie. Before, each person had one, in people.token_hash, which is empty now.
     """

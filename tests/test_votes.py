@@ -1,5 +1,6 @@
 """Several people for each image: who is asked what, and when an image needs no more answers."""
 
+import time
 import uuid
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeler import loop
+from labeler import learning, loop
 from labeler.domain import LabelEvent
 from labeler.errors import BadInput
 from tests.pools import make_pool
@@ -193,3 +194,16 @@ def test_whatever_people_do_no_more_answer_than_are_asked_and_nobody_twice(ws, s
             assert len(holders) + len(crowd.said[item]) <= votes
     for people in crowd.said.values():
         assert len(people) == len(set(people)) <= votes
+
+
+def test_a_class_that_comes_at_once_gets_a_round_of_its_size(tmp_path):
+    ws = make_pool(tmp_path, 400)
+    crowd = Crowd(ws, loop.new_session(ws, "A class?", ("yes", "no")), 15)
+    crowd.now = time.time()
+    dealt = sum(len(crowd.deal(who, 20, have=[])) for who in range(15))
+    assert dealt < 15 * 20  # the first round is one person's
+    assert learning.needs_round(ws, crowd.session, now=crowd.now)
+    loop.learn(ws, crowd.session)
+    dealt += sum(len(crowd.deal(who, 20, have=[])) for who in range(15))
+    assert dealt >= 15 * 20
+    ws.close()
