@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
+from labeler.ballots import cast as cast_votes
 from labeler.database import read_time, timestamp, transaction
 from labeler.dealing import Dealing
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
@@ -38,11 +39,15 @@ class Answers:
     """The current labels of a session at one moment, arrays of one length, by item.
 
     items   (n,) item ids. labels (n,) label numbers; -1 means unsure.
+    owned   (n,) whether an owner has answered. sure (n,) how sure each label is, where several people decide;
+            None: as sure as somebody's word.
     """
 
     items: Ids
     labels: NDArray[np.int64]
     last_event: int
+    owned: NDArray[np.bool_]
+    sure: NDArray[np.float32] | None = None
 
 
 class Journal:
@@ -283,6 +288,10 @@ class Journal:
         with self._standing_now(session) as stands:
             return _answers(stands, stands.seq)
 
+    def cast(self, session: int, until: int | None = None) -> NDArray[np.void]:
+        """Return who has said what, as it stands or stood after event `until`; see `ballots.cast`."""
+        return cast_votes(self.conn, session, until)
+
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
         return paused(self.conn, session, until)
@@ -455,6 +464,7 @@ def _answers(stands: Standing, last_event: int) -> Answers:
     n = len(stands.now)  # arrays at once: thousands of small objects a round would scatter over the heap
     items = np.fromiter(stands.now.keys(), np.int64, n)
     labels = np.fromiter(stands.now.values(), np.int64, n)
+    owned = np.fromiter((item in stands.owned for item in stands.now), np.bool_, n)
     order = np.argsort(items)
     order = order[labels[order] != SKIP_NUMBER]
-    return Answers(items[order], labels[order], last_event)
+    return Answers(items[order], labels[order], last_event, owned[order])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import certificate, drawing, judging, neighbourhood, samples, space
+from labeler import certificate, crowds, drawing, judging, neighbourhood, samples, space
 from labeler.arrays import save_arrays
 from labeler.domain import Quality, Round, Session
 from labeler.drawing import RECIPE, Fitted, Material
@@ -35,7 +35,7 @@ def learn(
     store, journal, catalog = ws.store, ws.journal, ws.catalog
     if certificate.settle(ws, session):
         return store.rounds(session.id, last=1)[-1]
-    answers = journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     session = store.session(session.id)  # a label may have been added since
     sp = space.current(ws)
     pool = len(sp.rows) if sp else catalog.count_items()

@@ -43,7 +43,7 @@ class Standing:
     now     {item: label number, -1 unsure, -2 skipped}. Of each person the newest answer that was
             not taken back; of several people what most of them say, skips left out, and of answers that
             equally many give the newest. Where owners have answered, the newest of theirs counts alone.
-    tally   {that number: how many items}.
+    owned   items that owners have answered. tally  {number: how many items}.
     shown   cards that were ever answered. seq  the last event fed, 0 before the first.
     """
 
@@ -51,6 +51,7 @@ class Standing:
         self.seq = 0
         self.events = 0
         self.now: dict[int, int] = {}
+        self.owned: set[int] = set()
         self.tally: Counter[int] = Counter()
         self.shown: set[int] = set()
         self._said: dict[int, tuple[_Said, ...]] = {}
@@ -79,7 +80,10 @@ class Standing:
         if before is not None:
             self.tally[before] -= 1
         newest = {said.person: said for said in self._said.get(item, ())}
+        self.owned.discard(item)
         if newest:
+            if any(s.is_owner and s.number != SKIP_NUMBER for s in newest.values()):
+                self.owned.add(item)
             self.now[item] = _agreed(list(newest.values()))
             self.tally[self.now[item]] += 1
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeler import learning, loop
+from labeler import crowds, drawing, learning, loop
 from labeler.domain import LabelEvent
 from labeler.errors import BadInput
 from tests.pools import make_pool
@@ -207,3 +207,58 @@ def test_a_class_that_comes_at_once_gets_a_round_of_its_size(tmp_path):
     dealt += sum(len(crowd.deal(who, 20, have=[])) for who in range(15))
     assert dealt >= 15 * 20
     ws.close()
+
+
+# from votes to labels ----------------------------------------------------------------------
+
+
+def voted(ws, crowd, table):
+    """Answer cards: table {item: the answers of people 0, 1, …, None for none}."""
+    for item, said in table.items():
+        for who, label in enumerate(said):
+            if label is not None:
+                event = LabelEvent(str(uuid.uuid4()), item, label, datetime.now(UTC), None, 900)
+                ws.journal.add_events(crowd.session, crowd.people[who], [event])
+    return crowds.answers(ws, crowd.session)
+
+
+def test_who_is_right_weighs_more_than_who_is_many(ws):
+    crowd = Crowd(ws, loop.new_session(ws, "Right?", ("yes", "no"), votes=5), 5)
+    rng = np.random.default_rng(1)
+    table = {item: [] for item in range(13)}
+    for item in table:  # three see well, two always say no
+        truth = "yes" if item % 2 else "no"
+        table[item] = [truth, truth, truth, "no", "no"]
+    table[13] = ["yes", None, None, "no", "no"]
+    found = voted(ws, crowd, table)
+    assert found.labels[found.items == 13] == 0
+    assert 0.5 < found.sure[found.items == 13] < 1
+    assert ws.journal.votes(crowd.session.id)[13, 1][0] == 2  # most of them said no
+    assert rng is not None
+
+
+def test_labels_are_a_function_of_the_events_alone_also_of_earlier_ones(ws):
+    crowd = Crowd(ws, loop.new_session(ws, "Function?", ("a", "b", "c"), votes=3), 4)
+    early = voted(ws, crowd, {i: ["abc"[i % 3], "abc"[i % 3], None] for i in range(6)})
+    later = voted(ws, crowd, {i: [None, None, "a", "b"] for i in range(6)})
+    again = crowds.answers(ws, crowd.session, early.last_event)
+    assert np.array_equal(early.labels, again.labels)
+    assert np.array_equal(early.sure, again.sure)
+    assert later.last_event > early.last_event
+    assert later.sure.mean() < early.sure.mean()
+
+
+def test_nobody_who_can_tell_is_unsure_and_an_owner_is_sure(ws):
+    crowd = Crowd(ws, loop.new_session(ws, "Unsure?", ("yes", "no"), votes=3), 3)
+    voted(ws, crowd, {0: ["unsure", "unsure", None], 1: ["no", "no", "no"], 2: ["yes", "unsure", None]})
+    crowd.owner(1, "yes")
+    found = crowds.answers(ws, crowd.session)
+    assert dict(zip(found.items.tolist(), found.labels.tolist(), strict=True)) == {0: -1, 1: 0, 2: 0}
+    assert found.sure[found.items == 1] == 1
+
+
+def test_a_round_learns_from_labels_by_how_sure_they_are_and_is_drawn_again_the_same(ws):
+    crowd = Crowd(ws, loop.new_session(ws, "Sure?", ("yes", "no"), votes=3), 3)
+    voted(ws, crowd, {i: ["yes", "yes" if i < 3 else "no", "no"] for i in range(8)})
+    made = loop.learn(ws, crowd.session)
+    assert drawing.draw_again(ws, crowd.session, made) == ws.store.picks(crowd.session.id, made.number)
