@@ -1,6 +1,7 @@
 """A proxy's word and the base path, in front of the guard: who is believed, and what browsers get back."""
 
 import json
+import re
 
 import pytest
 from starlette.applications import Starlette
@@ -24,6 +25,7 @@ HERE = read_proxies(())
 BEHIND = Reach(base="/crowd", public="https://labels.test", proxies=HERE)
 PATH = Reach(base="/crowd", proxies=HERE)
 PROXY = {"x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
+PAGE = {"accept": "text/html"}
 ASKED = "http://127.0.0.1:8501"  # as a proxy that passes on no Host asks
 
 
@@ -154,13 +156,13 @@ def test_behind_a_proxy_nobody_gets_in_without_the_link(behind, route):
 def test_the_link_opens_it_and_the_cookie_is_secure_and_stays_below_the_path(behind, ws, prefix):
     client = passed(behind)
     token = people.owner_token(ws)
-    page = client.get(f"{prefix}/swipe?session=1&token={token}", headers={"accept": "text/html"})
+    page = client.get(f"{prefix}/swipe?session=1&token={token}", headers=PAGE)
     assert page.status_code == 303
     assert page.headers["location"] == "/crowd/swipe?session=1"
     parts = page.headers["set-cookie"].split("; ")
     assert {"Path=/crowd", "Secure", "HttpOnly", "SameSite=Lax"} <= set(parts)
     client.headers["cookie"] = parts[0]
-    opened = client.get(f"{prefix}/swipe", headers={"accept": "text/html"})
+    opened = client.get(f"{prefix}/swipe", headers=PAGE)
     assert opened.status_code == 200
     assert '"/' not in opened.text  # every address in it is relative
     assert client.get(f"{prefix}/api/session").json()["owner"] is True
@@ -241,13 +243,32 @@ def test_guesses_are_counted_by_who_the_proxy_says_and_the_senders_own_word_coun
 
 def test_a_swiper_behind_the_proxy_stays_a_swiper(behind, ws):
     client = passed(behind)
-    cookie = "s" * 43
-    ws.store.add_person("swiper", "swipe", people._key("link", cookie))
-    client.headers["cookie"] = f"{COOKIE}={cookie}"
+    code = people.make_link(ws, "swipe", lasts_s=60)[0]
+    reply = client.get(f"/crowd/api/session?token={code}")
+    client.headers["cookie"] = reply.headers["set-cookie"].split(";")[0]
     assert client.get("/crowd/api/session").json()["owner"] is False
     for method, path, body in OWNERS:
         assert is_problem(client.request(method, f"/crowd{path}", json=body), 400, 403)
-    assert client.get("/crowd/label", headers={"accept": "text/html"}).status_code == 403
+    assert client.get("/crowd/label", headers=PAGE).status_code == 403
+
+
+@pytest.mark.parametrize("prefix", ["/crowd", ""], ids=["kept", "stripped"])
+def test_a_volunteer_joins_below_the_path_and_carries_on_elsewhere(behind, ws, prefix):
+    client = passed(behind)
+    code = people.make_link(ws, "swipe", lasts_s=60)[0]
+    first = client.get(f"{prefix}/swipe?token={code}", headers=PAGE)
+    assert (first.status_code, first.headers["location"]) == (303, f"/crowd/join?token={code}")
+    asked = client.get(f"{prefix}/join?token={code}", headers=PAGE)
+    assert 'action="/crowd/join"' in asked.text
+    sent = {"token": code, "name": f"Ada {prefix}"}
+    came = client.post(f"{prefix}/join", data=sent, headers={"origin": "https://labels.test"})
+    assert (came.status_code, came.headers["location"]) == (303, "/crowd/swipe")
+    assert {"Path=/crowd", "Secure", "HttpOnly"} <= set(came.headers["set-cookie"].split("; "))
+    client.headers["cookie"] = came.headers["set-cookie"].split(";")[0]
+    me = client.get(f"{prefix}/me", headers=PAGE)
+    assert set(re.findall(r'(?:action|href)="(/[^"]*)"', me.text)) == {"/crowd/me", "/crowd/swipe"}
+    more = client.post(f"{prefix}/me", data={"do": "elsewhere"}, headers={"origin": "https://labels.test"})
+    assert "https://labels.test/crowd/join?token=" in more.text
 
 
 @pytest.mark.parametrize(
@@ -268,13 +289,13 @@ def test_a_websocket_opens_for_the_public_name_alone(ws, at, headers, opens, pre
 
     at(BEHIND)
     desk = Held(ws, True)
-    cookie = "w" * 43
-    if ws.store.person_by_token(people._key("link", cookie)) is None:
-        ws.store.add_person("owner", "own", people._key("link", cookie))
+    visitor = desk.door.admit([])
+    desk.door.enter(ws, visitor)
+    desk.door.refresh()
     routes = [WebSocketRoute("/_stcore/stream", stream)]
     app = Starlette(routes=routes, middleware=[Middleware(Front), Middleware(Guard, desk=desk)])
     client = TestClient(app, base_url=ASKED, client=("127.0.0.1", 1))
-    sent = {"host": "127.0.0.1:8501", "cookie": f"{COOKIE}={cookie}"} | PROXY | headers
+    sent = {"host": "127.0.0.1:8501", "cookie": f"{COOKIE}={visitor.cookie}"} | PROXY | headers
     call = client.websocket_connect(f"{prefix}/_stcore/stream", headers=sent)
     if opens:
         with call as socket:

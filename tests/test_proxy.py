@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.server import running
+from labeler import people
 from labeler.server import guesses
+from labeler.workspace import Workspace
 from tests.certificates import make_certificate
 from tests.conftest import CHROMIUM
 from tests.served import ROUTES, is_problem
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.browser
 
 DOCS = Path(__file__).parent.parent / "docs"
 NAME = "labels.example.org"
-IMAGES = 120  # three decks hold their cards
+IMAGES = 150  # several decks hold their cards
 PAGE = {"accept": "text/html"}
 UPGRADE = {
     "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
@@ -119,20 +121,20 @@ def places(tmp_path_factory, nginx):
                 "--certificate", str(certificate), "--key", str(key), address=r"https://[\w.:-]+:\d+",
             )
         )  # fmt: skip
-        tokens = [(folder / ws / "owner-token").read_text().strip() for ws in "ab"]
 
-        def place(origin, base, token, server):
+        def place(origin, base, ws, server):
             trust = ssl.create_default_context(cafile=certificate)
             port = origin.rpartition(":")[2]
             return SimpleNamespace(
                 origin=origin, base=base, url=origin + base, here=f"https://localhost:{port}{base}",
-                token=token, server=server, trust=trust,
+                token=(folder / ws / "owner-token").read_text().strip(), workspace=folder / ws, server=server,
+                trust=trust,
             )  # fmt: skip
 
         yield SimpleNamespace(
-            behind=place(origin, "/crowd", tokens[0], behind),
-            stripped=place(f"https://{NAME}:{other}", "/bio/labels", tokens[1], secure),
-            direct=place(f"https://localhost:{two}", "/bio/labels", tokens[1], secure),
+            behind=place(origin, "/crowd", "a", behind),
+            stripped=place(f"https://{NAME}:{other}", "/bio/labels", "b", secure),
+            direct=place(f"https://localhost:{two}", "/bio/labels", "b", secure),
             inner=f"http://127.0.0.1:{one}",
         )
 
@@ -225,6 +227,21 @@ def test_a_phone_walks_through_all_of_it(place, phone):
     assert set(cookies) == {"labeler_client", "_streamlit_xsrf"}
     assert all(c["secure"] and c["path"] == place.base and c["sameSite"] == "Lax" for c in cookies.values())
     assert cookies["labeler_client"]["httpOnly"]
+
+
+def test_a_volunteer_joins_through_nginx(places, phone):
+    place = places.behind
+    ws = Workspace.open(place.workspace)
+    code = people.make_link(ws, "swipe", lasts_s=600)[0]
+    ws.close()
+    page = phone.new_page()
+    page.goto(people.join_url(place.url, code))
+    page.get_by_role("button").click()
+    Deck(page, None, None).card()
+    assert page.url == f"{place.url}/swipe"
+    (cookie,) = phone.cookies()
+    assert (cookie["secure"], cookie["path"], cookie["httpOnly"]) == (True, "/crowd", True)
+    assert page.goto(f"{place.url}/label").status == 403
 
 
 def test_a_client_that_trusts_the_certificate_uses_the_interface(place):

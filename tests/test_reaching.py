@@ -81,6 +81,16 @@ def test_behind_a_proxy_the_links_are_those_that_people_open(here, served):
     assert reach.current().shared
 
 
+def test_shared_behind_a_proxy_others_join_by_the_public_address_and_nobody_past_it(here, served):
+    paint(here / "photos")
+    args = ("start", "--images", "photos", "--port", free_port(), "--no-browser", "--share")
+    result = run(*args, "--behind-proxy", "https://labels.test/crowd")
+    assert "\n  https://labels.test/crowd/join?token=" in result.stdout
+    assert "\n  https://labels.test/crowd/?token=" in result.stdout
+    assert served[-1][0] == "127.0.0.1"  # the proxy comes from here
+    run("start", "--images", "photos", "--share", "--host", "127.0.0.1", code=2)
+
+
 def test_with_a_path_alone_the_name_is_left_to_the_reader(here, served):
     paint(here / "photos")
     port = free_port()
