@@ -11,11 +11,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from labeler import __version__
+from labeler import __version__, reach
 from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
 from labeler.server import cards, light, pool
 from labeler.server.desk import Desk
 from labeler.server.examples import PROBLEM, content
+from labeler.server.front import Front
 from labeler.server.guard import Guard, Refusal
 from labeler.server.joining import Joining
 from labeler.server.tiles import Tiles
@@ -64,7 +65,7 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
 
 def guarded(desk: Desk) -> list[Middleware]:
     """Return what stands in front of every route."""
-    return [Middleware(Guard, desk=desk)]
+    return [Middleware(Front), Middleware(Guard, desk=desk)]
 
 
 async def _nowhere(request: Request) -> Response:
@@ -77,7 +78,7 @@ def build(desk: Desk) -> FastAPI:
     """Return the interface under /api."""
     app = FastAPI(
         title="labeler", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
-        telemetry=QUIET, responses=PROBLEMS,
+        telemetry=QUIET, responses=PROBLEMS, servers=[{"url": reach.at("/api")}], root_path_in_servers=False,
     )  # fmt: skip
     app.state.desk = desk
     app.include_router(cards.router)

@@ -2,12 +2,13 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labeler import __version__, opening, say, serving
+from labeler import __version__, opening, reaching, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
 from labeler.inviting import invite, people_command
@@ -102,6 +103,7 @@ def cli() -> None:
 )
 @click.option("--host", help="Where to listen; 0.0.0.0 lets other devices in, by link.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65_535), default=8501, show_default=True)
+@reaching.reach_options
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 def start(
     images: Path | None,
@@ -120,6 +122,11 @@ def start(
     share: bool,
     host: str | None,
     port: int,
+    certificate: Path | None,
+    key: Path | None,
+    behind_proxy: str | None,
+    base_path: str | None,
+    proxy_at: tuple[str, ...],
     no_browser: bool,
 ) -> None:
     """Open the pages to label a folder of images.
@@ -129,11 +136,14 @@ def start(
     from labeler.child import take_one_thread
 
     take_one_thread()  # before NumPy comes
-    from labeler import loop, people, places
+    from labeler import loop, people, places, reach
 
     wanted = opening.read_until(until)
-    host = host or ("0.0.0.0" if share else "127.0.0.1")
-    if share and people.is_loopback(host):
+    here = reaching.read(
+        certificate=certificate, key=key, behind_proxy=behind_proxy, base_path=base_path, proxy_at=proxy_at
+    )
+    host = host or ("0.0.0.0" if share and not here.proxies else "127.0.0.1")
+    if share and people.is_loopback(host) and not here.proxies:
         raise click.UsageError("--share lets others in, --host only this computer. Leave one out.")
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
@@ -149,6 +159,7 @@ def start(
         say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
+        reach.use(replace(here, host=host, port=is_new))
         site = serving.load_site(ws)
         serving.serve(ws, site, host=host, port=is_new, browser=not no_browser, share=share)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from labeler import inviting, loop, members, people, places, ui, wording, worker
+from labeler import inviting, loop, members, people, places, reach, ui, wording, worker
 from labeler.domain import MOST_VOTES, Role, Session
 from labeler.roster import Link
 from labeler.workspace import Workspace
@@ -25,7 +25,7 @@ LOOK_S = 2
 def address(ws: Workspace) -> str:
     """Return the address under which others reach this server; empty where they can't."""
     running = worker.current()
-    return ws.address if running is not None and not people.is_local(ui.address()[0]) else ""
+    return ws.address if running is not None and reach.current().shared else ""
 
 
 def how_to_share(ws: Workspace) -> None:

@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from labeler import reach
 from labeler.people import is_loopback, neighbourhood
 
 HEAD_S = 10.0  # for a request's head, and for a new connection to begin one
@@ -60,7 +61,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = False  # Streamlit turns it on when it is imported; addresses may hold a token
-        self.peer: str | None = None  # None: this machine, which is not counted
+        self.peer: str | None = None  # None: this machine or a trusted proxy, which are not counted
         self._stage = ""  # which part of a request is arriving: head, body, or none
         self._since = self._body_since = self._sent_at = self.loop.time()
         self._unsent = 0
@@ -72,7 +73,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
-        self.peer = None if is_loopback(host) else neighbourhood(host)
+        self.peer = None if is_loopback(host) or reach.current().trusts(host) else neighbourhood(host)
         self._timer = self.loop.call_later(LOOK_S, self._look)
         if len(self.connections) > most_open():
             self._make_room(self.connections)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import RedirectResponse
 
-from labeler import people
+from labeler import people, reach
 from labeler.domain import Person, Role
 from labeler.errors import BadInput, LabelerError, Missing
 from labeler.nicknames import offered_name
@@ -72,7 +72,7 @@ class Joining:
             f' maxlength="{people.LONGEST_NAME}" autocapitalize="words" value="{text(name)}"></label>'
         )
         parts.append(
-            f'<form method="post" action="{_at(request, "/join")}">'
+            f'<form method="post" action="{reach.at("/join")}">'
             f'<input type="hidden" name="token" value="{text(code)}">{field}'
             f"<button>{text(words('join.go'))}</button></form>"
         )
@@ -101,14 +101,14 @@ class Joining:
         except BadInput as e:
             return await self._ask_name(request, words, code, name[: people.LONGEST_NAME], e)
         query = "" if link.session is None else f"?{urlencode({'session': link.session})}"
-        target = _at(request, FIRST_PAGE[joined.role] + query)
+        target = reach.at(FIRST_PAGE[joined.role] + query)
         answer = RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
         word = beside(request.headers.get("cookie", ""), self._desk.stamp)
         answer.raw_headers.append((b"set-cookie", cookie_text(joined, word, request.scope)))
         return answer
 
     def _is_in(self, request: "Request", words: "Words", person: Person, code: str | None) -> "Response":
-        target = _at(request, FIRST_PAGE[person.role])
+        target = reach.at(FIRST_PAGE[person.role])
         if code is not None:
             return RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
         body = f"<h1>{text(words('join.in', name=person.name))}</h1>"
@@ -129,7 +129,7 @@ class Joining:
         words, visitor = words_for(request), request.scope["labeler.visitor"]
         person: Person | None = visitor.person
         if person is None:
-            back = f'<a class="btn" href="{_at(request, "/swipe")}">{text(words("me.back"))}</a>'
+            back = f'<a class="btn" href="{reach.at("/swipe")}">{text(words("me.back"))}</a>'
             return page(words, words("me.title"), f"<main><p>{text(words('me.nobody'))}{back}</main>")
         if request.method == "GET":
             return await self._about(request, words, person)
@@ -142,13 +142,13 @@ class Joining:
             return page(words, words("me.title"), left)
         if wish == "elsewhere":
             code = await self._desk.write(partial(_link_of, person=person))
-            return await self._about(request, words, person, people.join_url(str(request.base_url), code))
+            return await self._about(request, words, person, people.join_url(_outside(request), code))
         try:
             await self._desk.write(partial(_rename, person=person, name=name))
             await self._desk.read(lambda _: self._desk.door.refresh())
         except BadInput as e:
             return await self._about(request, words, person, trouble=str(e))
-        return RedirectResponse(_at(request, "/me"), 303, headers={"Cache-Control": "no-store"})
+        return RedirectResponse(reach.at("/me"), 303, headers={"Cache-Control": "no-store"})
 
     async def _about(
         self, request: "Request", words: "Words", person: Person, link: str = "", trouble: str = ""
@@ -158,7 +158,7 @@ class Joining:
             "me.answers" if count > 1 else "me.answers.one" if count else "me.answers.none",
             count=f"{count:,}",
         )
-        here, back = _at(request, "/me"), _at(request, "/swipe")
+        here, back = reach.at("/me"), reach.at("/swipe")
         wrong = f'<p class="trouble" role="alert">{text(trouble)}' if trouble else ""
         name = (
             f'<form method="post" action="{here}"><label>{text(words("me.name"))}<input name="name" required'
@@ -202,9 +202,9 @@ def _rename(ws: "Workspace", person: Person, name: str) -> None:
     ws.roster.rename(person.id, people.read_name(name))
 
 
-def _at(request: "Request", path: str) -> str:
-    """Return where a path of this server lies for the browser."""
-    return str(request.scope.get("root_path", "")) + path
+def _outside(request: "Request") -> str:
+    """Return the address by which the browser calls this server."""
+    return str(request.base_url).rstrip("/") + reach.current().base
 
 
 def _button(action: str, wish: str, label: str) -> str:
@@ -219,7 +219,7 @@ def _ask_code(request: "Request", words: "Words", trouble: str, status: int = 20
     wrong = f'<p class="trouble" role="alert">{text(trouble)}' if trouble else ""
     body = (
         f"<h1>{text(words('join.title'))}</h1>{wrong}<p>{text(words('join.code.ask'))}"
-        f'<form method="get" action="{_at(request, "/join")}"><label>{text(words("join.code"))}'
+        f'<form method="get" action="{reach.at("/join")}"><label>{text(words("join.code"))}'
         '<input name="token" required autocomplete="off" autocapitalize="none" spellcheck="false"'
         f' placeholder="abcdef-ghjkmn-pqrstv"></label>'
         f"<button>{text(words('join.code.go'))}</button></form>"

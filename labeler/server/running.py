@@ -28,15 +28,18 @@ def run(app: "ASGIApp", *, host: str, port: int, on_stop: Callable[[], None]) ->
     """Serve `app` until a signal to stop; `on_stop` is called at the first, before anything is closed."""
     import uvicorn
 
+    from labeler import reach
     from labeler.server.connection import Connection
+    from labeler.server.secure import Secure
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             on_stop()
             super().handle_exit(sig, frame)
 
+    kind = Secure if reach.current().identity else Connection
     config = uvicorn.Config(
-        app, host=host, port=port, http=Connection, ws="websockets-sansio", log_level="warning",
+        app, host=host, port=port, http=kind, ws="websockets-sansio", log_level="warning",
         access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     Server(config).run()
