@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
-from labeler import heap
-from labeler.domain import Person
+from labeler import heap, loop
+from labeler.domain import Person, Session
+from labeler.errors import LabelerError
 from labeler.people import Door, Visitor
+from labeler.retiring import Retiring
 from labeler.roster import Link
 from labeler.server.guesses import Guesses
 from labeler.server.recent import Recent
@@ -20,6 +24,7 @@ from labeler.worker import Worker
 from labeler.workspace import Workspace
 from labeler.writer import Writer
 
+log = logging.getLogger("labeler.desk")
 T = TypeVar("T")
 READERS, PONDERERS = 4, 2  # threads, each with its own connection
 PONDER_NICE = 1  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 5
@@ -31,6 +36,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.guesses = Guesses()
+        self._retiring = Retiring()
+        self._settling: dict[int, asyncio.Task[None]] = {}
+        self._again: set[int] = set()  # sessions with answers that came while it was being looked
 
     ws: Workspace
     door: Door
@@ -93,6 +101,32 @@ class Desk:
             return visitor.person
         return await self.write(lambda ws: self.door.enter(ws, visitor))
 
+    def settle(self, session: Session) -> None:
+        """See soon which images of a session need no more answers, where that goes by what was answered."""
+        if not session.is_open:
+            return
+        running = self._settling.get(session.id)
+        if running is None or running.done():
+            self._settling[session.id] = asyncio.create_task(self._settle(session))
+        else:
+            self._again.add(session.id)
+
+    async def _settle(self, session: Session) -> None:
+        again = True
+        while again:
+            self._again.discard(session.id)
+            try:
+                done, open_ = await self.read(lambda ws: self._retired(ws, session.id))
+                if done or open_:
+                    await self.write(partial(_set_done, session=session.id, done=done, open_=open_))
+            except LabelerError as e:  # a full disk: what is done goes on being asked, and is seen to later
+                log.warning("Which images are done can't be noted: %s", e)
+                return
+            again = session.id in self._again
+
+    def _retired(self, ws: Workspace, session: int) -> tuple[list[int], list[int]]:
+        return self._retiring.catch_up(ws, loop.get_session(ws, session))
+
     async def join(self, code: str, name: str) -> tuple[Visitor, Link]:
         """Let somebody in by a link, on disk when it returns; as `Door.join`."""
         return await self.write(lambda ws: self.door.join(ws, code, name))
@@ -103,6 +137,10 @@ def _stand_back() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a container may forbid it
             os.nice(PONDER_NICE)
+
+
+def _set_done(ws: Workspace, *, session: int, done: list[int], open_: list[int]) -> None:
+    ws.journal.set_done(session, done, open_)
 
 
 def _stamp(ws: Workspace) -> str:
