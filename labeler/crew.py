@@ -123,8 +123,8 @@ def votes_form(ws: Workspace, session: Session) -> None:
                 ui.stir(session)
                 st.rerun()
     st.caption(
-        "Each image goes to so many different people, or to two and more until it is clear what it shows; your own"
-        " answer ends it. Who is right more often weighs more."
+        "Each image goes to so many different people, or to two and more until it is clear what it shows;"
+        " your own answer ends it. Who is right more often weighs more."
     )
 
 

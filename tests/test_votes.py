@@ -17,6 +17,7 @@ from labeler.errors import BadInput
 from labeler.retiring import Retiring
 from tests.pools import make_pool
 from tests.served import answer, cards_of, served, visit
+from tests.test_deck import until
 
 LEASE_S = 300
 
@@ -364,7 +365,7 @@ def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
     ws = make_pool(tmp_path, 12, images=True)
     session = loop.new_session(ws, "Is it?", ("yes", "no"), votes=8, least=2)
     loop.learn(ws, session)
-    with served(ws, monkeypatch, shared=True) as (app, _):
+    with served(ws, monkeypatch, shared=True) as (app, desk):
         code = people.make_link(ws, "swipe", lasts_s=60)[0]
         clients = [visit(app, url="http://192.168.1.5:8501", peer=f"192.168.1.{i}") for i in range(5)]
         for client in clients:
@@ -374,9 +375,7 @@ def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
                 cards = cards_of(client, n=4)
                 events = [answer(c["item"], "yes" if c["item"] % 2 else "no", card=c["card"]) for c in cards]
                 assert client.post("/api/labels", json={"events": events}).json()["accepted"] == len(events)
-        deadline = time.monotonic() + 20
-        while clients[0].get("/api/session").json()["unfinished"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+                until(lambda: all(task.done() for task in desk._settling.values()))
         stands = clients[0].get("/api/session").json()
         assert (stands["unfinished"], stands["finished"]) == (0, 12)
         assert 24 <= stands["events"] < 12 * 5  # fewer than everybody on everything
@@ -400,7 +399,8 @@ def test_exports_say_how_sure_a_label_is_and_how_many_say_so(ws, tmp_path):
     crowd = Crowd(ws, loop.new_session(ws, "Export?", ("yes", "no"), votes=3), 3)
     voted(ws, crowd, {i: ["yes" if i % 2 else "no"] * 3 for i in range(6)} | {6: ["yes", "no", "no"]})
     results.export(ws, crowd.session, format="csv", out=tmp_path / "out")
-    rows = list(csv.DictReader((tmp_path / "out" / "labels.csv").open(encoding="utf-8")))
+    with (tmp_path / "out" / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == 7
     held = crowds.answers(ws, crowd.session)
     for row, sure in zip(rows, held.sure.tolist(), strict=True):
