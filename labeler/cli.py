@@ -10,6 +10,7 @@ import click
 from labeler import __version__, opening, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.keeping import backup, restore
 from labeler.options import (
     device_option,
     encoder_option,
@@ -284,8 +285,10 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+cli.add_command(backup)
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(restore)
 cli.add_command(search)
 cli.add_command(train)
 cli.add_command(simulate)
