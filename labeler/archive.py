@@ -9,6 +9,7 @@ Any program can open it. Nothing in it is ever run or unpickled.
 
 import hashlib
 import json
+import os
 import re
 import stat
 import struct
@@ -28,6 +29,7 @@ MARK, CONTENTS = "labeler-backup.txt", "contents.json"
 GIVE = "Give a file that labeler backup has written."
 MARK_TEXT = b"A backup of labeler. To put it back: labeler restore FILE --workspace DIR\n"
 BLOCK = 1 << 20
+SETTLED_BYTES = 16 << 20
 MOST_CONTENTS_BYTES = 256 << 20  # the list of a million parts
 MOST_PART_BYTES = 1 << 60
 NAME = r"(?!\.+(?:/|\Z))[A-Za-z0-9._-]{1,120}"
@@ -80,6 +82,7 @@ class Packer:
 
     def __init__(self, file: IO[bytes], count: Count) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._file, self._settled = file, 0
         self._count = count
         self._parts: list[Part] = []
         self._zip.writestr(_entry(MARK, squeeze=False), MARK_TEXT)
@@ -108,7 +111,15 @@ class Packer:
                 out.write(block)
                 left -= len(block)
                 self._count(len(block))
+                self._settle()
         self._parts.append(Part(name, size, digest.hexdigest()))
+
+    def _settle(self) -> None:
+        """Bring what was written to disk now and then: all at the end would hold up who stores answers."""
+        if self._file.tell() - self._settled >= SETTLED_BYTES:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._settled = self._file.tell()
 
     def finish(self, about: dict[str, Any]) -> Contents:  # Any: JSON
         """Write the list of all parts and the end of the file; `about` is what else it says."""

@@ -65,6 +65,13 @@ def write(ws: Workspace, file: Path, *, vectors: bool, report: Report) -> Writte
     """
     file = Path(os.path.abspath(file))
     _check_place(ws, file)
+    try:
+        return _write(ws, file, vectors=vectors, report=report)
+    finally:
+        ws.close()  # the connection of this thread
+
+
+def _write(ws: Workspace, file: Path, *, vectors: bool, report: Report) -> Written:
     with ws.lock("backup"), _Room(file) as room:
         meter = _Meter(report)
         copy = room.folder / DATABASE

@@ -1,20 +1,30 @@
 """The commands that keep a workspace safe: into one file while it runs, and back again."""
 
+import contextlib
+import os
 import shlex
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from labeler import opening, say
 from labeler.options import json_option, workspace_option
-from labeler.waiting import INTERRUPTED_CODE
+from labeler.waiting import INTERRUPTED_CODE, begin, leave, until
 
 if TYPE_CHECKING:
     from labeler.archive import Contents
+    from labeler.backup import Report
+    from labeler.domain import Progress
     from labeler.restore import Restored
 
+T = TypeVar("T")
+NICE = 10  # how far a backup leaves the cores to others
+END_S = 10.0  # for what it has begun, after Ctrl-C
 STOPPED = "Stopped. Nothing was written; what was there before is as it was."
 KINDS = {
     "database": "labeler.db",
@@ -36,16 +46,11 @@ def backup(file: Path, without_vectors: bool, workspace: Path | None, as_json: b
     An earlier backup at that place is replaced once the new one is on disk. Your images are not in it.
     """
     from labeler import backup as backups
-    from labeler.bar import Bar
 
     ws = opening.find(workspace)
-    bar = Bar(sys.stderr, quiet=as_json)
-    try:
-        done = backups.write(ws, file, vectors=not without_vectors, report=bar.show)
-    except KeyboardInterrupt:
-        _leave()
-    finally:
-        bar.close()
+    done = _patiently(
+        lambda report: backups.write(ws, file, vectors=not without_vectors, report=report), as_json
+    )
     sizes = _sizes(done.contents)
     if as_json:
         held = {"events": done.events, "items": done.items, "embedded": done.embedded}
@@ -87,15 +92,10 @@ def restore(file: Path, workspace: Path, images: Path | None, as_json: bool) -> 
     All of it is checked first. Nothing that is there is ever overwritten.
     """
     from labeler import restore as restoring
-    from labeler.bar import Bar
 
-    bar = Bar(sys.stderr, quiet=as_json)
-    try:
-        done = restoring.restore(file, workspace, images=images, report=bar.show)
-    except KeyboardInterrupt:
-        _leave()
-    finally:
-        bar.close()
+    done = _patiently(
+        lambda report: restoring.restore(file, workspace, images=images, report=report), as_json
+    )
     vectors = done.contents.about.get("vectors") is True
     if as_json:
         said: dict[str, Any] = {"workspace": str(done.workspace), "events": done.events, "items": done.items}
@@ -124,9 +124,40 @@ def _tell_images(done: "Restored") -> None:
     click.echo(f"Go on:     {shlex.join(start)}")
 
 
-def _leave() -> None:
-    click.echo(f"\n{STOPPED}", err=True)
-    click.get_current_context().exit(INTERRUPTED_CODE)
+def _patiently(work: "Callable[[Report], T]", quiet: bool) -> T:
+    """Return what long work returns, done in a thread that leaves the cores to whoever answers people.
+
+    Ctrl-C ends it in order: what it has begun to write goes away again.
+    """
+    from labeler.bar import Bar
+
+    bar, stop = Bar(sys.stderr, quiet=quiet), threading.Event()
+
+    def report(progress: "Progress") -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        bar.show(progress)
+
+    def patient() -> T:
+        if sys.platform == "linux":  # where niceness is a thread's own
+            with contextlib.suppress(OSError):  # a container may forbid it
+                os.nice(NICE)
+        return work(report)
+
+    ending = begin(patient)
+    try:
+        until(ending)
+        return ending.result()
+    except KeyboardInterrupt:
+        stop.set()
+        wait([ending], END_S)
+        bar.close()
+        if not ending.done():
+            leave(STOPPED, INTERRUPTED_CODE)
+        click.echo(f"\n{STOPPED}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED_CODE) from None
+    finally:
+        bar.close()
 
 
 def _sizes(contents: "Contents") -> dict[str, int]:

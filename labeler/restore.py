@@ -37,7 +37,7 @@ class Restored:
     images_found: float | None
 
 
-def restore(file: Path, folder: Path, *, images: Path | None, report: Report) -> Restored:
+def restore(file: Path, folder: Path, images: Path | None, report: Report) -> Restored:
     """Put a backup into a new or empty folder.
 
     images  where the images are on this machine; None: where they were.

@@ -4,14 +4,16 @@ from collections import OrderedDict
 from functools import cache
 from typing import Generic, Protocol, TypeVar
 
-MOST_OPEN = 10_000  # connections; each takes some 10 KB
+MOST_OPEN = 12_000  # connections; each takes some 10 KB
+OTHER_FILES = 1_000  # that this process may have open beside them
 MOST_FROM_ONE = 1_000  # from one address: a school behind one router
 LEAST_OPEN = 16
 
 
 @cache
 def most_open() -> int:
-    """Return how many connections there may be: half of the files that this process may open, at most 10,000.
+    """Return how many connections there may be: so many as this process may open files, less a thousand
+    or half of them; at most 12,000.
 
     The first call raises the process's own limit as far as the system lets it.
     """
@@ -20,14 +22,17 @@ def most_open() -> int:
     except ImportError:  # Windows sets no such limit
         return MOST_OPEN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < 2 * MOST_OPEN:  # 256 on macOS, 1024 on most of Linux
-        wanted = 2 * MOST_OPEN if hard == resource.RLIM_INFINITY else min(2 * MOST_OPEN, hard)
+    wanted = MOST_OPEN + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:  # 256 on macOS, 1024 on most of Linux
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
         except (OSError, ValueError):
             pass  # then with as many as there are
-    return MOST_OPEN if soft == resource.RLIM_INFINITY else min(MOST_OPEN, max(LEAST_OPEN, soft // 2))
+    if soft == resource.RLIM_INFINITY:
+        return MOST_OPEN
+    return min(MOST_OPEN, max(LEAST_OPEN, soft // 2, soft - OTHER_FILES))
 
 
 class Guest(Protocol):
