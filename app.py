@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
-from labeler import api, people, serving, workspace
+from labeler import api, reach, serving, workspace
 from labeler.server import running
 from labeler.server.desk import Desk
 from labeler.server.pages import Pages
@@ -38,13 +38,12 @@ def load_pages() -> "streamlit.App":
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Hold the workspace open while the server runs."""
     with ExitStack() as held:
-        host = str(place.get("server.address"))
         if not place:
             from labeler import ui
 
             host, port = ui.address()
             serving.open_alone(held, host, port)
-        async with desk.serving(workspace.current(), shared=not people.is_local(host)), pages.serving():
+        async with desk.serving(workspace.current(), shared=reach.current().shared), pages.serving():
             yield
 
 
@@ -53,6 +52,7 @@ app = Starlette(routes=api.routes(desk, pages), middleware=api.guarded(desk), li
 
 
 def serve(*, host: str, port: int, on_stop: Callable[[], None] = lambda: None) -> None:
-    """Serve until Ctrl-C, which calls on_stop first. The caller has opened and locked the workspace."""
+    """Serve until Ctrl-C, which calls on_stop first. The caller has opened and locked the workspace, and
+    said with `reach.use` how the server is reached, where it is not only on this machine."""
     place.update({"server.address": host, "server.port": port})
     running.run(app, host=host, port=port, on_stop=on_stop)

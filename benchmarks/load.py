@@ -27,6 +27,8 @@ class Tally:
     """What came back: seconds per request of each kind, and how many were refused.
 
     joining  of answers while clients still come; dry  fetches that brought no card.
+    errors   answers of 5xx. acked  with --token: the event ids that the server said were stored.
+    given    of each client how many cards it has answered.
     """
 
     answers: list[float] = field(default_factory=list)
@@ -37,6 +39,9 @@ class Tally:
     dry: int = 0
     accepted: int = 0
     refused: int = 0
+    errors: int = 0
+    acked: list[str] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
 
 
 class Client:
@@ -47,6 +52,7 @@ class Client:
         self._session = "" if session is None else f"session={session}"
         self._tally, self._rng = tally, rng
         self._cookie = ""
+        self._given = 0
         self._held: list[dict[str, Any]] = []  # Any: JSON
         self._done: deque[int] = deque(maxlen=DONE)
 
@@ -67,7 +73,48 @@ class Client:
                 length = int(value)
             elif name.lower() == "set-cookie":
                 self._cookie = f"Cookie: {value.split(';')[0]}\r\n"
-        return int(top[9:12]), await self._reader.readexactly(length)
+        status = int(top[9:12])
+        self._tally.errors += status >= 500
+        return status, await self._reader.readexactly(length)
+
+    async def join(self, token: str) -> None:
+        """Come by a link: a person of one's own, and a cookie."""
+        status, _ = await self._request("GET", f"/api/session?token={token}")
+        self._tally.refused += status != 200
+
+    async def vote(self) -> None:
+        """Answer one card, fetching some more first when none is held; without a card do nothing."""
+        if not self._held:
+            began = time.perf_counter()
+            have = ",".join(map(str, [0, *self._done]))
+            _, reply = await self._request("GET", f"/api/cards?n={CARDS}&have={have}&{self._session}")
+            self._tally.cards.append(time.perf_counter() - began)
+            self._held = json.loads(reply).get("cards", [])
+        if not self._held:
+            self._tally.dry += 1
+            return
+        card = self._held.pop(0)
+        uid = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        event = {
+            "id": uid, "card": card["card"], "item": card["item"], "label": self._rng.choice(("yes", "no")),
+            "ms": 500, "at": AT,
+        }  # fmt: skip
+        body = json.dumps({"events": [event]}).encode()
+        began = time.perf_counter()
+        status, reply = await self._request("POST", f"/api/labels?{self._session}", body)
+        self._tally.answers.append(time.perf_counter() - began)
+        self._done.append(card["card"])
+        if status == 200 and json.loads(reply)["accepted"] == 1:
+            self._tally.acked.append(uid)
+            self._given += 1
+            self._tally.accepted += 1
+        else:
+            self._tally.refused += 1
+
+    @property
+    def given(self) -> int:
+        """Return how many cards this client has answered."""
+        return self._given
 
     async def answer(self, *, joining: bool = False) -> None:
         """Answer one card, fetching some more first when none is held."""
@@ -123,14 +170,18 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
     seeds = [random.Random(rng.random()) for _ in range(args.clients)]
     clients = [Client(args.url, args.items, args.session, tally, seed) for seed in seeds]
     pause_s = args.clients / args.rate if args.rate else 0.0
-    joined_s = 0.0 if args.tiles or args.search else CARDS * pause_s
+    joined_s = 0.0 if args.tiles or args.search or args.token else CARDS * pause_s
     began = time.perf_counter()
     ends = began + joined_s + args.seconds
 
     async def work(client: Client, due: float) -> None:
+        if args.token:
+            await client.join(args.token)
         while due < ends:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if args.tiles:
+            if args.token:
+                await client.vote()
+            elif args.tiles:
                 await client.look()
             elif args.search:
                 await client.search()
@@ -139,6 +190,7 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
             due = due + pause_s if pause_s else time.perf_counter()
 
     await asyncio.gather(*(work(c, began + rng.uniform(0, joined_s or pause_s)) for c in clients))
+    tally.given = [client.given for client in clients] if args.token else []
     return time.perf_counter() - began - joined_s
 
 
@@ -172,6 +224,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--tiles", action="store_true", help="fetch tiles instead of answering")
     parser.add_argument("--search", action="store_true", help="search instead of answering")
+    parser.add_argument("--token", default="", help="join by this link, and answer nothing but cards")
     parser.add_argument("--items", type=int, default=1000, help="how many items there are")
     parser.add_argument("--session", type=int, help="whose cards; the newest session's without it")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
 """How quick a search is, and how much it finds: among ten thousand, a million, and 48 million images.
 
 The rows are real ones of the three collections, and for larger pools moved as far as real neighbours lie
-apart (`benchmarks.crowd`). Queries are further rows of the same kind.
+apart (`benchmarks.larger`). Queries are further rows of the same kind.
 
 10k, 1m   by the program's own search: p50_ms and p95_ms of a search for 100 by one vector, recall_100 (the
           share of the exact 100 nearest), recall_unlike_100 (of queries with an example that is not wanted),
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from active.arrays import Rows, unit_rows
 from active.codes import BITS, Flat, fit_coder
 from active.search import Exact, combine
-from benchmarks.crowd import BLOCK, KEY, Crowd, workspace
+from benchmarks.larger import BLOCK, KEY, Crowd, workspace
 from benchmarks.loop import prepare
 from benchmarks.neighbourhood import one_kind
 from benchmarks.pool import Pool, arguments, open_pool, show

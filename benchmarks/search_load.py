@@ -1,7 +1,7 @@
 """Searches of 20 people among a million images, while images are embedded and people swipe.
 
 A real `labeler start` on a workspace of a million images: links to real ones, with vectors like real ones
-(`benchmarks.crowd`) that the encoder is said to have made, and 7,601 new ones, which it really embeds
+(`benchmarks.larger`) that the encoder is said to have made, and 7,601 new ones, which it really embeds
 meanwhile. 20 clients search (by an item, by two, by one and one that is not wanted) and 40 swipe, one answer
 a second each; each crowd is a process of its own on the same cores.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.api import load, ms
-from benchmarks.crowd import BLOCK, Crowd, workspace
+from benchmarks.larger import BLOCK, Crowd, workspace
 from benchmarks.loop import prepare
 from benchmarks.pool import Pool, arguments, open_pool, show
 from benchmarks.server import Client, Server, first_cards, running

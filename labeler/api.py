@@ -11,12 +11,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from labeler import __version__
+from labeler import __version__, reach
 from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
 from labeler.server import cards, light, pool
 from labeler.server.desk import Desk
 from labeler.server.examples import PROBLEM, content
+from labeler.server.front import Front
 from labeler.server.guard import Guard, Refusal
+from labeler.server.joining import Joining
 from labeler.server.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -48,11 +50,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {  # Any: part of an OpenAPI documen
 
 def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
     """Return all routes of the port; what is not ours goes to `pages`. `guarded` stands in front of them."""
-    tiles = Tiles(desk)
+    tiles, joining = Tiles(desk), Joining(desk)
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", light.swipe_page, methods=["GET"]),
+        Route("/join", joining.join, methods=["GET", "POST"]),
+        Route("/me", joining.me, methods=["GET", "POST"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
         *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
         Mount("/", pages),
@@ -61,7 +65,7 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
 
 def guarded(desk: Desk) -> list[Middleware]:
     """Return what stands in front of every route."""
-    return [Middleware(Guard, desk=desk)]
+    return [Middleware(Front), Middleware(Guard, desk=desk)]
 
 
 async def _nowhere(request: Request) -> Response:
@@ -74,7 +78,7 @@ def build(desk: Desk) -> FastAPI:
     """Return the interface under /api."""
     app = FastAPI(
         title="labeler", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
-        telemetry=QUIET, responses=PROBLEMS,
+        telemetry=QUIET, responses=PROBLEMS, servers=[{"url": reach.at("/api")}], root_path_in_servers=False,
     )  # fmt: skip
     app.state.desk = desk
     app.include_router(cards.router)

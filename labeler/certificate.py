@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from active.arrays import Ids
-from labeler import draws
+from labeler import crowds, draws
 from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Pick, Round, Session
 from labeler.draws import Begun
@@ -304,7 +304,7 @@ def _bound(begun: Begun, said: Ids, drawn: Ids) -> tuple[float | None, int]:
 
 def _now(ws: Workspace, session: Session) -> tuple[Answers, int, Ids]:
     """Return the answers, the size of the pool, and the items whose files are gone."""
-    answers = ws.journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     return answers, ws.catalog.count_items(), np.array(ws.catalog.absent(), np.int64)
 
 

@@ -2,14 +2,16 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labeler import __version__, opening, say, serving
+from labeler import __version__, opening, reaching, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.inviting import invite, people_command
 from labeler.keeping import backup, restore
 from labeler.options import (
     device_option,
@@ -92,9 +94,17 @@ def cli() -> None:
     help="Answers between two rounds of learning.  [default: 20]",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other devices in, by link."
+    "--votes",
+    type=click.IntRange(1, 25),
+    metavar="N",
+    help="Put each image to so many different people; your own answer ends it.  [default: 1]",
 )
+@click.option(
+    "--share", is_flag=True, help="Let others join from their own devices, by a link and a QR code."
+)
+@click.option("--host", help="Where to listen; 0.0.0.0 lets other devices in, by link.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65_535), default=8501, show_default=True)
+@reaching.reach_options
 @click.option("--no-browser", is_flag=True, help="Don't open a browser.")
 def start(
     images: Path | None,
@@ -109,8 +119,15 @@ def start(
     views: int | None,
     device: str | None,
     batch_size: int | None,
-    host: str,
+    votes: int | None,
+    share: bool,
+    host: str | None,
     port: int,
+    certificate: Path | None,
+    key: Path | None,
+    behind_proxy: str | None,
+    base_path: str | None,
+    proxy_at: tuple[str, ...],
     no_browser: bool,
 ) -> None:
     """Open the pages to label a folder of images.
@@ -120,9 +137,15 @@ def start(
     from labeler.child import take_one_thread
 
     take_one_thread()  # before NumPy comes
-    from labeler import loop, places
+    from labeler import loop, people, places, reach
 
-    share = opening.read_until(until)
+    wanted = opening.read_until(until)
+    here = reaching.read(
+        certificate=certificate, key=key, behind_proxy=behind_proxy, base_path=base_path, proxy_at=proxy_at
+    )
+    host = host or ("0.0.0.0" if share and not here.proxies else "127.0.0.1")
+    if share and people.is_loopback(host) and not here.proxies:
+        raise click.UsageError("--share lets others in, --host only this computer. Leave one out.")
     opening.check_early(question, labels, like)
     is_new = places.free_port(host, port)
     ws = opening.open_for_work(
@@ -130,15 +153,16 @@ def start(
     )
     with ws.lock("server"):
         session = opening.start_session(
-            ws, question=question, labels=labels, goal=goal, like=like, words=words
+            ws, question=question, labels=labels, goal=goal, like=like, words=words, votes=votes
         )
         if until is not None:
-            session = loop.set_target(ws, session, share)
+            session = loop.set_target(ws, session, wanted)
         say.question(ws, session, batch_size)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
+        reach.use(replace(here, host=host, port=is_new))
         site = serving.load_site(ws)
-        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser)
+        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser, share=share)
 
 
 @cli.command()
@@ -288,6 +312,8 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 cli.add_command(backup)
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(invite)
+cli.add_command(people_command)
 cli.add_command(restore)
 cli.add_command(search)
 cli.add_command(train)

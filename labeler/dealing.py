@@ -13,7 +13,9 @@ from labeler.line import (
     HELD,
     HELD_ITEMS,
     OTHERS,
+    OTHERS_MANY,
     SETTLED,
+    SETTLED_MANY,
     STALE_S,
     WAITED_FOR,
     WAITING,
@@ -22,8 +24,11 @@ from labeler.line import (
     Row,
     pause_began,
     put_off,
+    shared,
+    unfinished,
 )
 
+WANTING_S = 60.0  # how long somebody who got too few cards is taken to wait for more
 UNDRAWN = """(:drawn IS NOT NULL AND {c}.reason <> 'asked' AND {c}.item NOT IN
   (SELECT item FROM picks WHERE session = :session AND round = :drawn)
   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id))"""
@@ -40,6 +45,7 @@ class Dealing:
         self.conn = conn
         self._lines: dict[int, Line] = {}
         self._asked: dict[int, tuple[int, float]] = {}  # of each session: place in `asked`, when it was read
+        self._passed: dict[tuple[int, int], int] = {}  # of session and person: see `unfinished`
 
     def ask(self, session: int, items: Sequence[int]) -> int:
         """Put items at the front of the deck; return how many were not answered or waiting already."""
@@ -57,28 +63,39 @@ class Dealing:
         return added
 
     def lease_cards(
-        self, session: int, person: int, n: int, *, have: Sequence[int] | None, now: float, lease_s: int
+        self,
+        session: int,
+        person: int,
+        n: int,
+        *,
+        have: Sequence[int] | None,
+        now: float,
+        lease_s: int,
+        device: int | None = None,
     ) -> list[Card]:
-        """Return up to n cards for this person, held for `lease_s` seconds from `now` (unix time).
+        """Return up to n cards for a person's device, held for `lease_s` seconds from `now` (unix time).
 
-        have  the cards that the person's deck still holds: the lease of those without an answer is
+        device  the one that asks; None: the command line, or a page.
+        have  the cards that the device's deck still holds: the lease of those without an answer is
               extended, also when it ran out and nobody else has the item; none is sent again.
-              None: the deck is new (a reload), so the person's own unanswered cards come first.
+              None: the deck is new (a reload), so the device's own unanswered cards come first.
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
         when nothing else of a certificate's draws is left, those that were skipped come at once.
         While a certificate runs, own cards that it has not drawn are let go, but for those asked for.
         """
         args: Args = {
-            "session": session, "person": person, "now": now, "until": now + lease_s,
+            "session": session, "person": person, "device": device, "now": now, "until": now + lease_s,
             "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
+            "votes": self._votes(session),
         }  # fmt: skip
+        settled, others = (SETTLED, OTHERS) if args["votes"] == 1 else (SETTLED_MANY, OTHERS_MANY)
         with transaction(self.conn) as conn:
             ids: list[int] = []
             if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
                 conn.execute(
                     f"""UPDATE cards SET lease_until = 0 WHERE session = :session AND person = :person
-                          AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
+                          AND device IS :device AND lease_until > :now AND {UNDRAWN.format(c="cards")}""",
                     args,
                 )
             if have is None:
@@ -88,9 +105,9 @@ class Dealing:
                 conn.execute(
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
-                         AND +person = :person AND {WAITED_FOR.format(c="cards")}
-                         AND NOT {SETTLED.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
-                         AND NOT {OTHERS.format(session=":session", item="cards.item")}""",
+                         AND +person = :person AND device IS :device AND {WAITED_FOR.format(c="cards")}
+                         AND NOT {settled.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
+                         AND NOT {others.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
                 )
             if ids:
@@ -100,50 +117,72 @@ class Dealing:
             if rows := self._next_items(conn, args, n - len(ids)):
                 # of a clock that was put back there may be leases that begin again later
                 conn.execute(
-                    """UPDATE cards INDEXED BY cards_item SET lease_until = 0
+                    f"""UPDATE cards INDEXED BY cards_item SET lease_until = 0
                        WHERE session = :session AND item IN (SELECT value FROM json_each(:items))
-                         AND lease_until > 0""",
+                         AND lease_until > 0 AND NOT {HELD.format(c="cards")}""",
                     args | {"items": json.dumps([row[0] for row in rows])},
                 )
                 conn.executemany(
-                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person,
+                    """INSERT INTO cards(session, item, round, reason, p_chosen, score, person, device,
                                           leased_at, lease_until)
-                       VALUES (?,?,?,?,?,?,?,?,?)""",
-                    [(session, *row, person, now, now + lease_s) for row in rows],
+                       VALUES (?,?,?,?,?,?,?,?,?,?)""",
+                    [(session, *row, person, device, now, now + lease_s) for row in rows],
                 )
                 last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
                 ids += range(last - len(rows) + 1, last + 1)
+            if len(ids) < n:
+                conn.execute("INSERT OR REPLACE INTO wanting VALUES (:session, :person, :now)", args)
             return self.cards(conn, ids)
 
-    def gone_cards(self, session: int, person: int, have: Sequence[int], now: float) -> list[int]:
-        """Return which cards of a person's deck need no answer any more, in order.
+    def count_wanting(self, session: int, now: float) -> int:
+        """Return how many people got fewer cards than they asked for within the last minute."""
+        row = self.conn.execute(
+            "SELECT count(*) FROM wanting WHERE session = ? AND at BETWEEN ? AND ?",
+            (session, now - WANTING_S, now),
+        ).fetchone()
+        return int(row[0])
+
+    def gone_cards(
+        self, session: int, person: int, have: Sequence[int], now: float, device: int | None = None
+    ) -> list[int]:
+        """Return which cards of a device's deck need no answer any more, in order.
 
         Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
         """
         marks = ",".join(str(int(card)) for card in have)
-        drawn = draws.running(self.conn, session)
+        drawn, votes = draws.running(self.conn, session), self._votes(session)
+        settled, others = (SETTLED, OTHERS) if votes == 1 else (SETTLED_MANY, OTHERS_MANY)
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
-                  OR {SETTLED.format(c="c")}
-                  OR {OTHERS.format(session=":session", item="c.item")}
+                  OR {settled.format(c="c")}
+                  OR {others.format(session=":session", item="c.item")}
                   OR {UNDRAWN.format(c="c")})
                 ORDER BY c.id""",
-            {"session": session, "person": person, "now": now, "drawn": drawn},
+            {
+                "session": session,
+                "person": person,
+                "device": device,
+                "now": now,
+                "drawn": drawn,
+                "votes": votes,
+            },
         )
         return [i for (i,) in rows]
 
     def _own(self, conn: sqlite3.Connection, args: Args, n: int) -> list[int]:
-        """Return the person's unanswered cards that nobody else holds, oldest first.
+        """Return the device's unanswered cards that nobody else holds, oldest first.
 
         A card of an older round whose lease ran out is not one: its item goes back to the pool.
         """
+        settled = SETTLED if args["votes"] == 1 else SETTLED_MANY
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
-                WHERE c.session = :session AND c.person = :person AND {HELD.format(c="c")} AND i.present = 1
+                WHERE c.session = :session AND c.person = :person AND c.device IS :device
+                  AND {HELD.format(c="c")} AND i.present = 1
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
-                  AND NOT {SETTLED.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
+                  AND NOT {settled.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
                 ORDER BY c.id LIMIT :n""",
             args | {"n": n},
         )
@@ -164,10 +203,28 @@ class Dealing:
             args | {"first": self._first_asked(conn, args)},
         ).fetchall()
         line = self._lines.setdefault(args["session"], Line())
-        rows = [*asked, *line.take(conn, args, n - len(asked), but={row[0] for row in asked})]
+        rows = [*asked]
+        if args["votes"] > 1:
+            rows += self._unfinished(conn, args, n - len(rows), but={row[0] for row in rows})
+        rows += line.take(conn, args, n - len(rows), but={row[0] for row in rows})
+        if len(rows) < n and args["votes"] > 1:
+            rows += shared(conn, args, n - len(rows), but={row[0] for row in rows})
         if len(rows) < n and draws.running(conn, args["session"]) == newest:
             rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
         return rows
+
+    def _unfinished(self, conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
+        """Return what others have answered and this person is asked too; none while a certificate runs."""
+        if n <= 0 or args["drawn"] is not None:
+            return []
+        who = args["session"], args["person"]
+        rows, self._passed[who] = unfinished(conn, args, n, self._passed.get(who, 0))
+        return [row for row in rows if row[0] not in but]
+
+    def _votes(self, session: int) -> int:
+        """Return how many people each image is put to."""
+        row = self.conn.execute("SELECT votes FROM sessions WHERE id = ?", (session,)).fetchone()
+        return 1 if row is None else int(row[0])
 
     def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
         """Return the place in `asked` before which everything is answered, so that it is passed over once."""
@@ -189,6 +246,7 @@ class Dealing:
         """Forget what is kept in memory of cards to deal: an answer was taken back, or work rolled back."""
         self._lines.clear()
         self._asked.clear()
+        self._passed.clear()
 
     def cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
         """Return these cards, in this order."""
@@ -241,10 +299,19 @@ class Dealing:
         row = self.conn.execute("SELECT session FROM cards WHERE id = ?", (card,)).fetchone()
         return None if row is None else int(row[0])
 
-    def hold_again(self, card: int, person: int, now: float, lease_s: int) -> None:
-        """Give a card that is shown again to this person, unless somebody else holds its item."""
+    def hold_again(self, card: int, person: int, now: float, lease_s: int, device: int | None = None) -> None:
+        """Give a card that is shown again to this device, unless another one holds its item."""
+        votes = self._votes(self.session_of(card) or 0)
+        others = (OTHERS if votes == 1 else OTHERS_MANY).format(session="cards.session", item="cards.item")
         self.conn.execute(
-            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person
-                WHERE id = :card AND NOT {OTHERS.format(session="cards.session", item="cards.item")}""",
-            {"until": now + lease_s, "person": person, "card": card, "now": now},
+            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person, device = :device
+                WHERE id = :card AND NOT {others}""",
+            {
+                "until": now + lease_s,
+                "person": person,
+                "device": device,
+                "card": card,
+                "now": now,
+                "votes": votes,
+            },
         )

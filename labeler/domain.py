@@ -8,12 +8,15 @@ from labeler.errors import BadInput
 
 Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat"]
 """Why a card was chosen; docs/http.md says what each means."""
+Role = Literal["own", "review", "swipe"]
+"""What somebody may do: everything, look into disputes too, or answer cards."""
 Goal = Literal["find", "classify"]
 
 UNSURE = "unsure"
 SKIP = "skip"
 RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
 MAX_LABELS = 9
+MOST_VOTES = 25
 LEAST_TARGET, MOST_TARGET = 0.5, 0.999  # below, the estimate says too much; all of it is never sure
 
 
@@ -34,6 +37,7 @@ class Session:
     """A question put to a pool, with its labels. `labels[0]` is the target of every estimate.
 
     target_share  how much of the target a person wants found, for advice when to stop; None: nobody said.
+    votes         how many people each image is put to; an owner's answer ends it before.
     """
 
     id: int
@@ -44,6 +48,7 @@ class Session:
     batch_size: int
     created_at: datetime
     target_share: float | None = None
+    votes: int = 1
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -69,6 +74,8 @@ class Session:
             raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")
         if self.goal not in ("find", "classify"):
             raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
+        if not 1 <= self.votes <= MOST_VOTES:
+            raise BadInput(f"The number of votes is {self.votes}.", f"Give a number from 1 to {MOST_VOTES}.")
         if self.target_share is not None and not LEAST_TARGET <= self.target_share <= MOST_TARGET:
             raise BadInput(
                 f"The share {self.target_share:g} can't be a target.",
@@ -258,8 +265,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who answers; `role` says what they may do."""
+    """Somebody who answers; `role` says what they may do. device: the one that asks; None: no cookie."""
 
     id: int
     name: str
-    role: Literal["own", "review", "swipe"]
+    role: Role
+    device: int | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Rows
-from labeler import certificate, looking, neighbourhood, samples, space
+from labeler import certificate, crowds, looking, neighbourhood, samples, space
 from labeler.arrays import load_arrays
 from labeler.domain import Goal, Pick, Round, Session
 from labeler.errors import NotReady
@@ -103,7 +103,7 @@ def draw_again(ws: Workspace, session: Session, made: Round) -> list[Pick]:
     if drawn is not None:
         return drawn
     material = Material.load(ws.round_file(session.id, made.number))
-    picks = draw(ws, session, made, material, ws.journal.answers(session.id, made.last_event))[0]
+    picks = draw(ws, session, made, material, crowds.answers(ws, session, made.last_event))[0]
     return with_repeats(picks, material, made.seed)
 
 
@@ -148,7 +148,11 @@ def labeled_rows(
         labels = np.array([e.label for e, _ in given], np.int64)
         x, y = np.concatenate([x, seen[~is_words]]), np.concatenate([y, labels[~is_words]])
         words = seen[is_words]
-    return Labeled(x, y, items, vectors, words)
+    sure = None
+    if answers.sure is not None:  # pictures that were given as examples are taken at their word
+        sure = np.ones(len(y), np.float32)
+        sure[: len(items)] = answers.sure[known]
+    return Labeled(x, y, items, vectors, words, sure)
 
 
 def _choose(
@@ -164,7 +168,7 @@ def _choose(
     head = None
     asks_head = material.strategy not in HEADLESS or material.goal == "classify"
     if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
-        head = fit_head(x, y, pool=rows, is_rare=material.goal == "find", rng=rng)
+        head = fit_head(x, y, weights=labeled.sure, pool=rows, is_rare=material.goal == "find", rng=rng)
     sample = samples.sample(ws, made.encoder or "", material.sample_step, material.sample_size)
     eye = Eye(rows, labeled, head, n_labels=material.n_labels, is_one=is_recipe and material.goal == "find")
     if material.index_step and sample is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from labeler import encoders
+from labeler import encoders, reach
 from labeler.domain import SKIP, UNSURE, Session
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -152,8 +152,8 @@ def _tile(session: Session, tile: Tile, stamp: str) -> dict[str, Any]:  # Any: J
         chip = {"text": text, "kind": kind, "icon": icon, "predicted": tile.predicted}
     return {
         "item": tile.item,
-        "src": f"/tiles/{tile.item}?w=256&v={stamp}",
-        "big": f"/tiles/{tile.item}?w=1024&v={stamp}",
+        "src": reach.at(f"/tiles/{tile.item}?w=256&v={stamp}"),
+        "big": reach.at(f"/tiles/{tile.item}?w=1024&v={stamp}"),
         "name": tile.name,
         "chip": chip,
         "note": tile.note,
@@ -215,4 +215,4 @@ def _component(
 
 def asset(name: str) -> str:
     """Return the address of a file of the deck, with its version, so that browsers keep it for good."""
-    return f"/deck/{name}?v={hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12]}"
+    return reach.at(f"/deck/{name}?v={hashlib.sha256((HERE / name).read_bytes()).hexdigest()[:12]}")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
+from labeler.ballots import cast as cast_votes
 from labeler.database import read_time, timestamp, transaction
 from labeler.dealing import Dealing
 from labeler.domain import SKIP, UNSURE, Card, LabelEvent, Reason, Recorded, Session, StoredEvent
@@ -19,6 +20,7 @@ from labeler.errors import Conflict
 from labeler.line import REPEATED, pause_began, paused
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
+from labeler.tallies import progress, tally
 
 MOST_RECENT = 2000  # events looked at for the pace
 
@@ -37,11 +39,15 @@ class Answers:
     """The current labels of a session at one moment, arrays of one length, by item.
 
     items   (n,) item ids. labels (n,) label numbers; -1 means unsure.
+    owned   (n,) whether an owner has answered. sure (n,) how sure each label is, where several people decide;
+            None: as sure as somebody's word.
     """
 
     items: Ids
     labels: NDArray[np.int64]
     last_event: int
+    owned: NDArray[np.bool_]
+    sure: NDArray[np.float32] | None = None
 
 
 class Journal:
@@ -62,10 +68,12 @@ class Journal:
         events: Sequence[LabelEvent],
         *,
         lease: tuple[float, int] | None = None,
+        device: int | None = None,
     ) -> Recorded:
         """Store answers in the order given; each id once. Late answers and foreign cards count too.
 
-        lease  (unix time now, seconds): for so long the card of an answer that is taken back is held.
+        lease  (unix time now, seconds): for so long the card of an answer that is taken back is held,
+               by the device that sent it.
         """
         numbers = label_numbers(self.conn, session.id)
         accepted = duplicates = 0
@@ -82,7 +90,7 @@ class Journal:
                 else:
                     card = self._insert(conn, session.id, person, e, numbers)
                     if e.answer is None and card is not None and lease is not None:
-                        self.dealing.hold_again(card, person, *lease)
+                        self.dealing.hold_again(card, person, *lease, device)
                     accepted += 1
         return Recorded(accepted, duplicates, tuple(rejected))
 
@@ -116,9 +124,18 @@ class Journal:
             self.dealing.forget()
         elif card is not None:  # nobody holds it any more
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
+        tally(conn, session, [e.item])
         return card
 
-    def undo(self, session: Session, person: int, event_id: str, now: float, lease_s: int) -> Undone:
+    def undo(
+        self,
+        session: Session,
+        person: int,
+        event_id: str,
+        now: float,
+        lease_s: int,
+        device: int | None = None,
+    ) -> Undone:
         """Take back the person's last answer; the same event id gives the same result.
 
         An answer that was given without a card gets one, to be shown again.
@@ -152,8 +169,9 @@ class Journal:
                     (event_id, session.id, row[1], row[0], person, card, at, at),
                 )
                 row = (*row[:4], card)
+                tally(conn, session.id, [row[1]])
             _, item, kind, label, card = row
-            self.dealing.hold_again(card, person, now, lease_s)
+            self.dealing.hold_again(card, person, now, lease_s, device)
             self.dealing.forget()
             name = session.labels[label] if kind == "label" else kind
             return Undone(item, name, self.dealing.cards(conn, [card])[0])
@@ -174,6 +192,30 @@ class Journal:
                        VALUES (?,?,?,'undo',?,?,?,?)""",
                     [(str(uuid.uuid4()), session, item, seq, person, at, at) for (seq,) in rows],
                 )
+            tally(conn, session, items)
+
+    def take_back_all(self, session: int, person: int) -> int:
+        """Take back every answer of a person that stands, skips too; return how many."""
+        at = timestamp()
+        self.dealing.forget()
+        with transaction(self.conn) as conn:
+            rows = conn.execute(
+                """SELECT e.seq, e.item FROM events e
+                   WHERE e.session = ? AND e.person = ? AND e.kind <> 'undo'
+                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq) ORDER BY e.seq""",
+                (session, person),
+            ).fetchall()
+            conn.executemany(
+                """INSERT INTO events(id, session, item, kind, undoes, person, at, received_at)
+                   VALUES (?,?,?,'undo',?,?,?,?)""",
+                [(str(uuid.uuid4()), session, item, seq, person, at, at) for seq, item in rows],
+            )
+            tally(conn, session, sorted({item for _, item in rows}))
+        return len(rows)
+
+    def votes_progress(self, session: int) -> tuple[int, int]:
+        """Return how many images have answers and want more, and how many need no more; (0, 0): one vote."""
+        return progress(self.conn, session)
 
     def can_undo(self, session: int, person: int) -> bool:
         """Return whether the person has an answer that undo would take back."""
@@ -183,6 +225,23 @@ class Journal:
             (session, person),
         ).fetchone()
         return bool(row[0])
+
+    def count_answers_of(self, person: int) -> int:
+        """Return how many answers of a person stand, in all sessions, skips left out."""
+        row = self.conn.execute(
+            """SELECT count(*) FROM answers WHERE session IN (SELECT id FROM sessions) AND person = ?
+               AND kind IN ('label', 'unsure')""",
+            (person,),
+        ).fetchone()
+        return int(row[0])
+
+    def answers_by_person(self) -> dict[int, tuple[int, str]]:
+        """Return {person: (answers that stand in all sessions, when the last one came)}, skips left out."""
+        rows = self.conn.execute(
+            """SELECT person, count(*), max(received_at) FROM events e WHERE kind IN ('label', 'unsure')
+                 AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq) GROUP BY person"""
+        )
+        return {person: (n, at) for person, n, at in rows}
 
     def last_event(self, session: int) -> int:
         """Return the newest event's place in the log, 0 before the first."""
@@ -202,7 +261,8 @@ class Journal:
             """SELECT seq, item, person,
                  CASE WHEN kind = 'skip' AND EXISTS
                    (SELECT 1 FROM cards c WHERE c.id = events.card AND c.reason = 'repeat')
-                 THEN 'pass' ELSE kind END, label, undoes, card FROM events
+                 THEN 'pass' ELSE kind END, label, undoes, card,
+                 EXISTS (SELECT 1 FROM people p WHERE p.id = events.person AND p.role = 'own') FROM events
                WHERE seq > :after AND seq <= coalesce(:until, seq) AND session = :session ORDER BY seq""",
             {"after": after, "until": until, "session": session},
         )
@@ -227,6 +287,10 @@ class Journal:
             return _answers(self.standing(session, until), until)
         with self._standing_now(session) as stands:
             return _answers(stands, stands.seq)
+
+    def cast(self, session: int, until: int | None = None) -> NDArray[np.void]:
+        """Return who has said what, as it stands or stood after event `until`; see `ballots.cast`."""
+        return cast_votes(self.conn, session, until)
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
@@ -346,15 +410,18 @@ class Journal:
         ).fetchone()
         return int(row[0])
 
-    def log(self, session: Session, item: int | None = None) -> list[StoredEvent]:
-        """Return the events as stored, in order; of one item, or all."""
+    def log(
+        self, session: Session, item: int | None = None, *, person: int | None = None
+    ) -> list[StoredEvent]:
+        """Return the events as stored, in order; of one item, of one person, or all."""
         where = "" if item is None else "AND e.item = :item"
+        where += "" if person is None else " AND e.person = :person"
         rows = self.conn.execute(
             f"""SELECT e.seq, e.id, e.item, e.kind, e.label, e.at, e.person, e.card, e.ms,
                        c.reason, c.p_chosen, c.round
                 FROM events e LEFT JOIN cards c ON c.id = e.card
                 WHERE e.session = :session {where} ORDER BY e.seq""",
-            {"session": session.id, "item": item},
+            {"session": session.id, "item": item, "person": person},
         )
         out = []
         for seq, uid, it, kind, label, at, person, card, ms, reason, p, number in rows:
@@ -397,6 +464,7 @@ def _answers(stands: Standing, last_event: int) -> Answers:
     n = len(stands.now)  # arrays at once: thousands of small objects a round would scatter over the heap
     items = np.fromiter(stands.now.keys(), np.int64, n)
     labels = np.fromiter(stands.now.values(), np.int64, n)
+    owned = np.fromiter((item in stands.owned for item in stands.now), np.bool_, n)
     order = np.argsort(items)
     order = order[labels[order] != SKIP_NUMBER]
-    return Answers(items[order], labels[order], last_event)
+    return Answers(items[order], labels[order], last_event, owned[order])

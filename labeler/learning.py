@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import certificate, drawing, judging, neighbourhood, samples, space
+from labeler import certificate, crowds, drawing, judging, neighbourhood, samples, space
 from labeler.arrays import save_arrays
 from labeler.domain import Quality, Round, Session
 from labeler.drawing import RECIPE, Fitted, Material
@@ -35,7 +35,7 @@ def learn(
     store, journal, catalog = ws.store, ws.journal, ws.catalog
     if certificate.settle(ws, session):
         return store.rounds(session.id, last=1)[-1]
-    answers = journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     session = store.session(session.id)  # a label may have been added since
     sp = space.current(ws)
     pool = len(sp.rows) if sp else catalog.count_items()
@@ -59,7 +59,7 @@ def learn(
         examples=_count_examples(ws, session, sp.key if sp else ""),
     )  # fmt: skip
     material = Material(
-        left_out, examples, _how_many(ws, session, len(held)), session.goal, session.batch_size,
+        left_out, examples, _how_many(ws, session, len(held), now), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in ws.dealing.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
@@ -159,17 +159,21 @@ def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
     """
     if session.target_share is None or session.goal != "find" or ws.config.repeat_share == 0:
         return np.empty(0, np.int64)
+    if session.votes > 1:  # other people's answers tell it
+        return np.empty(0, np.int64)
     items = answers.items[(answers.labels >= 0) & (answers.items < pool)]
     items = np.intersect1d(items, ws.journal.repeatable(session.id, answers.last_event))
     return np.setdiff1d(items, np.array(ws.catalog.absent(), np.int64))
 
 
-def _how_many(ws: Workspace, session: Session, held: int) -> int:
+def _how_many(ws: Workspace, session: Session, held: int, now: float) -> int:
     """Return how many cards a round is made for: a batch for everybody who answers, and as many to spare.
 
-    What people hold is no measure of what they need: a crowd that waits holds nothing.
+    What people hold is no measure of what they need: a crowd that waits holds nothing. Of a class that comes
+    at once nobody has answered yet.
     """
-    people = max(1, ws.journal.count_people(session.id, PRESENT_S))
+    people = ws.journal.count_people(session.id, PRESENT_S) + ws.dealing.count_wanting(session.id, now)
+    people = max(1, people)
     return session.batch_size * (2 + people) + 2 * held
 
 

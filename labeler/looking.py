@@ -21,6 +21,7 @@ class Labeled:
     outside  vectors of the examples from outside, words too, as the encoder gave them.
     words    (k, d) rows of words that describe the target: what to look near to, never what to learn from,
              as an encoder's rows of words lie apart from its rows of pictures.
+    sure     (m,) how sure each label is, where several people decide; None: as sure as somebody's word.
     """
 
     x: Rows
@@ -28,6 +29,7 @@ class Labeled:
     items: Ids
     outside: Rows
     words: Rows
+    sure: Scores | None = None
 
     @property
     def like(self) -> Rows | None:

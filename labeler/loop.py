@@ -78,11 +78,13 @@ def start_session(
     question: str | None = None,
     labels: Sequence[str] | None = None,
     goal: Goal | None = None,
+    votes: int | None = None,
 ) -> Session:
     """Return the session to go on with, from now on the one that is meant where none is named.
 
     That is the last one with this question whose labels begin with these, by the names they have
-    or had; None means "whatever it was". Else a new one. Another goal changes the session's goal.
+    or had; None means "whatever it was". Else a new one. Another goal or number of votes changes the
+    session's.
     """
     for old in ws.store.sessions():
         if question is not None and old.question != question.strip():
@@ -91,10 +93,11 @@ def start_session(
             continue
         if goal is not None and goal != old.goal:
             set_goal(ws, old, goal)
+        if votes is not None and votes != old.votes:
+            set_votes(ws, old, votes)
         return use_session(ws, old)
-    return new_session(
-        ws, QUESTION if question is None else question, LABELS if labels is None else labels, goal or "find"
-    )
+    question, labels = QUESTION if question is None else question, LABELS if labels is None else labels
+    return new_session(ws, question, labels, goal or "find", votes=votes or 1)
 
 
 def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
@@ -114,10 +117,23 @@ def use_session(ws: Workspace, session: Session) -> Session:
 
 
 def new_session(
-    ws: Workspace, question: str, labels: Sequence[str], goal: Goal = "find", *, seed: int | None = None
+    ws: Workspace,
+    question: str,
+    labels: Sequence[str],
+    goal: Goal = "find",
+    *,
+    seed: int | None = None,
+    votes: int = 1,
 ) -> Session:
-    """Create a session and return it. seed: of all its rounds; None: drawn."""
-    return ws.store.add_session(question, labels, goal, ws.config, seed=seed)
+    """Create a session and return it. seed: of all its rounds; None: drawn. votes: people for each image."""
+    return ws.store.add_session(question, labels, goal, ws.config, seed=seed, votes=votes)
+
+
+def set_votes(ws: Workspace, session: Session, votes: int) -> Session:
+    """Change how many people each image is put to, and return the session. Answers stay."""
+    changed = ws.store.set_votes(session, votes)
+    ws.dealing.forget()
+    return changed
 
 
 def add_label(ws: Workspace, session: Session, name: str) -> Session:
@@ -150,7 +166,7 @@ def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
 
 def owner(ws: Workspace) -> int:
     """Return the person number that the command line and the pages answer as."""
-    return ws.store.owner().id
+    return ws.roster.owner().id
 
 
 # examples ----------------------------------------------------------------------------------
@@ -338,21 +354,31 @@ def _unfinished(report: Callable[[Progress], None]) -> Callable[[Progress], None
 
 
 def next_cards(
-    ws: Workspace, session: Session, person: int, n: int, have: Sequence[int] | None = None
+    ws: Workspace,
+    session: Session,
+    person: int,
+    n: int,
+    have: Sequence[int] | None = None,
+    device: int | None = None,
 ) -> list[Card]:
-    """Return up to n cards, held for this person. Fewer, then none, when the pool runs dry."""
+    """Return up to n cards, held for this person's device. Fewer, then none, when the pool runs dry."""
     now, lease_s = time.time(), ws.config.lease_s
-    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s)
+    return ws.dealing.lease_cards(session.id, person, n, have=have, now=now, lease_s=lease_s, device=device)
 
 
-def gone_cards(ws: Workspace, session: Session, person: int, have: Sequence[int]) -> list[int]:
-    """Return which cards of a person's deck need no answer now; see `Dealing.gone_cards`."""
-    return ws.dealing.gone_cards(session.id, person, have, time.time())
+def gone_cards(
+    ws: Workspace, session: Session, person: int, have: Sequence[int], device: int | None = None
+) -> list[int]:
+    """Return which cards of a device's deck need no answer now; see `Dealing.gone_cards`."""
+    return ws.dealing.gone_cards(session.id, person, have, time.time(), device)
 
 
-def record(ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent]) -> Recorded:
+def record(
+    ws: Workspace, session: Session, person: int, events: Sequence[LabelEvent], device: int | None = None
+) -> Recorded:
     """Store answers; each event id counts once."""
-    return ws.journal.add_events(session, person, events, lease=(time.time(), ws.config.lease_s))
+    lease = (time.time(), ws.config.lease_s)
+    return ws.journal.add_events(session, person, events, lease=lease, device=device)
 
 
 def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
@@ -364,9 +390,9 @@ def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
     return newest_session(ws)
 
 
-def undo(ws: Workspace, session: Session, person: int, event_id: str) -> Undone:
+def undo(ws: Workspace, session: Session, person: int, event_id: str, device: int | None = None) -> Undone:
     """Take back the person's last answer. Raises Conflict when there is none."""
-    return ws.journal.undo(session, person, event_id, time.time(), ws.config.lease_s)
+    return ws.journal.undo(session, person, event_id, time.time(), ws.config.lease_s, device)
 
 
 def ask_about(ws: Workspace, session: Session, items: Sequence[int]) -> int:

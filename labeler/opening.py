@@ -150,6 +150,7 @@ def start_session(
     goal: "Goal | None",
     like: Sequence[Path],
     words: Sequence[str] = (),
+    votes: int | None = None,
 ) -> "Session":
     """Return the session to go on with, its reference pictures and words taken."""
     from labeler import loop
@@ -157,7 +158,7 @@ def start_session(
     pictures = [(path, read_like(path)) for path in like]
     if question is None and loop.is_drawn(ws) and not loop.sessions(ws):
         question = DEMO_QUESTION
-    session = loop.start_session(ws, question, _split(labels), goal)
+    session = loop.start_session(ws, question, _split(labels), goal, votes)
     for path, data in pictures:
         loop.add_example(ws, session, path.name, data)
     for text in words:

@@ -32,6 +32,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
     last = rounds[-1] if rounds else None
     fresh = journal.count_answered(session.id, after=last.last_event if last else 0)
     advice = judging.advice(ws, session, last)
+    open_, done = journal.votes_progress(session.id)
     return {
         "id": session.id,
         "question": session.question,
@@ -46,6 +47,9 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "target_share": session.target_share,
         "advice": asdict(advice) if advice else None,
         "certificate": certificate.to_json(certificate.look(ws, session)),
+        "votes": session.votes,
+        "unfinished": open_,
+        "finished": done,
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
         "per_minute": journal.count_since(session.id, 60),

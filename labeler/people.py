@@ -1,4 +1,4 @@
-"""Who is asking: the owner's link, the cookie of each client, and the person behind it."""
+"""Who is asking: links, the cookie of each device, and the person behind it."""
 
 import hashlib
 import hmac
@@ -6,10 +6,14 @@ import ipaddress
 import os
 import re
 import secrets
+import time
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labeler.domain import Person
+from labeler.domain import Person, Role
+from labeler.errors import BadInput
+from labeler.roster import Link
 from labeler.workspace import Workspace
 
 COOKIE = "labeler_client"
@@ -24,6 +28,11 @@ FORWARDING = re.compile(  # what proxies, tunnels and content networks add to th
 )
 MOST_COOKIES = 4  # of ours that one request may bring; each may cost a look into the database
 MOST_KNOWN = 10_000  # people kept in memory
+FRESH_S = 1.0  # how long somebody who was sent away may still be let in
+LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: none is taken for another one
+CODE_LENGTH, GROUP = 18, 6  # 90 random bits
+MISREAD = str.maketrans({"o": "0", "i": "1", "l": "1"})
+LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +42,92 @@ class Visitor:
     key     what the database holds in place of the cookie.
     owner   whether they may do everything, by the connection or by the cookie.
     cookie  a new cookie to set, None when they have one.
+    guest   whether they have no access at all, but to the page where one joins.
     """
 
     key: str
     owner: bool
     person: Person | None = None
     cookie: str | None = None
+    guest: bool = False
+
+    @property
+    def device(self) -> int | None:
+        """Return which of the person's devices asks; None: one that is not stored."""
+        return None if self.person is None else self.person.device
+
+    @property
+    def role(self) -> Role:
+        """Return what they may do."""
+        return "own" if self.owner or self.person is None else self.person.role
+
+
+GUEST = Visitor("", owner=False, guest=True)
+
+
+def new_code() -> str:
+    """Return a fresh code for a link: 90 random bits, in three groups that can be read aloud."""
+    letters = [secrets.choice(LETTERS) for _ in range(CODE_LENGTH)]
+    return "-".join("".join(letters[i : i + GROUP]) for i in range(0, CODE_LENGTH, GROUP))
+
+
+def read_code(text: str) -> str | None:
+    """Return a code as `new_code` writes it, however it was typed; None for what can be none."""
+    plain = re.sub(r"[\s-]", "", text[:100]).lower().translate(MISREAD)
+    if len(plain) != CODE_LENGTH or any(c not in LETTERS for c in plain):
+        return None
+    return "-".join(plain[i : i + GROUP] for i in range(0, CODE_LENGTH, GROUP))
+
+
+def read_name(text: str) -> str:
+    """Return a nickname as it is kept. Raises BadInput for one that can't be shown."""
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if not name:
+        raise BadInput("The nickname is empty.", "Give one, or take the one that is offered.")
+    if len(name) > LONGEST_NAME:
+        raise BadInput("The nickname is too long.", f"Use at most {LONGEST_NAME} letters.")
+    if any(unicodedata.category(c)[0] == "C" for c in name):  # also marks that turn the text around them
+        raise BadInput("The nickname holds characters that can't be shown.", "Use letters and digits.")
+    return name
+
+
+def make_link(
+    ws: Workspace,
+    role: Role,
+    *,
+    lasts_s: float | None,
+    most: int | None = None,
+    session: int | None = None,
+    person: int | None = None,
+    made_by: int | None = None,
+) -> tuple[str, Link]:
+    """Make a link; return its code, which is stored nowhere, and what is known of it.
+
+    lasts_s  for how long it lets people in; None: until it is withdrawn. most: how many devices.
+    person   whose other devices it is for; None: for new people.
+    """
+    code = new_code()
+    ends_at = None if lasts_s is None else time.time() + lasts_s
+    link = ws.roster.add_link(
+        hash_token(code), role, ends_at=ends_at, most=most, session=session, person=person, made_by=made_by
+    )
+    if person is None:
+        _codes[link.id] = code
+    return code, link
+
+
+_codes: dict[int, str] = {}
+"""The codes of the links that this process made: the pages can show them again until it ends."""
+
+
+def code_of(link: int) -> str | None:
+    """Return the code of a link that this process made; None for any other: it is stored nowhere."""
+    return _codes.get(link)
+
+
+def join_url(url: str, code: str) -> str:
+    """Return the address at which one joins with a code; url: of the server."""
+    return f"{url.rstrip('/')}/join?token={code}"
 
 
 def hash_token(token: str) -> str:
@@ -139,6 +228,33 @@ class Door:
         self.shared = shared
         owner_token(ws)
         self._known: dict[str, Person] = {}
+        self._changed = ""
+        self._looked_at = -FRESH_S
+
+    def is_stale(self) -> bool:
+        """Return whether somebody whom memory knows may have been sent away since the last `refresh`."""
+        return bool(self._known) and time.monotonic() - self._looked_at >= FRESH_S
+
+    def refresh(self) -> None:
+        """Forget whom memory knows where somebody was sent away or erased. Reads the database."""
+        changed = self._ws.roster.changed()  # also by another process
+        if changed != self._changed:
+            self._known.clear()
+        self._changed, self._looked_at = changed, time.monotonic()
+
+    def knows_code(self, code: str) -> bool:
+        """Return whether there is a link with this code, also one that is shut. Reads the database."""
+        return self._ws.roster.link(hash_token(code)) is not None
+
+    def join(self, ws: Workspace, code: str, name: str) -> tuple[Visitor, Link]:
+        """Let a device in by a link's code. To be run by the writer.
+
+        Raises Missing for a code that lets nobody in, BadInput for a name that can't be shown.
+        """
+        cookie = secrets.token_urlsafe(32)
+        key = _key("link", cookie)
+        person, link = ws.roster.join(hash_token(code), read_name(name), key)
+        return Visitor(key, owner=person.role == "own", person=person, cookie=cookie), link
 
     def opens(self, token: str) -> bool:
         """Return whether this is the token of the owner's link. Reads the database."""
@@ -159,7 +275,7 @@ class Door:
         servers on two ports of one machine share their cookies, and must not take them from each other.
         """
         for key in self._keys(cookies, direct):
-            if person := self._ws.store.person_by_token(key):
+            if person := self._ws.roster.person_by_token(key):
                 self._remember(key, person)
                 return Visitor(key, self._owns(person, direct), person)
         return Visitor(_key("here", cookies[0]), owner=True) if self.is_owner(direct) else None
@@ -175,16 +291,18 @@ class Door:
         """Return the owner who came with the link: with a cookie they brought if that was made by the
         link before, else with a fresh one. A cookie from elsewhere could be known to others."""
         for key in self._keys(cookies, direct=False):
-            if person := self._known.get(key) or self._ws.store.person_by_token(key):
+            if person := self._known.get(key) or self._ws.roster.person_by_token(key):
                 return Visitor(key, owner=person.role == "own", person=person)
         cookie = secrets.token_urlsafe(32)
         return Visitor(_key("link", cookie), owner=True, cookie=cookie)
 
     def enter(self, ws: Workspace, visitor: Visitor) -> Person:
         """Return the person of a visitor, stored now if need be. To be run by the writer."""
-        person = ws.store.person_by_token(visitor.key)
+        person = ws.roster.person_by_token(visitor.key)
         if person is None:
-            person = ws.store.add_person(f"client {visitor.key[:6]}", "own", visitor.key)
+            ws.roster.add_person(f"client {visitor.key[:6]}", "own", visitor.key)
+            person = ws.roster.person_by_token(visitor.key)
+            assert person is not None
         return person
 
     def _remember(self, key: str, person: Person) -> None:

@@ -4,7 +4,7 @@ import weakref
 from dataclasses import dataclass
 
 from active.arrays import Ids, Probs
-from labeler import space
+from labeler import crowds, space
 from labeler.arrays import load_arrays
 from labeler.domain import Round, Session
 from labeler.drawing import Material, labeled_rows
@@ -69,7 +69,7 @@ def _predict(ws: Workspace, session: Session, made: Round, sp: space.Space) -> P
     told = None
     if "expected" in stored:
         material = Material.load(ws.round_file(session.id, made.number))
-        answers = ws.journal.answers(session.id, made.last_event)
+        answers = crowds.answers(ws, session, made.last_event)
         labeled = labeled_rows(ws, session, made, material, answers, rows, turn)
         if len(labeled.x) == len(stored["expected"]):  # an example may have been withdrawn since
             told = Told(labeled.x, labeled.y == 0, stored["expected"])

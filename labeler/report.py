@@ -3,7 +3,7 @@
 import html
 from collections.abc import Callable
 
-from labeler import chart, wording
+from labeler import chart, reach, wording
 from labeler.trainings import Near, Training
 
 
@@ -33,7 +33,7 @@ def nearest(found: Near, name: Callable[[int], str], stamp: str) -> str:
     """
 
     def tile(item: int, kind: str = "") -> str:
-        src = html.escape(f"/tiles/{item}?w=256&v={stamp}")
+        src = html.escape(reach.at(f"/tiles/{item}?w=256&v={stamp}"))
         return f'<img class="{kind}" alt="{html.escape(name(item))}" src="{src}">'
 
     rows = []

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import judging, predicting
+from labeler import crowds, judging, predicting
 from labeler.catalog import shown_path
 from labeler.database import snapshot
 from labeler.domain import UNSURE, Session
@@ -57,7 +57,7 @@ def predicted(
     if made is None:
         none = np.empty(0, np.int64)
         return none, none, np.empty(0, np.float32)
-    answers = ws.journal.answers(session.id) if answers is None else answers
+    answers = crowds.answers(ws, session) if answers is None else answers
     out = np.concatenate([answers.items, np.array(ws.catalog.absent(), np.int64)])
     items = np.setdiff1d(np.arange(len(made.probs), dtype=np.int64), out)
     probs = made.probs[items]
@@ -74,7 +74,7 @@ def labels_grid(
     order     newest and oldest go by the answer's time (predictions: by item).
     """
     if source == "person":
-        answers = ws.journal.answers(session.id)
+        answers = crowds.answers(ws, session)
         items, numbers = answers.items, answers.labels
         p = np.full(len(items), np.nan, np.float32)
         made = predicting.predict(ws, session) if order in ("surest", "doubtful") else None
@@ -147,7 +147,7 @@ def export(
         told = judging.told(ws, session)
         about = About(str(ws.folder), session.id, session.question, session.labels, predicted_from, told)
         paths = ws.catalog.paths()
-        answers, votes = ws.journal.answers(session.id), ws.journal.votes(session.id)
+        answers, votes = crowds.answers(ws, session), ws.journal.votes(session.id)
         none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         guesses = none if predicted_from is None else predicted(ws, session, answers)
         events = list(_event_rows(ws, session, paths))
@@ -179,7 +179,7 @@ def _label_rows(
 
 
 def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) -> Iterator[EventRow]:
-    names = ws.store.people_names()
+    names = ws.roster.names()
     for e in ws.journal.log(session):
         path = paths[e.item][0] if e.item in paths else ws.catalog.last_path(e.item)
         yield EventRow(

@@ -301,8 +301,78 @@ def v7(db: "sqlite_utils.Database") -> None:
         db.conn.execute(statement)
 
 
+V8 = """
+CREATE TABLE links (
+  id INTEGER PRIMARY KEY,
+  code_hash TEXT NOT NULL UNIQUE,
+  role TEXT NOT NULL CHECK (role IN ('own', 'review', 'swipe')),
+  person INTEGER REFERENCES people(id),
+  session INTEGER REFERENCES sessions(id),
+  made_at TEXT NOT NULL,
+  made_by INTEGER REFERENCES people(id),
+  ends_at REAL,
+  most INTEGER,
+  withdrawn_at TEXT
+) STRICT;
+
+CREATE TABLE devices (
+  id INTEGER PRIMARY KEY,
+  token_hash TEXT NOT NULL UNIQUE,
+  person INTEGER NOT NULL REFERENCES people(id),
+  link INTEGER,
+  made_at TEXT NOT NULL,
+  ended_at TEXT
+) STRICT;
+CREATE INDEX devices_person ON devices(person);
+CREATE INDEX devices_link ON devices(link);
+
+INSERT INTO devices(token_hash, person, made_at)
+  SELECT token_hash, id, created_at FROM people WHERE token_hash IS NOT NULL ORDER BY id;
+INSERT OR IGNORE INTO facts(name, value)
+  SELECT 'owner', CAST(id AS TEXT) FROM people WHERE token_hash IS NULL AND role = 'own' ORDER BY id LIMIT 1;
+UPDATE people SET token_hash = NULL;
+
+ALTER TABLE sessions ADD COLUMN votes INTEGER NOT NULL DEFAULT 1;
+
+CREATE TABLE tallies (
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  item INTEGER NOT NULL REFERENCES items(id),
+  votes INTEGER NOT NULL,
+  is_done INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  PRIMARY KEY (session, item)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tallies_open ON tallies(session, first) WHERE is_done = 0;
+
+CREATE TABLE wanting (
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  person INTEGER NOT NULL REFERENCES people(id),
+  at REAL NOT NULL,
+  PRIMARY KEY (session, person)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE cards ADD COLUMN device INTEGER;
+UPDATE cards SET device = (SELECT d.id FROM devices d WHERE d.person = cards.person);
+"""
+
+
+def v8(db: "sqlite_utils.Database") -> None:
+    """Let people come by links, with several devices, and several people answer one image.
+
+    A card is held by one device.
+    sessions votes: how many people each image is put to.
+    tallies  of each item with an answer in a session of several votes: how many people have answered it,
+             whether it needs no more, and its first answer's place in the log.
+    wanting  who got fewer cards than they asked for, and when last (unix time).
+    links    code_hash: of what the link holds. person: whose other devices it lets in. ends_at: unix time.
+    devices  token_hash: of a cookie. Before, each person had one, in people.token_hash, which is empty now.
+    """
+    for statement in _statements(V8):
+        db.conn.execute(statement)
+
+
 # Every change of the tables, in order. A shipped one is never edited.
-STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6, v7)
+STEPS: tuple[Callable[["sqlite_utils.Database"], None], ...] = (v1, v2, v3, v4, v5, v6, v7, v8)
 
 
 def migrations() -> "Migrations":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler import encoders, files, lessons, verdict
+from labeler import crowds, encoders, files, lessons, verdict
 from labeler.domain import Session
 from labeler.errors import BadInput, NotReady, writing
 from labeler.trainings import ABOUT, CURVES, JUDGED, LOG, STATE
@@ -202,7 +202,7 @@ def _taught(ws: Workspace, session: Session) -> "tuple[Ids, Ids]":
     Of two answers the target, or the first, is class 1. Answers that few images have are left out.
     """
     used = ws.registry.in_use()
-    answers = ws.journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     known = np.flatnonzero((answers.labels >= 0) & (answers.items < (used[2] if used else 0)))
     known = np.random.default_rng(session.seed).permutation(known)[:MOST_TAUGHT]
     known = known[np.argsort(answers.items[known])]
@@ -247,7 +247,7 @@ def judge(ws: Workspace, session: Session, folder: Path) -> Verdict:
     labels that one of the encoders was taught with are left out.
     """
     used = ws.registry.in_use()
-    answers = ws.journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     known = (answers.labels >= 0) & (answers.items < (used[2] if used else 0))
     items, classes = answers.items[known], (answers.labels[known] == 0).astype(np.int64)
     seen = {*(_read(folder / TAUGHT) or ()), *(_read(Path(ws.config.encoder) / TAUGHT) or ())}

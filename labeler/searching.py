@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from active.arrays import Rows
-from labeler import coding, images
+from labeler import coding, crowds, images
 from labeler.domain import UNSURE, Item
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.workspace import Workspace
@@ -149,7 +149,7 @@ def described(ws: Workspace, number: int | None, items: Sequence[int]) -> list[t
     number  of the session whose answers are meant; None: the newest. Raises Missing for an unknown one.
     """
     session = ws.store.session(number)
-    answers = ws.journal.answers(session.id)
+    answers = crowds.answers(ws, session)
     session = ws.store.session(session.id)  # read after the answers: it knows all of their labels
     said = dict(zip(answers.items.tolist(), answers.labels.tolist(), strict=True))
     paths = ws.catalog.shown_paths(items)

@@ -15,6 +15,7 @@ from labeler.waiting import leave
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from labeler.reach import Reach
     from labeler.workspace import Workspace
 
 STOPPED = "Stopped. Every answer is kept; start again to go on."
@@ -31,7 +32,7 @@ def open_default(workspace: Path | None) -> "Workspace":
 
 def open_alone(held: ExitStack, host: str, port: int) -> None:
     """Open, lock and name the workspace for `streamlit run app.py`; what a person can mend ends it."""
-    from labeler import people, places
+    from labeler import people, reach
     from labeler.child import take_one_thread
     from labeler.workspace import ENV
 
@@ -41,8 +42,10 @@ def open_alone(held: ExitStack, host: str, port: int) -> None:
         ws = open_default(Path(named) if named else None)
         held.enter_context(ws.lock("server"))
         os.environ[ENV] = str(ws.folder)
-        if not people.is_local(host):
-            click.echo(people.owner_link(ws, f"http://{places.reachable(host)}:{port}"))
+        here = reach.Reach(host, port)
+        reach.use(here)
+        if here.shared:
+            click.echo(people.owner_link(ws, here.url))
     except LabelerError as e:
         click.echo(f"Error: {e.error}\n{e.do}", err=True)
         sys.stderr.flush()
@@ -68,34 +71,57 @@ def load_site(ws: "Workspace") -> "ModuleType":
     return site
 
 
-def serve(ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool) -> None:
-    """Serve until Ctrl-C."""
+def serve(
+    ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool, share: bool = False
+) -> None:
+    """Serve until Ctrl-C. share: others join by a link that is printed."""
     import threading
 
-    from labeler import people, places
+    from labeler import inviting, people, places, reach
     from labeler.workspace import ENV
 
-    shared = not people.is_local(host)
-    url = f"http://{places.reachable(host)}:{port}"
-    link = people.owner_link(ws, url) if shared else url
-    ws.serves_at(url)
-    click.echo(f"\n  {link}\n")
-    if shared:
-        click.echo(f"On this computer: {people.owner_link(ws, f'http://localhost:{port}')}")
-        click.echo(f"On a phone: {people.owner_link(ws, url, '/swipe')}")
-        click.echo("Whoever opens one of these links may do everything here; share them with care.")
+    here = reach.current()
+    link = people.owner_link(ws, here.url) if here.shared else here.url
+    ws.serves_at(here.url)
+    if share:
+        code, made = people.make_link(ws, "swipe", lasts_s=inviting.DAYS * inviting.DAY_S)
+        click.echo("\nFor everybody who helps:")
+        inviting.show(people.join_url(here.url, code), made)
+        click.echo("\nFor you alone; whoever opens one of these may do everything here:")
+        click.echo(f"  {link}\n  on this computer: {people.owner_link(ws, here.local_url)}")
+    elif here.shared:
+        click.echo(f"\n  {link}\n")
+        _say_links(ws, here)
     else:
-        click.echo(f"Only the deck: {url}/swipe")
+        click.echo(f"\n  {link}\n")
+        click.echo(f"Only the deck: {here.url}/swipe")
     click.echo("Ctrl-C stops; every answer is kept.")
     os.environ[ENV] = str(ws.folder)
     if browser:
-        places.open_browser(link, host, port)
+        at_home = people.owner_link(ws, here.local_url) if here.proxies else link
+        places.open_browser(at_home, host, port)
     threading.Thread(target=_follow, name="progress", daemon=True).start()
     try:
         site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
     except KeyboardInterrupt:
         pass
     click.echo(f"\n{STOPPED}")
+
+
+def _say_links(ws: "Workspace", here: "Reach") -> None:
+    """Say the other links by which a shared server is opened."""
+    from labeler import people
+
+    if here.proxies:
+        click.echo(f"Past the proxy, on this computer: {people.owner_link(ws, here.local_url)}")
+    else:
+        click.echo(f"On this computer: {people.owner_link(ws, here.local_url)}")
+    if here.plain_url != here.url and not here.proxies:
+        click.echo(f"By number, where browsers warn of the name: {people.owner_link(ws, here.plain_url)}")
+    click.echo(f"On a phone: {people.owner_link(ws, here.url, '/swipe')}")
+    if here.proxies and not here.public:
+        click.echo("Others put the proxy's name in place of what stands before the path.")
+    click.echo("Whoever opens one of these links may do everything here; share them with care.")
 
 
 def _follow() -> None:

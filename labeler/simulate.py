@@ -274,9 +274,9 @@ def _give_examples(ws: Workspace, session: Session, examples: Sequence[Example])
 
 def _people(ws: Workspace, n: int) -> list[int]:
     """Return n people, the owner first; made where there are not so many yet."""
-    known = {name: number for number, name in ws.store.people_names().items()}
+    known = {name: number for number, name in ws.roster.names().items()}
     others = [f"player {i}" for i in range(2, n + 1)]
-    return [loop.owner(ws), *(known.get(who) or ws.store.add_person(who, "swipe", who).id for who in others)]
+    return [loop.owner(ws), *(known.get(who) or ws.roster.add_person(who, "swipe", who).id for who in others)]
 
 
 def _answer(

@@ -16,6 +16,7 @@ class Change:
     """What of a stored event matters here. kind "undo" takes `undoes` back; it may name nothing.
 
     kind "pass": a card that was asked again was skipped, which says nothing.
+    is_owner  1 where an owner said it, else 0.
     """
 
     seq: int
@@ -25,14 +26,24 @@ class Change:
     label: int | None
     undoes: int | None
     card: int | None
+    is_owner: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    seq: int
+    person: int
+    number: int
+    is_owner: int
 
 
 class Standing:
     """The current answer of every item, with counts.
 
     now     {item: label number, -1 unsure, -2 skipped}. Of each person the newest answer that was
-            not taken back; of several people the newest of those that is not a skip.
-    tally   {that number: how many items}.
+            not taken back; of several people what most of them say, skips left out, and of answers that
+            equally many give the newest. Where owners have answered, the newest of theirs counts alone.
+    owned   items that owners have answered. tally  {number: how many items}.
     shown   cards that were ever answered. seq  the last event fed, 0 before the first.
     """
 
@@ -40,9 +51,10 @@ class Standing:
         self.seq = 0
         self.events = 0
         self.now: dict[int, int] = {}
+        self.owned: set[int] = set()
         self.tally: Counter[int] = Counter()
         self.shown: set[int] = set()
-        self._said: dict[int, tuple[tuple[int, int, int], ...]] = {}  # of each item: (seq, person, number)
+        self._said: dict[int, tuple[_Said, ...]] = {}
 
     def feed(self, changes: Iterable[Change]) -> None:
         """Take in events in the order of their `seq`, each once. Cost: the number of events."""
@@ -55,22 +67,36 @@ class Standing:
             elif c.kind != "undo":
                 number = {UNSURE: UNSURE_NUMBER, SKIP: SKIP_NUMBER}.get(c.kind, c.label)
                 assert number is not None
-                self._said[c.item] = (*self._said.get(c.item, ()), (c.seq, c.person, number))
+                said = _Said(c.seq, c.person, number, c.is_owner)
+                self._said[c.item] = (*self._said.get(c.item, ()), said)
                 if c.card is not None:
                     self.shown.add(c.card)
             elif c.undoes is not None:
-                self._said[c.item] = tuple(s for s in self._said.get(c.item, ()) if s[0] != c.undoes)
+                self._said[c.item] = tuple(s for s in self._said.get(c.item, ()) if s.seq != c.undoes)
             self._settle(c.item)
 
     def _settle(self, item: int) -> None:
         before = self.now.pop(item, None)
         if before is not None:
             self.tally[before] -= 1
-        newest = {person: (seq, number) for seq, person, number in self._said.get(item, ())}
-        last = sorted(newest.values())
-        if last:
-            self.now[item] = next((n for _, n in reversed(last) if n != SKIP_NUMBER), SKIP_NUMBER)
+        newest = {said.person: said for said in self._said.get(item, ())}
+        self.owned.discard(item)
+        if newest:
+            if any(s.is_owner and s.number != SKIP_NUMBER for s in newest.values()):
+                self.owned.add(item)
+            self.now[item] = _agreed(list(newest.values()))
             self.tally[self.now[item]] += 1
+
+
+def _agreed(said: list[_Said]) -> int:
+    """Return what one answer each of some people comes to, as `Standing.now` says."""
+    answers = [s for s in said if s.number != SKIP_NUMBER]
+    if not answers:
+        return SKIP_NUMBER
+    if owners := [s for s in answers if s.is_owner]:
+        return max(owners, key=lambda s: s.seq).number
+    votes: Counter[int] = Counter(s.number for s in answers)
+    return max(answers, key=lambda s: (votes[s.number], s.seq)).number
 
 
 class Standings:

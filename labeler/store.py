@@ -1,4 +1,4 @@
-"""Sessions, people, rounds and reference pictures (SQL). Cards are in dealing.py, answers in journal.py."""
+"""Sessions, rounds, reference pictures (SQL). Cards: dealing.py, answers: journal.py, people: roster.py."""
 
 import json
 import sqlite3
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from labeler import draws
 from labeler.config import Config
 from labeler.database import read_time, timestamp, transaction
-from labeler.domain import Estimate, Goal, Person, Pick, Precision, Quality, Reason, Round, Session
+from labeler.domain import Estimate, Goal, Pick, Precision, Quality, Reason, Round, Session
 from labeler.errors import BadInput, Missing
+from labeler.tallies import tally_all
 
 WORDS = "words-"
 """How the hash of words begins; that of a picture is hex alone."""
@@ -55,7 +56,7 @@ def label_numbers(conn: sqlite3.Connection, session: int) -> dict[str, int]:
 
 
 class Store:
-    """Sessions, people, rounds and reference pictures of one workspace, over one connection of one thread."""
+    """Sessions, rounds and reference pictures of one workspace, over one connection of one thread."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
@@ -63,20 +64,27 @@ class Store:
     # sessions ------------------------------------------------------------------------------
 
     def add_session(
-        self, question: str, labels: Sequence[str], goal: Goal, config: Config, *, seed: int | None = None
+        self,
+        question: str,
+        labels: Sequence[str],
+        goal: Goal,
+        config: Config,
+        *,
+        seed: int | None = None,
+        votes: int = 1,
     ) -> Session:
         """Create a session and return it. Its seed, drawn here when none is given, is stored."""
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         created = timestamp()
         checked = Session(
-            0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created)
+            0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created), votes=votes
         )
         with transaction(self.conn) as conn:
             cursor = conn.execute(
-                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at, used)
-                   VALUES (?,?,?,?,?,?, (SELECT coalesce(max(used), 0) + 1 FROM sessions))""",
-                (checked.question, goal, seed, config.batch_size, json.dumps(asdict(config)), created),
+                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at, votes, used)
+                   VALUES (?,?,?,?,?,?,?, (SELECT coalesce(max(used), 0) + 1 FROM sessions))""",
+                (checked.question, goal, seed, config.batch_size, json.dumps(asdict(config)), created, votes),
             )
             number = int(cursor.lastrowid or 0)
             conn.executemany(
@@ -92,7 +100,7 @@ class Store:
         if number is None or 0 < number < 2**62:
             row = self.conn.execute(
                 f"""SELECT id, question, goal, seed, batch_size, created_at,
-                      (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1)
+                      (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1), votes
                     FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
@@ -101,7 +109,7 @@ class Store:
         if row is None:
             raise Missing(f"There is no session {number}.", "labeler status lists those there are.")
         names = tuple(self._names(row[0]).values())
-        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), row[6])
+        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), *row[6:])
 
     def sessions(self) -> list[Session]:
         """Return every session, the one started last first."""
@@ -130,6 +138,14 @@ class Store:
                 conn.execute(
                     "INSERT INTO targets(session, share, at) VALUES (?,?,?)", (session.id, share, timestamp())
                 )
+        return self.session(session.id)
+
+    def set_votes(self, session: Session, votes: int) -> Session:
+        """Change how many people each image is put to; images with fewer answers are asked again."""
+        replace(session, votes=votes)  # checks it
+        with transaction(self.conn) as conn:
+            conn.execute("UPDATE sessions SET votes = ? WHERE id = ?", (votes, session.id))
+            tally_all(conn, session.id)
         return self.session(session.id)
 
     def targets(self, session: int) -> list[tuple[float | None, datetime]]:
@@ -170,42 +186,6 @@ class Store:
                 (session.id, label, name, timestamp()),
             )
         return self.session(session.id)
-
-    # people --------------------------------------------------------------------------------
-
-    def add_person(self, name: str, role: str, token_hash: str | None = None) -> Person:
-        """Store somebody who answers and return them."""
-        with transaction(self.conn) as conn:
-            cursor = conn.execute(
-                "INSERT INTO people(token_hash, name, role, created_at) VALUES (?,?,?,?)",
-                (token_hash, name, role, timestamp()),
-            )
-        return self.person(int(cursor.lastrowid or 0))
-
-    def person(self, number: int) -> Person:
-        """Return a person by number. Raises Missing."""
-        row = self.conn.execute("SELECT id, name, role FROM people WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            raise Missing(f"There is no person {number}.", "Open the link again.")
-        return Person(*row)
-
-    def person_by_token(self, token_hash: str) -> Person | None:
-        """Return the person whose cookie or link has this hash, or None."""
-        row = self.conn.execute(
-            "SELECT id, name, role FROM people WHERE token_hash = ?", (token_hash,)
-        ).fetchone()
-        return None if row is None else Person(*row)
-
-    def owner(self) -> Person:
-        """Return the person whom the command line and the Streamlit pages answer as."""
-        row = self.conn.execute(
-            "SELECT id, name, role FROM people WHERE token_hash IS NULL AND role = 'own' LIMIT 1"
-        ).fetchone()
-        return Person(*row) if row is not None else self.add_person("owner", "own")
-
-    def people_names(self) -> dict[int, str]:
-        """Return {person number: name}."""
-        return dict(self.conn.execute("SELECT id, name FROM people").fetchall())
 
     # facts ---------------------------------------------------------------------------------
 

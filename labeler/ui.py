@@ -16,6 +16,7 @@ from labeler import (
     people,
     places,
     predicting,
+    reach,
     wording,
     worker,
     workspace,
@@ -234,15 +235,15 @@ def phone(ws: Workspace, session: Session) -> None:
     """Draw the link that opens the deck on a phone, or how to get one."""
     with card("phone"):
         st.header("On a phone")
-        host, port = address()
-        if people.is_local(host):
+        here = reach.current()
+        if not here.shared:
             st.caption("This server answers this computer only. To swipe on a phone, start it so:")
             images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
-            st.code(f"labeler start {images}--host 0.0.0.0", language=None, wrap_lines=True)
+            st.code(f"labeler start {images}--share", language=None, wrap_lines=True)
             return
-        url = f"http://{places.reachable(host)}:{port}"
-        st.caption("Open this in the same network. Whoever has the link can do everything.")
-        link = f"{people.owner_link(ws, url, '/swipe')}&session={session.id}"
+        where = "anywhere" if here.public else "in the same network"
+        st.caption(f"Open this {where}. Whoever has the link can do everything.")
+        link = f"{people.owner_link(ws, here.url, '/swipe')}&session={session.id}"
         st.code(link, language=None, wrap_lines=True)
 
 

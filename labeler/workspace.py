@@ -16,6 +16,7 @@ from labeler.dealing import Dealing
 from labeler.errors import BadInput, Blocked, Conflict, NotReady, writing
 from labeler.journal import Journal
 from labeler.registry import Registry
+from labeler.roster import Roster
 from labeler.schema import Sync, is_old, kept_copy, open_db, version
 from labeler.standing import Standings
 from labeler.store import Store
@@ -34,11 +35,12 @@ class _Parts(NamedTuple):
     journal: Journal
     catalog: Catalog
     registry: Registry
+    roster: Roster
 
 
 class Workspace:
     """A workspace folder. What is in the database belongs to the thread that asks for it: `store`,
-    `journal`, `dealing`, `catalog`, `registry`.
+    `journal`, `dealing`, `catalog`, `registry`, `roster`.
 
     kept  the database as an earlier version of labeler left it, when `open` has just changed that.
     """
@@ -127,7 +129,8 @@ class Workspace:
 
     def _open(self, sync: Sync | None = None) -> "_Parts":
         conn = open_db(self.folder / DATABASE, sync=sync or self._sync)
-        parts = _Parts(conn, Store(conn), Journal(conn, self._standings), Catalog(conn), Registry(conn))
+        journal = Journal(conn, self._standings)
+        parts = _Parts(conn, Store(conn), journal, Catalog(conn), Registry(conn), Roster(conn))
         self._local.parts = parts
         return parts
 
@@ -161,6 +164,11 @@ class Workspace:
     def registry(self) -> Registry:
         """Return this thread's own registry of encoders."""
         return self._parts.registry
+
+    @property
+    def roster(self) -> Roster:
+        """Return this thread's own roster of people, devices and links."""
+        return self._parts.roster
 
     def relax(self) -> None:
         """Let this thread's commits survive a crash but not a power cut: for taking images in."""
@@ -209,7 +217,9 @@ class Workspace:
         with contextlib.suppress(OSError):  # the disk is full: the address is a help, no more
             (self.folder / ADDRESS).write_text(url, "utf-8")
 
-    def _address(self) -> str:
+    @property
+    def address(self) -> str:
+        """Return the address at which the workspace is served, or was last; empty: nobody knows."""
         try:
             return (self.folder / ADDRESS).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError):
@@ -229,7 +239,7 @@ class Workspace:
                 lock_file(f.fileno())
             except OSError as e:
                 who = f.read().decode("ascii", "replace").strip() or "another one"
-                url = self._address() if name == "server" else ""
+                url = self.address if name == "server" else ""
                 raise Conflict(
                     f"Process {who} works on {self.folder} already ({name}{url and f' at {url}'}).",
                     "Open it there (by its link, if it has one), or stop it first."

@@ -5,7 +5,7 @@ import streamlit as st
 from labeler import loop, ui, workspace
 from labeler.errors import LabelerError
 
-PAGES = ("start", "label", "search", "review", "found", "export")
+PAGES = ("start", "label", "search", "review", "found", "team", "export")
 
 
 def has_trained() -> bool:

@@ -51,6 +51,14 @@ def _plain_main() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _reached_as_by_default() -> Iterator[None]:
+    """How a server was reached in the tests of one file stays in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("labeler.reach._here", [])
+        yield
+
+
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Encoders compute in float32, so that their rows can be compared digit by digit on every processor."""
@@ -78,6 +86,17 @@ def chromium() -> str:
     if os.environ.get("CI"):
         pytest.fail("There is no Chromium, which .ci/run should have installed.")
     pytest.skip("There is no Chromium; install it to run the browser tests")
+
+
+@pytest.fixture(scope="session")
+def nginx() -> str:
+    """Return the path of nginx. Without one, .ci/run fails and anybody else's run skips."""
+    for folder in (None, "/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"):  # not everybody's path names them
+        if path := shutil.which("nginx", path=folder):
+            return path
+    if os.environ.get("CI"):
+        pytest.fail("There is no nginx, which .ci/run should have installed.")
+    pytest.skip("There is no nginx; install it to run the tests behind a proxy")
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,12 @@ LIMIT_S = 30.0  # for whatever a test waits for
 
 
 @contextlib.contextmanager
-def listening(ws, monkeypatch, *, shared=False) -> Iterator[SimpleNamespace]:
+def listening(ws, monkeypatch, *, shared=False, kind=Connection) -> Iterator[SimpleNamespace]:
     """Serve a workspace as running.py does; yield its port, desk and app."""
     monkeypatch.setattr(served.desk_module, "Worker", served.Still)
     app, desk = served.build(ws, shared=shared)
     config = uvicorn.Config(
-        app, http=Connection, ws="websockets-sansio", log_level="warning",
+        app, http=kind, ws="websockets-sansio", log_level="warning",
         access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     with serve(config) as port:

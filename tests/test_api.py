@@ -110,7 +110,7 @@ def test_cards_have_what_the_deck_needs_and_the_owner_sees_why(ws, client):
 def test_people_who_swipe_do_not_see_why_a_card_was_chosen(ws, session, server):
     client = visit(server[0], url=PHONE)
     token = people.secrets.token_urlsafe(32)
-    ws.store.add_person("volunteer", "swipe", people._key("link", token))
+    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
     client.cookies.set(COOKIE, token)
     card = cards_of(client, n=1)[0]
     assert not {"reason", "p_chosen", "score"} & set(card)

@@ -54,10 +54,10 @@ def phone(app, peer="192.168.1.9", cookie=None):
     return client
 
 
-def swiper(ws):
-    """Return the cookie of somebody who may only swipe."""
+def swiper(ws, role="swipe"):
+    """Return the cookie of somebody who may only swipe, or only review."""
     token = people.secrets.token_urlsafe(32)
-    ws.store.add_person("volunteer", "swipe", people._key("link", token))
+    ws.roster.add_person("volunteer", role, people._key("link", token))
     return token
 
 
@@ -187,8 +187,8 @@ def test_two_shared_servers_on_one_machine_leave_each_other_their_cookies(ws, tm
 
 def test_a_thousand_cookies_cost_a_few_looks(shared, ws, monkeypatch):
     looks = []
-    known = type(ws.store).person_by_token
-    monkeypatch.setattr(type(ws.store), "person_by_token", lambda *a: looks.append(a) or known(*a))
+    known = type(ws.roster).person_by_token
+    monkeypatch.setattr(type(ws.roster), "person_by_token", lambda *a: looks.append(a) or known(*a))
     cookie = "; ".join(f"{COOKIE}={i:043}" for i in range(1000))
     assert is_problem(phone(shared).get("/api/session", headers={"cookie": cookie}), 401)
     assert len(looks) <= people.MOST_COOKIES
@@ -352,8 +352,8 @@ def test_a_form_of_another_site_could_not_answer_either(alone, ws, kind):
     assert count(ws, "events") == 0
 
 
-def test_a_swiper_is_not_told_files_and_answers_of_a_search(shared, ws):
-    client = phone(shared, cookie=swiper(ws))
+def test_a_reviewer_is_not_told_files_and_answers_of_a_search(shared, ws):
+    client = phone(shared, cookie=swiper(ws, "review"))
     for reply in (
         client.post("/api/search", json={"like": [1], "k": 5, "about": True}),
         client.post("/api/search", data={"about": "true", "k": "5"}, files=[("image", ("a", picture()))]),

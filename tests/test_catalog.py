@@ -120,7 +120,7 @@ def test_the_encoder_used_last_is_the_one_in_use(catalog):
 def test_an_answer_that_is_missing_from_the_log_is_found(tmp_path):
     ws = make_pool(tmp_path, 10)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    ws.journal.add_events(session, ws.store.owner().id, [event(i, "yes") for i in range(5)])
+    ws.journal.add_events(session, ws.roster.owner().id, [event(i, "yes") for i in range(5)])
     assert ws.catalog.problems() == []
     ws.store.conn.execute("DROP TRIGGER events_kept")
     ws.store.conn.execute("DELETE FROM events WHERE seq = 3")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import uvicorn
 
-from labeler import people
+from labeler import people, reach
+from labeler.reach import Reach, read_proxies
 from labeler.server import connection, crowding
 from tests.listening import LIMIT_S, connect, listening, read_all, serve, status_of, talk
 from tests.pools import make_pool
@@ -231,6 +232,17 @@ def test_one_address_does_not_take_all_places(port, monkeypatch):
     idle = [connect(port) for _ in range(20)]
     assert status_of(talk(port, GET + CLOSE)) == 200
     assert len([s for s in idle if read_now(s) is None]) <= 5
+    for s in idle:
+        s.close()
+
+
+def test_a_proxy_that_is_trusted_is_not_taken_for_one_household(port, monkeypatch):
+    monkeypatch.setattr(connection, "MOST_FROM_ONE", 5)
+    monkeypatch.setattr(connection, "is_loopback", lambda host: False)
+    monkeypatch.setattr(reach, "_here", [Reach(proxies=read_proxies(["127.0.0.1"]))])
+    idle = [connect(port) for _ in range(20)]
+    assert status_of(talk(port, GET + CLOSE)) == 200
+    assert [read_now(s) for s in idle] == [None] * 20
     for s in idle:
         s.close()
 

@@ -118,7 +118,7 @@ def test_a_stranger_gets_nothing_whatever_they_send(described, shared):
 
 def test_somebody_who_swipes_gets_what_is_described(described, ws, shared):
     token = people.secrets.token_urlsafe(32)
-    ws.store.add_person("volunteer", "swipe", people._key("link", token))
+    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
     with requests.Session() as session:
         session.cookies.set(COOKIE, token)
         statuses = ask_everything(described, shared.url, session, GenerationMode.POSITIVE)

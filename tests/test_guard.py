@@ -9,6 +9,7 @@ from labeler import people
 from labeler.people import COOKIE
 from labeler.server import guesses
 from labeler.server.guard import Guard
+from labeler.server.guesses import Guesses
 from tests.pools import make_pool
 from tests.served import ROUTES, URL, begin, cards_of, is_problem, served, visit
 
@@ -219,7 +220,7 @@ class Held:
     stamp = "1f2e3d4c"
 
     def __init__(self, ws, shared):
-        self.ws, self.door = ws, people.Door(ws, shared=shared)
+        self.ws, self.door, self.guesses = ws, people.Door(ws, shared=shared), Guesses()
 
     async def read(self, fn):
         return fn(self.ws)

@@ -31,7 +31,7 @@ def session(ws):
 
 @pytest.fixture
 def people(ws):
-    return [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
+    return [ws.roster.add_person(name, "own", name).id for name in ("ann", "bob")]
 
 
 def make_round(store: Store, session: int, number: int, items: list[int]) -> None:
@@ -144,7 +144,7 @@ def test_what_comes_back_is_dealt_at_once(tmp_path):
     """Dealing remembers what is left of a round; a lease that ran out and an undo put something back."""
     ws = make_pool(tmp_path, 250)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    ann, bob = (ws.store.add_person(name, "own", name).id for name in ("ann", "bob"))
+    ann, bob = (ws.roster.add_person(name, "own", name).id for name in ("ann", "bob"))
     make_round(ws.store, session.id, 1, list(range(250)))  # read in several parts
     held = lease(ws, session, ann, 5)
     lease(ws, session, bob, 120)
@@ -383,7 +383,7 @@ answer = st.sampled_from(["yes", "no", "unsure", "skip", None])
 def test_current_answers_are_what_replaying_the_log_says(tmp_path_factory, steps):
     ws = make_pool(tmp_path_factory.mktemp("log"), 4)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    people = [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
+    people = [ws.roster.add_person(name, "own", name).id for name in ("ann", "bob")]
     stacks: dict[tuple[int, int], list[tuple[int, str]]] = {}
     for at, (item, who, given_answer) in enumerate(steps):
         ws.journal.add_events(session, people[who], [event(item, given_answer)])
@@ -451,7 +451,7 @@ def test_what_every_deck_asks_for_reads_only_what_is_new(ws, session):
 def test_the_standing_is_what_the_view_says(tmp_path_factory, steps):
     ws = make_pool(tmp_path_factory.mktemp("view"), 4)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    people = [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
+    people = [ws.roster.add_person(name, "own", name).id for name in ("ann", "bob")]
     for item, who, given_answer in steps:
         ws.journal.add_events(session, people[who], [event(item, given_answer)])
         ws.journal.standing(session.id)  # fed step by step

@@ -96,7 +96,7 @@ def test_audit_cards_are_drawn_uniformly_with_the_probability_they_carry(ws):
 
 def test_answered_held_skipped_and_vanished_items_are_left_out(ws):
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
-    one, two = loop.owner(ws), ws.store.add_person("bob", "own", "bob").id
+    one, two = loop.owner(ws), ws.roster.add_person("bob", "own", "bob").id
     loop.learn(ws, session)
     held = loop.next_cards(ws, session, two, 5, have=[])
     answered = answer_round(ws, session, one, n=5)
@@ -339,7 +339,7 @@ def test_an_example_given_after_the_first_round_makes_another(ws):
 def test_many_devices_and_vanished_picks_do_not_starve_the_deck(tmp_path):
     ws = make_pool(tmp_path, 900)
     session = loop.start_session(ws)
-    people = [ws.store.add_person(f"p{i}", "own", f"p{i}").id for i in range(5)]
+    people = [ws.roster.add_person(f"p{i}", "own", f"p{i}").id for i in range(5)]
     loop.learn(ws, session)
     for person in people:
         if learning.needs_round(ws, session, now=time.time()):

@@ -21,7 +21,7 @@ def test_the_light_page_names_each_file_by_its_version(client):
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
     for name in ("deck.js", "deck.css"):
-        start = page.text.index(f"/deck/{name}?v=")
+        start = page.text.index(f'"deck/{name}?v=') + 1
         url = page.text[start : page.text.index('"', start)]
         kept = client.get(url)
         assert kept.status_code == 200

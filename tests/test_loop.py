@@ -128,7 +128,7 @@ def test_neighbours_of_something_that_cannot_be_searched(ws, tmp_path):
 
 def test_correct_overrides_the_deck_and_none_clears_it(ws):
     session = loop.start_session(ws)
-    swiper = ws.store.add_person("ann", "own", "ann").id
+    swiper = ws.roster.add_person("ann", "own", "ann").id
     loop.record(ws, session, swiper, [event(4, "yes")])
     loop.correct(ws, session, loop.owner(ws), 4, "no")
     assert ws.journal.counts(session)["no"] == 1

@@ -23,7 +23,7 @@ from tests.served import whole_server
 __all__ = ["small"]  # a fixture
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "pages" / "home.py"
-PAGES = ("start", "label", "search", "review", "found", "export")
+PAGES = ("start", "label", "search", "review", "found", "team", "export")
 
 
 def visit(page: str, **query: str) -> AppTest:

@@ -39,7 +39,7 @@ def answer_round(ws, session, person, say=None):
 
 def again(ws, session, item, before=("no",), number=1):
     """Deal an item again that was answered before; return the card."""
-    people = [loop.owner(ws), *(ws.store.add_person(f"p{i}", "own", f"p{i}{item}").id for i in (1, 2))]
+    people = [loop.owner(ws), *(ws.roster.add_person(f"p{i}", "own", f"p{i}{item}").id for i in (1, 2))]
     for who, label in zip(people, before, strict=False):
         ws.journal.add_events(session, who, [event(item, label)])
     deal_again(ws, session, item, number)
@@ -135,7 +135,7 @@ def test_a_round_with_repeats_is_drawn_again_the_same(ws):
 def test_a_repeat_is_held_extended_and_gone_like_any_card(ws):
     session = begin(ws)
     ann = loop.owner(ws)
-    bob = ws.store.add_person("bob", "own", "bob").id
+    bob = ws.roster.add_person("bob", "own", "bob").id
     card = again(ws, session, 7)
     assert lease(ws, session, bob, 5) == []
     assert ws.dealing.gone_cards(session.id, ann, [card.id], NOW) == []
@@ -246,7 +246,7 @@ def test_pairs_are_a_label_before_and_a_label_now(ws, before, now, pairs):
 
 def test_another_persons_answer_to_a_repeat_makes_a_pair_too(ws):
     session = begin(ws)
-    bob = ws.store.add_person("bob", "own", "bob").id
+    bob = ws.roster.add_person("bob", "own", "bob").id
     card = again(ws, session, 7)
     ws.journal.add_events(session, bob, [event(7, "yes", card.id)])
     assert ws.journal.repeats(session.id) == (1, 1)

@@ -7,12 +7,10 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
 
 import pytest
 
 from labeler import certificate, loop, schema
-from labeler.domain import Session
 from labeler.errors import Blocked, Conflict, NotReady
 from labeler.workspace import Workspace
 from labeler.writer import Writer
@@ -40,7 +38,7 @@ def old(tmp_path):
     ws = make_pool(tmp_path, 20)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
     answers = [event(i, "yes") for i in range(3)]
-    ws.journal.add_events(session, ws.store.owner().id, answers)
+    ws.journal.add_events(session, ws.roster.owner().id, answers)
     ws.close()
     return ws.folder
 
@@ -89,8 +87,15 @@ def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_
         ws.store.conn.execute(add)
         for i, name in enumerate(("yes", "no")):
             ws.store.conn.execute("INSERT INTO label_names VALUES (?,1,?,?,'')", (i, i, name))
-        session = Session(1, "Is it?", ("yes", "no"), "find", 1, 20, datetime.now(UTC))
-        ws.journal.add_events(session, ws.store.owner().id, [event(0, "yes"), event(1, "skip")])
+        conn = ws.store.conn
+        conn.execute("INSERT INTO people VALUES (1, NULL, 'owner', 'own', '')")
+        conn.execute("INSERT INTO people VALUES (2, 'hash', 'client 1', 'own', '2026-11-20T12:00:00.000Z')")
+        for item, kind, label, person in ((0, "label", 0, 2), (1, "skip", None, 1)):
+            conn.execute(
+                """INSERT INTO events(id, session, item, kind, label, person, at, received_at)
+                   VALUES (?,1,?,?,?,?,?,?)""",
+                (f"e{item}", item, kind, label, person, *["2026-11-20T12:00:00.000Z"] * 2),
+            )
         ws.close()
     ws = Workspace.open(ws.folder)
     assert applied(ws.folder / "labeler.db") == NOW
@@ -99,6 +104,8 @@ def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_
     assert ws.journal.counts(session) == {"yes": 1, "no": 0, "unsure": 0, "skip": 1}
     assert loop.session_status(ws, session)["certificate"] is None
     assert certificate.begin(ws, session, 0.9, 5).left == 19
+    assert (session.votes, ws.roster.owner().id) == (1, 1)
+    assert ws.roster.person_by_token("hash").name == "client 1"
     ws.close()
 
 
@@ -228,7 +235,7 @@ def test_an_answer_is_on_disk_before_the_server_says_so(tmp_path):
 def test_after_a_stop_in_order_the_database_file_alone_holds_everything(tmp_path):
     ws = make_pool(tmp_path, 20)
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
     writer = Writer(ws)
     writer.start()
     writer.submit(lambda w: w.journal.add_events(session, person, [event(1, "yes")])).result(10)

@@ -19,7 +19,7 @@ def session(ws):
 
 @pytest.fixture
 def people(ws):
-    return [ws.store.add_person(name, "own", name).id for name in ("ann", "bob")]
+    return [ws.roster.add_person(name, "own", name).id for name in ("ann", "bob")]
 
 
 def test_labels_can_be_added_and_renamed_and_late_answers_find_them(ws, session, people):

@@ -24,7 +24,7 @@ def writer(ws):
 
 def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
     commits = []
     writer.submit(
         lambda w: w.store.conn.set_trace_callback(lambda q: commits.append(q) if q == "COMMIT" else None)
@@ -46,7 +46,7 @@ def test_jobs_of_many_threads_are_all_done_and_share_commits(ws, writer):
 
 def test_a_job_that_fails_is_rolled_back_alone(ws, writer):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
 
     def fails(w):
         w.journal.add_events(session, person, [event(1, "yes")])
@@ -62,7 +62,7 @@ def test_a_job_that_fails_is_rolled_back_alone(ws, writer):
 
 def test_a_result_is_given_out_only_after_the_commit(ws, writer):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
     for i in range(20):
         writer.submit(lambda w, i=i: w.journal.add_events(session, person, [event(i, "no")])).result(10)
         assert ws.journal.count_events(session.id) == i + 1  # another connection sees it
@@ -92,7 +92,7 @@ def test_after_stop_a_job_is_refused(ws):
 
 def test_a_disk_that_fills_up_inside_a_job_is_said_to_everybody_and_nothing_of_the_group_is_stored(ws):
     session = ws.store.add_session("Is it?", ["yes", "no"], "find", ws.config)
-    person = ws.store.owner().id
+    person = ws.roster.owner().id
     writer = Writer(ws)
 
     def fill(w):

@@ -98,6 +98,8 @@ function icon(name) {
 
 const word = (text) => h("span", { class: "word", dir: "auto" }, text);
 const fill = (share) => { const i = h("i", { class: "fill" }); i.style.transform = `scaleX(${share})`; return i; };
+// where the server's addresses begin: / or, behind a proxy, such as /labels/
+const ROOT = new URL("..", import.meta.url).pathname;
 const now = () => performance.now();
 const whole = (x) => Math.round(x * 100);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -887,7 +889,7 @@ class Deck {
     const params = new URLSearchParams(query);
     if (session) params.set("session", session);
     if (this.options.token) params.set("token", this.options.token);
-    return `/api/${path}?${params}`;
+    return `${ROOT}api/${path}?${params}`;
   }
 
   async start() {

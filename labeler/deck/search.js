@@ -20,6 +20,8 @@ const GROUP = 200; // answers in one request
 const LATER = [401, 403, 404, 408, 409, 429]; // not let in, not there, too busy: no word about the answers themselves
 const SHELF = "labeler.search."; // where the browser keeps answers that were not handed in yet
 const DRAGGED = "text/x-labeler-item";
+// where the server's addresses begin: / or, behind a proxy, such as /labels/
+const ROOT = new URL("..", import.meta.url).pathname;
 const views = new WeakMap();
 
 /** Streamlit calls this at mount and again whenever the data changes. */
@@ -92,7 +94,7 @@ function makeView(root, grid) {
 
   function ofItem(item) {
     const tile = [...(view.results ?? []), view.data.first, ...view.begin].find((t) => t?.item === item);
-    return { key: `item-${item}`, item, src: tile?.src ?? `/tiles/${item}?w=256&v=${view.data.stamp}`, name: tile?.name ?? `Item ${item}` };
+    return { key: `item-${item}`, item, src: tile?.src ?? `${ROOT}tiles/${item}?w=256&v=${view.data.stamp}`, name: tile?.name ?? `Item ${item}` };
   }
 
   function addFiles(kind, files) {
@@ -244,7 +246,7 @@ function makeView(root, grid) {
   async function ask(k, signal) {
     let reply;
     try {
-      reply = await fetch(`/api/search?session=${view.data.session}`, { ...body(k), signal, credentials: "same-origin" });
+      reply = await fetch(`${ROOT}api/search?session=${view.data.session}`, { ...body(k), signal, credentials: "same-origin" });
     } catch {
       throw new Error("The server can't be reached, or a picture can't be read any more. Try again in a moment.");
     }
@@ -344,7 +346,7 @@ function makeView(root, grid) {
   async function handInOf(session) {
     const sent = [...view.waiting.values()].filter((one) => one.session === session).slice(0, GROUP);
     const events = sent.map(({ id, item, label, at }) => ({ id, item, label, at }));
-    const reply = await fetch(`/api/labels?session=${session}`, {
+    const reply = await fetch(`${ROOT}api/labels?session=${session}`, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ events }), credentials: "same-origin", keepalive: true,
     });
     const done = await reply.json().catch(() => null);

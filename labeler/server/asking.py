@@ -25,6 +25,13 @@ async def _owner(request: Request) -> Visitor:
     return visitor
 
 
+async def _reviewer(request: Request) -> Visitor:
+    visitor = await _visitor(request)
+    if visitor.role == "swipe":
+        raise Refusal(403, "Only the owner and reviewers may do this.", "Ask whoever gave you the link.")
+    return visitor
+
+
 async def _session(
     session: Annotated[
         int | None, Query(ge=1, le=HIGHEST, description="Which session; the newest when left out.")
@@ -35,5 +42,6 @@ async def _session(
 
 DeskDep = Annotated[Desk, Depends(_desk)]
 VisitorDep = Annotated[Visitor, Depends(_visitor)]
+ReviewerDep = Annotated[Visitor, Depends(_reviewer)]
 OwnerDep = Annotated[Visitor, Depends(_owner)]
 SessionDep = Annotated[int | None, Depends(_session)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from labeler import loop
-from labeler.domain import Card, LabelEvent, Recorded
+from labeler.domain import Card, LabelEvent, Person, Recorded
 from labeler.errors import BadInput, Conflict
 from labeler.journal import Undone
 from labeler.people import Visitor
@@ -31,7 +31,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
 
     def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
         asked = loop.get_session(ws, session)
-        person = visitor.person or ws.store.person_by_token(visitor.key)
+        person = visitor.person or ws.roster.person_by_token(visitor.key)
         images, embedded, items = loop.pool_counts(ws)
         return loop.session_status(ws, asked) | {
             "embedded": embedded,
@@ -48,7 +48,7 @@ async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -
         found
         | {
             "worker": desk.worker.state(),
-            "problem": desk.worker.problem(),
+            "problem": desk.worker.problem() if visitor.owner else None,  # it may name files
             "owner": visitor.owner,
             "stage": progress.stage if progress else None,
             "total": progress.total if progress else None,
@@ -80,9 +80,9 @@ async def get_cards(
     await _round(desk, session)
 
     def deal(ws: Workspace) -> tuple[list[Card], list[int]]:
-        asked, person = loop.get_session(ws, session), _person(desk, ws, visitor)
-        cards = loop.next_cards(ws, asked, person, n, have=held)
-        return cards, loop.gone_cards(ws, asked, person, held or ())
+        asked, who = loop.get_session(ws, session), _person(desk, ws, visitor)
+        cards = loop.next_cards(ws, asked, who.id, n, have=held, device=who.device)
+        return cards, loop.gone_cards(ws, asked, who.id, held or (), who.device)
 
     cards, gone = await desk.write(deal)
     if len(cards) < n:
@@ -91,12 +91,12 @@ async def get_cards(
     return JSONResponse({"cards": sent, "gone": gone})
 
 
-def _person(desk: Desk, ws: Workspace, visitor: Visitor) -> int:
+def _person(desk: Desk, ws: Workspace, visitor: Visitor) -> Person:
     """Return who a visitor is, stored now if they did nothing before. To be run by the writer.
 
     Only what has to be signed asks for this: a request without a cookie that leaves nothing leaves nobody.
     """
-    return (visitor.person or desk.door.enter(ws, visitor)).id
+    return visitor.person or desk.door.enter(ws, visitor)
 
 
 async def _number(desk: Desk, session: int | None) -> int:
@@ -149,7 +149,8 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
         asked = loop.card_session(ws, events) if session is None else loop.get_session(ws, session)
         if not events:
             return asked.id, Recorded(0, 0)
-        return asked.id, loop.record(ws, asked, _person(desk, ws, visitor), events)
+        who = _person(desk, ws, visitor)
+        return asked.id, loop.record(ws, asked, who.id, events, who.device)
 
     number, done = await desk.write(record)
     if done.accepted:
@@ -164,10 +165,10 @@ async def post_undo(body: Undo, desk: DeskDep, visitor: VisitorDep, session: Ses
 
     def take_back(ws: Workspace) -> Undone:
         asked = loop.get_session(ws, session)
-        person = visitor.person or ws.store.person_by_token(visitor.key)
+        person = visitor.person or ws.roster.person_by_token(visitor.key)
         if person is None:
             raise Conflict("There is nothing to undo.", "Answer a card first.")
-        return loop.undo(ws, asked, person.id, body.id.lower())
+        return loop.undo(ws, asked, person.id, body.id.lower(), person.device)
 
     undone = await desk.write(take_back)
     card = card_json(undone.card, desk.stamp, owner=visitor.owner)

@@ -14,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from labeler import reach
 from labeler.people import is_loopback, neighbourhood
 from labeler.server.crowding import LEAST_OPEN, MOST_FROM_ONE, Places, most_open
 
@@ -69,7 +70,7 @@ class Connection(HttpToolsProtocol):
             _watches[server_state] = _Watch(self.loop)
         self._watch = _watches[server_state]
         self._places = self._watch.places
-        self.peer: str | None = None  # None: this machine, which is not counted
+        self.peer: str | None = None  # None: this machine or a trusted proxy, which are not counted
         self._stage = ""  # which part of a request is arriving: head, body, or none
         self._since = self._body_since = self._sent_at = self.loop.time()
         self._unsent = 0
@@ -81,7 +82,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
-        self.peer = None if is_loopback(host) else neighbourhood(host)
+        self.peer = None if is_loopback(host) or reach.current().trusts(host) else neighbourhood(host)
         self._places.came(self)
         self._watch.wake()
         most = most_open()

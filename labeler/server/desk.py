@@ -13,6 +13,8 @@ from typing import TypeVar
 from labeler import heap
 from labeler.domain import Person
 from labeler.people import Door, Visitor
+from labeler.roster import Link
+from labeler.server.guesses import Guesses
 from labeler.server.recent import Recent
 from labeler.worker import Worker
 from labeler.workspace import Workspace
@@ -26,6 +28,9 @@ SWITCH_S = 0.001  # how long a thread that computes may keep those that answer w
 
 class Desk:
     """The parts that all routes share; they are there once `serving` has been entered."""
+
+    def __init__(self) -> None:
+        self.guesses = Guesses()
 
     ws: Workspace
     door: Door
@@ -87,6 +92,10 @@ class Desk:
         if visitor.person is not None:
             return visitor.person
         return await self.write(lambda ws: self.door.enter(ws, visitor))
+
+    async def join(self, code: str, name: str) -> tuple[Visitor, Link]:
+        """Let somebody in by a link, on disk when it returns; as `Door.join`."""
+        return await self.write(lambda ws: self.door.join(ws, code, name))
 
 
 def _stand_back() -> None:

@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.exceptions import HTTPException
 
-from labeler.errors import Blocked
-from labeler.people import COOKIE, Visitor, client_cookies, is_direct
+from labeler.errors import Blocked, Missing
+from labeler.nicknames import offered_name
+from labeler.people import COOKIE, GUEST, Visitor, client_cookies, is_direct, read_code
 from labeler.server.desk import Desk
-from labeler.server.guesses import Guesses
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,7 +19,9 @@ OFF = (  # Streamlit's, and nothing here uses them: each is one way in less
     "/_stcore/agent/", "/_stcore/metrics", "/_stcore/script-health-check", "/auth/", "/oauth2callback",
     "/component/", "/app/static/",
 )  # fmt: skip
-OURS = ("/api/", "/deck/", "/tiles/")  # with /swipe; the rest is Streamlit's
+OURS = ("/api/", "/deck/", "/tiles/")  # with the light pages; the rest is Streamlit's
+JOIN = "/join"
+LIGHT = ("/swipe", JOIN, "/me")
 CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cookie is set with these
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20
@@ -63,7 +65,7 @@ class Guard:
     def __init__(self, app: "ASGIApp", desk: Desk) -> None:
         self.app = app
         self._desk = desk
-        self._guesses = Guesses()
+        self._guesses = desk.guesses
         self._sockets = 0  # WebSockets that are open
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -75,14 +77,21 @@ class Guard:
             headers = _headers(scope)
             _check_origin(scope, headers)
             visitor = await self._visitor(scope, headers)
-            reply.keep(visitor, self._desk.stamp if client_cookies(headers.get("cookie", ""), "") else "")
+            reply.keep(visitor, beside(headers.get("cookie", ""), self._desk.stamp))
             scope["labeler.visitor"] = visitor
             if scope["path"].startswith(OFF) or "\n" in scope["path"]:  # which no route matches
                 raise Refusal(404, "There is no such address.", "Open the first page.")
+            if visitor.guest and scope["path"] != JOIN:
+                await reply.redirect(f"{JOIN}?{urlencode({'token': read_code(_token(scope) or '') or ''})}")
+                return
             if not visitor.owner and not _is_ours(scope):
                 raise Refusal(403, "Only the owner may open this page.", "Open /swipe instead.")
             if scope["type"] == "websocket":
                 await self._open(scope, receive, send)
+                return
+            if visitor.guest or scope["path"] == JOIN:  # whose page needs the code
+                reply.limit(headers)
+                await self.app(scope, reply.receive, reply.send)
                 return
             if (target := _without_token(scope, headers)) is not None:
                 await reply.redirect(target)
@@ -110,22 +119,41 @@ class Guard:
         # HTTP/1.0 is how nginx passes on what it is sent when nobody tells it to name the sender
         direct = is_direct(headers, peer or None) and scope.get("http_version") != "1.0"
         cookies = client_cookies(headers.get("cookie", ""), desk.stamp)
-        token = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))).get("token")
+        token = _token(scope)
         if token is not None and await desk.read(lambda _: desk.door.opens(token)):
             visitor = await desk.read(lambda _: desk.door.admit(cookies))
             if visitor.person is None:
                 await desk.enter(visitor)
             return visitor
+        if desk.door.is_stale():
+            await desk.read(lambda _: desk.door.refresh())
         found = None
         if cookies:
             found = desk.door.known(cookies, direct=direct)
             found = found or await desk.read(lambda _: desk.door.look_up(cookies, direct=direct))
         found = found or desk.door.welcome(direct=direct)
+        if scope["path"] == JOIN and scope["type"] == "http":
+            return found or GUEST  # the page itself counts guesses
+        code = None if token is None else read_code(token)
+        if code is not None and await desk.read(lambda _: desk.door.knows_code(code)):
+            return found or await self._come_in(scope, headers, code)
         self._check_guess(peer, token, found, cookies)
         if found is not None:
             return found
         error = "This server needs its link." if token is None else "This link is not valid."
-        raise Refusal(401, error, "Open the link that labeler start printed.")
+        raise Refusal(401, error, "Open the link that you were given, or the one that labeler start printed.")
+
+    async def _come_in(self, scope: "Scope", headers: dict[str, str], code: str) -> Visitor:
+        """Return the visitor who comes with a link: a guest who opens a page, and is asked for a name there.
+
+        A program is let in at once, by a name that is offered. Raises Refusal for a link that is shut.
+        """
+        if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+            return GUEST
+        try:
+            return (await self._desk.join(code, offered_name()))[0]
+        except Missing as e:
+            raise Refusal(401, e.error, e.do) from e
 
     def _check_guess(self, peer: str, token: str | None, found: Visitor | None, cookies: list[str]) -> None:
         """Raise Refusal for somebody who has sent too many wrong links or cookies."""
@@ -150,9 +178,18 @@ def _headers(scope: "Scope") -> dict[str, str]:
     return out
 
 
+def _token(scope: "Scope") -> str | None:
+    return dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))).get("token")
+
+
+def beside(cookies: str, stamp: str) -> str:
+    """Return a word for the name of a new cookie where another server has set one already, else nothing."""
+    return stamp if client_cookies(cookies, "") else ""
+
+
 def _is_ours(scope: "Scope") -> bool:
     path: str = scope["path"]
-    return path == "/swipe" or path.startswith(OURS)
+    return path in LIGHT or path.startswith(OURS)
 
 
 def _check_origin(scope: "Scope", headers: dict[str, str]) -> None:
@@ -188,6 +225,18 @@ def _without_token(scope: "Scope", headers: dict[str, str]) -> str | None:
     return path + ("?" + urlencode(rest) if rest else "")
 
 
+def cookie_text(visitor: Visitor, beside: str, scope: "Scope") -> bytes:
+    """Return the header that sets a visitor's new cookie.
+
+    beside  empty, or a word for the cookie's name: then it stands beside the one that another
+            server on this machine has set. Ports don't keep cookies apart.
+    """
+    name = f"{COOKIE}_{beside}" if beside else COOKIE
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    # Lax, not Strict: a link in a message must still bring the cookie along
+    return f"{name}={visitor.cookie}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}".encode()
+
+
 class _Reply:
     """The way back of one request: adds headers, counts the body, refuses."""
 
@@ -199,17 +248,9 @@ class _Reply:
         self._cookie = b""
 
     def keep(self, visitor: Visitor, beside: str) -> None:
-        """Set the visitor's new cookie, if they have one, with the answer.
-
-        beside  empty, or a word for the cookie's name: then it stands beside the one that another
-                server on this machine has set. Ports don't keep cookies apart.
-        """
+        """Set the visitor's new cookie, if they have one, with the answer; beside: as `cookie_text`."""
         if visitor.cookie is not None:
-            name = f"{COOKIE}_{beside}" if beside else COOKIE
-            secure = "; Secure" if self._scope.get("scheme") == "https" else ""
-            # Lax, not Strict: a link in a message must still bring the cookie along
-            text = f"{name}={visitor.cookie}; Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}"
-            self._cookie = text.encode()
+            self._cookie = cookie_text(visitor, beside, self._scope)
 
     def limit(self, headers: dict[str, str]) -> None:
         """Raise Refusal for a body that says it is too large; watch one that does not say."""

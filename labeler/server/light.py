@@ -88,7 +88,7 @@ def _page() -> str:
     """Return the light page, the version of each of its files in its address."""
     text = (FOLDER / "deck.html").read_text("utf-8")
     for name, (_, version) in _assets().items():
-        text = text.replace(f'"/deck/{name}"', f'"/deck/{name}?v={version}"')
+        text = text.replace(f'"deck/{name}"', f'"deck/{name}?v={version}"')
     return text
 
 
@@ -137,7 +137,7 @@ def docs_page(openapi: dict[str, Any]) -> "Response":  # Any: an OpenAPI documen
 
     info = openapi["info"]
     parts = [f"<h1>{html.escape(info['title'])}</h1><p>{html.escape(info['description'])}"]
-    parts.append('<p>The same for machines: <a href="/api/openapi.json">openapi.json</a>.')
+    parts.append('<p>The same for machines: <a href="openapi.json">openapi.json</a>.')
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
             parts.append(_operation(f"{method.upper()} /api{path}", operation))

@@ -15,7 +15,7 @@ from active.arrays import Rows
 from labeler import loop, searching
 from labeler.domain import Goal, Session
 from labeler.errors import BadInput
-from labeler.server.asking import DeskDep, OwnerDep, SessionDep, VisitorDep
+from labeler.server.asking import DeskDep, OwnerDep, ReviewerDep, SessionDep
 from labeler.server.desk import Desk
 from labeler.server.examples import ITEM, RESULTS, SESSION, gives
 from labeler.server.tiles import tile_url
@@ -60,7 +60,7 @@ async def get_item(
 @router.get("/search", responses=gives(RESULTS))
 async def get_search(
     desk: DeskDep,
-    visitor: VisitorDep,
+    visitor: ReviewerDep,
     item: Annotated[int, Query(ge=0, le=HIGHEST, description="The item to find others like.")],
     k: Annotated[int, Query(ge=1, le=10_000)] = 50,
 ) -> JSONResponse:
@@ -82,7 +82,7 @@ async def get_search(
     },
 )
 async def post_search(
-    request: Request, desk: DeskDep, visitor: VisitorDep, session: SessionDep
+    request: Request, desk: DeskDep, visitor: ReviewerDep, session: SessionDep
 ) -> JSONResponse:
     """The items most like some items, pictures, words or a vector, and unlike others, best first."""
     of = _Of(session) if visitor.owner else None

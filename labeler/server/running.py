@@ -31,8 +31,10 @@ def run(app: "ASGIApp", *, host: str, port: int, on_stop: Callable[[], None]) ->
     """Serve `app` until a signal to stop; `on_stop` is called at the first, before anything is closed."""
     import uvicorn
 
+    from labeler import reach
     from labeler.server.connection import Connection
     from labeler.server.crowding import most_open
+    from labeler.server.secure import Secure
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -45,8 +47,9 @@ def run(app: "ASGIApp", *, host: str, port: int, on_stop: Callable[[], None]) ->
                 with socket.fromfd(listening.fileno(), listening.family, listening.type) as twin:
                     twin.listen(LINE)  # asyncio has one number for both
 
+    kind = Secure if reach.current().identity else Connection
     config = uvicorn.Config(
-        app, host=host, port=port, http=Connection, ws="websockets-sansio", log_level="warning",
+        app, host=host, port=port, http=kind, ws="websockets-sansio", log_level="warning",
         access_log=False, proxy_headers=False, server_header=False, timeout_graceful_shutdown=1,
         backlog=AT_ONCE,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labeler import reach
 from labeler.files import Unreadable, read_file, save_atomic
 from labeler.images import content_hash, tile
 from labeler.server.desk import READERS, Desk
@@ -32,7 +33,7 @@ class Made:
 
 def tile_url(stamp: str, item: int, width: str = "512") -> str:
     """Return the address of a tile, with the workspace's stamp so that caches can't mix workspaces."""
-    return f"/tiles/{item}?w={width}&v={stamp}"
+    return reach.at(f"/tiles/{item}?w={width}&v={stamp}")
 
 
 class Tiles:

@@ -1,0 +1,193 @@
+"""The panels of the Team page (Streamlit): links with their QR codes, and who takes part."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import streamlit as st
+
+from labeler import inviting, loop, members, people, places, reach, ui, wording, worker
+from labeler.domain import MOST_VOTES, Role, Session
+from labeler.roster import Link
+from labeler.workspace import Workspace
+
+ROLES: dict[Role, str] = {
+    "swipe": "answer cards",
+    "review": "answer, and search",
+    "own": "do everything",
+}
+LASTS = {"1 day": 1.0, "7 days": 7.0, "30 days": 30.0, "1 year": 365.0}
+PRESENT_S = 120.0
+LOOK_S = 2
+
+
+def address(ws: Workspace) -> str:
+    """Return the address under which others reach this server; empty where they can't."""
+    running = worker.current()
+    return ws.address if running is not None and reach.current().shared else ""
+
+
+def how_to_share(ws: Workspace) -> None:
+    """Draw how a server is started that others can reach."""
+    st.caption("This server answers this computer only. To let others join, stop it and start it so:")
+    images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
+    st.code(f"labeler start {images}--share", language=None, wrap_lines=True)
+
+
+def invitation(ws: Workspace, session: Session, url: str) -> None:
+    """Draw the newest link that can still be shown, with its QR code, and the form of another one."""
+    now = time.time()
+    shown = next(
+        (link for link in ws.roster.links() if link.shut(now) is None and people.code_of(link.id)), None
+    )
+    if shown is not None:
+        link_card(shown, url)
+    with st.expander("Make a link", expanded=shown is None), st.form("invite", border=False):
+        role = st.selectbox("Whoever has it may", list(ROLES), format_func=lambda r: ROLES[r])
+        lasts = st.selectbox("It lets people in for", list(LASTS), 1)
+        most = st.number_input("At most so many (0: any number)", 0, 100_000, 0)
+        one = len(loop.sessions(ws)) > 1 and st.checkbox("For this question alone, not the newest")
+        if st.form_submit_button("Make a link", type="primary"):
+            asked = session.id if one else None
+            people.make_link(ws, role, lasts_s=LASTS[lasts] * 86_400, most=most or None, session=asked)
+            st.rerun()
+
+
+def link_card(link: Link, url: str) -> None:
+    """Draw one link whose code is known, large enough for a camera across a table."""
+    join = people.join_url(url, people.code_of(link.id) or "")
+    picture, words = st.columns([2, 3], vertical_alignment="center")
+    picture.image(qr_png(join), width=260)
+    with words:
+        st.caption(f"Whoever opens it may {ROLES[link.role]}; {inviting.describe(link)}")
+        st.code(join, language=None, wrap_lines=True)
+        if not url.startswith("https://"):
+            st.caption("It works in the same network.")
+
+
+def qr_png(url: str) -> bytes:
+    """Return the QR code of an address as PNG."""
+    import io
+
+    import segno
+
+    out = io.BytesIO()
+    segno.make(url, error="m").save(out, kind="png", scale=8, border=4)
+    return out.getvalue()
+
+
+def links(ws: Workspace) -> None:
+    """Draw all links that were made, each with what it takes to withdraw it."""
+    known = ws.roster.links()
+    if not known:
+        st.caption("No links were made yet.")
+    for link in known[:50]:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"link{link.id}"):
+            st.text(f"{link.id}: {link.role}, {inviting.describe(link)}")
+            if link.shut(time.time()) is None and st.button("Withdraw", key=f"withdraw{link.id}"):
+                ws.roster.withdraw(link.id)
+                st.rerun()
+
+
+@st.fragment(run_every=LOOK_S)
+def now(ws: Workspace, session: Session) -> None:
+    """Draw how the work goes on, again every two seconds."""
+    with ui.errors():
+        facts = loop.session_status(ws, session)
+        images = loop.pool_counts(ws)[2]
+        answered = sum(n for name, n in facts["counts"].items() if name != "skip")
+        with st.container(horizontal=True, key="figures"):
+            st.metric("On now", f"{ws.journal.count_people(session.id, PRESENT_S):,}")
+            st.metric("Answers a minute", f"{facts['per_minute']:,}")
+            st.metric("Found", f"{facts['found']:,}")
+            st.metric("Looked at", wording.at_least(answered / images) if images else "—")
+        if session.votes > 1:
+            st.caption(
+                f"{facts['finished']:,} images have all their answers, {facts['unfinished']:,} wait for more."
+            )
+        if session.goal == "find":
+            st.caption(f"{session.target}: {wording.found(facts['found'], facts['estimate'])}.")
+    ws.close()
+
+
+def votes_form(ws: Workspace, session: Session) -> None:
+    """Draw how many people each image is put to, and let the owner change it."""
+    with st.form("votes", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.number_input("People for each image", 1, MOST_VOTES, session.votes, width=160)
+        if st.form_submit_button("Set") and wanted != session.votes:
+            with ui.errors():
+                loop.set_votes(ws, session, int(wanted))
+                ui.stir(session)
+                st.rerun()
+    st.caption("Each image goes to so many different people; your own answer ends it. Most of them decide.")
+
+
+@st.fragment(run_every=LOOK_S)
+def everybody(ws: Workspace) -> None:
+    """Draw who takes part, who answered last first, again every two seconds."""
+    with ui.errors():
+        known = [one for one in members.everybody(ws) if one["answers"] or one["role"] != "own"]
+        known.sort(key=lambda one: one["last_at"] or "", reverse=True)
+        if not known:
+            st.caption("Nobody has answered yet.")
+            return
+        rows = [
+            {
+                "": "●" if is_on(one["last_at"]) else "", "Nickname": one["name"], "May": ROLES[one["role"]],
+                "Answers": one["answers"], "Last": ago(one["last_at"]), "Number": one["person"],
+            }
+            for one in known[:500]
+        ]  # fmt: skip
+        st.dataframe(rows, hide_index=True)
+    ws.close()
+
+
+def is_on(last: str | None) -> bool:
+    """Return whether somebody whose last answer came then is taken to be on."""
+    return last is not None and datetime.now(UTC) - datetime.fromisoformat(last) < timedelta(
+        seconds=PRESENT_S
+    )
+
+
+def ago(last: str | None) -> str:
+    """Return how long ago a time is, in words."""
+    if last is None:
+        return "never"
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(last)).total_seconds()
+    for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name} ago"
+    return "now"
+
+
+def one_person(ws: Workspace) -> None:
+    """Draw what the owner may do about one person: export what is kept, send away, erase."""
+    known = {p.id: p for p in ws.roster.people() if p.id != loop.owner(ws)}
+    if not known:
+        return
+    with st.expander("One person"):
+        number = st.selectbox(
+            "Who", list(known), format_func=lambda n: f"{known[n].name} ({n})", index=None, key="who"
+        )
+        if number is None:
+            st.caption("Choose somebody to export or erase what is kept of them, or to end their access.")
+            return
+        with st.container(horizontal=True):
+            st.download_button(
+                "Export what is kept", json.dumps(members.kept_of(ws, number), indent=1, ensure_ascii=False),
+                f"person-{number}.json", "application/json",
+            )  # fmt: skip
+            if st.button("Send away", help="Ends their access; their answers stay."):
+                act(members.send_away, ws, number, "Sent away.")
+            if st.button("Erase", help="Forgets the name and the devices; the answers stay, under a number."):
+                act(members.erase, ws, number, "Erased.")
+
+
+def act(do: Any, ws: Workspace, number: int, said: str) -> None:  # Any: a function of members
+    """Do something about a person, say so, and draw the page anew."""
+    with ui.errors():
+        do(ws, number)
+        ui.say(said)
+        st.session_state.pop("who", None)
+        st.rerun()

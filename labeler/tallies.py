@@ -1,0 +1,42 @@
+"""How many people have answered each image, and which images need no more answers (SQL).
+
+Only where several people are asked: with one answer for each, the answers themselves say it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+_COUNT = """
+INSERT INTO tallies(session, item, votes, is_done, first)
+  SELECT e.session, e.item, count(*), count(*) >= s.votes OR max(p.role = 'own'), min(e.seq)
+  FROM answers e JOIN people p ON p.id = e.person JOIN sessions s ON s.id = e.session
+  WHERE e.session = :session AND e.kind IN ('label', 'unsure') AND s.votes > 1 {which}
+  GROUP BY e.item
+  ON CONFLICT(session, item) DO UPDATE
+    SET votes = excluded.votes, is_done = excluded.is_done, first = excluded.first"""
+
+
+def tally(conn: sqlite3.Connection, session: int, items: Sequence[int]) -> None:
+    """Count anew who has answered these items: to be called with each event, in its transaction."""
+    row = conn.execute("SELECT votes FROM sessions WHERE id = ?", (session,)).fetchone()
+    if row is None or row[0] == 1:
+        return
+    args = {"session": session, "items": json.dumps(list(items))}
+    some = "(SELECT value FROM json_each(:items))"
+    conn.execute(f"DELETE FROM tallies WHERE session = :session AND item IN {some}", args)
+    conn.execute(_COUNT.format(which=f"AND e.item IN {some}"), args)
+
+
+def tally_all(conn: sqlite3.Connection, session: int) -> None:
+    """Count all items of a session anew: when the number of answers that are wanted has changed."""
+    conn.execute("DELETE FROM tallies WHERE session = ?", (session,))
+    conn.execute(_COUNT.format(which=""), {"session": session})
+
+
+def progress(conn: sqlite3.Connection, session: int) -> tuple[int, int]:
+    """Return (items that have an answer and want more, items that need no more)."""
+    rows = dict(
+        conn.execute("SELECT is_done, count(*) FROM tallies WHERE session = ? GROUP BY is_done", (session,))
+    )
+    return rows.get(0, 0), rows.get(1, 0)

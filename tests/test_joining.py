@@ -1,0 +1,377 @@
+"""How people join by links, what each may do, and how access ends."""
+
+import json
+import re
+import time
+
+import pytest
+
+from labeler import loop, members, people
+from labeler.errors import BadInput, Missing, NotReady
+from labeler.nicknames import FIRST, SECOND, offered_name
+from labeler.people import new_code, read_code, read_name
+from labeler.server import guesses
+from tests.pools import make_pool
+from tests.served import OWNERS, ROUTES, answer, begin, cards_of, is_problem, served, visit
+from tests.test_cli import run
+
+PHONE = "http://192.168.1.5:8501"
+HTML = {"accept": "text/html"}
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = make_pool(tmp_path, 60, images=True)
+    begin(ws)
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
+def app(ws, monkeypatch):
+    with served(ws, monkeypatch, shared=True) as (app, _):
+        yield app
+
+
+@pytest.fixture
+def code(ws):
+    return people.make_link(ws, "swipe", lasts_s=3600)[0]
+
+
+def phone(app, peer="192.168.1.9", url=PHONE):
+    client = visit(app, url=url, peer=peer)
+    client.follow_redirects = False
+    return client
+
+
+def join(client, code, name="Anna"):
+    return client.post("/join", data={"token": code, "name": name}, headers=HTML)
+
+
+def joined(app, code, name="Anna", **where):
+    client = phone(app, **where)
+    assert join(client, code, name).status_code == 303
+    return client
+
+
+# codes and names ---------------------------------------------------------------------------
+
+
+def test_a_code_holds_ninety_random_bits_and_is_read_however_it_is_typed():
+    codes = {new_code() for _ in range(200)}
+    assert len(codes) == 200
+    for code in codes:
+        assert re.fullmatch(r"[0-9a-hjkmnp-tv-z]{6}(-[0-9a-hjkmnp-tv-z]{6}){2}", code)
+        assert len(people.LETTERS) ** len(code.replace("-", "")) >= 2**80
+        assert read_code(code) == code
+        assert read_code(" " + code.upper().replace("-", " ").replace("0", "O").replace("1", "l")) == code
+    assert len({c for code in codes for c in code}) == 33  # all letters come up, and the dash
+    for text in ("", "abc", "x" * 19, "u" * 18, "é" * 18, new_code() + "a", "a" * 43):
+        assert read_code(text) is None
+
+
+def test_only_the_hash_of_a_code_is_stored(ws):
+    code, link = people.make_link(ws, "swipe", lasts_s=60)
+    dump = "\n".join(ws.store.conn.iterdump())
+    assert code not in dump
+    assert code.replace("-", "") not in dump
+    assert people.hash_token(code) in dump
+    assert people.code_of(link.id) == code  # for the page that shows it, as long as this process runs
+
+
+@pytest.mark.parametrize("text", ["", " \t", "a" * 31, "a\x00b", "ab\u202ecd", "\u200b", "\ud800"])
+def test_names_that_cannot_be_shown_are_refused(text):
+    with pytest.raises(BadInput):
+        read_name(text)
+
+
+def test_names_are_kept_tidy_and_each_is_somebodys_alone(ws):
+    assert read_name("  Zoe\u0308  the   2nd ") == "Zo\u00eb the 2nd"
+    for number in (1, 2, 3):
+        name = "ANNA" if number == 2 else "anna"
+        ws.roster.join(people.hash_token(people.make_link(ws, "swipe", lasts_s=9)[0]), name, f"h{number}")
+    assert sorted(p.name for p in ws.roster.people() if p.role == "swipe") == ["ANNA 2", "anna", "anna 3"]
+
+
+def test_offered_names_can_be_taken_as_they_are():
+    assert len(set(FIRST)) * len(set(SECOND)) > 3000
+    for _ in range(50):
+        assert read_name(name := offered_name()) == name
+
+
+# joining -----------------------------------------------------------------------------------
+
+
+def test_one_scan_a_name_and_the_first_card(app, ws, code):
+    client = phone(app)
+    page = client.get(f"/join?token={code}", headers=HTML)
+    assert page.status_code == 200
+    assert "Is it green?" in page.text or ws.store.session().question in page.text
+    assert "No e-mail, no tracking" in page.text
+    assert "set-cookie" not in page.headers
+    answered = join(client, code, "Anna")
+    assert (answered.status_code, answered.headers["location"]) == (303, "/swipe")
+    cookie = answered.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert client.get("/swipe").status_code == 200
+    card = cards_of(client, n=1)[0]
+    sent = client.post("/api/labels", json={"events": [answer(card["item"], card=card["card"])]})
+    assert sent.json()["accepted"] == 1
+    (event,) = ws.journal.log(ws.store.session())
+    known = ws.roster.person(event.person)
+    assert (known.name, known.role) == ("Anna", "swipe")
+
+
+def test_a_link_to_anywhere_leads_to_the_name_first_and_looking_lets_nobody_in(app, ws, code):
+    client = phone(app)
+    for path in ("/", "/swipe", "/label", "/deck/deck.js"):
+        found = client.get(f"{path}?token={code}", headers=HTML)
+        assert (found.status_code, found.headers["location"]) == (303, f"/join?token={code}")
+    assert client.get(f"/join?token={code}").status_code == 200  # such as the preview of a messenger
+    assert ws.roster.links()[0].used == 0
+    assert is_problem(client.get("/api/session"), 401)
+
+
+def test_a_program_comes_in_by_the_token_alone_and_gets_a_name(app, ws, code):
+    client = phone(app)
+    assert client.get(f"/api/session?token={code}").json()["owner"] is False
+    assert len(cards_of(client, n=3)) == 3
+    assert len([p for p in ws.roster.people() if p.role == "swipe"]) == 1
+
+
+def test_a_code_is_typed_where_there_is_no_camera(app, code):
+    client = phone(app)
+    page = client.get("/join", headers=HTML)
+    assert 'name="token"' in page.text
+    typed = code.upper().replace("-", " ")
+    assert 'name="name"' in client.get("/join", params={"token": typed}, headers=HTML).text
+
+
+def test_pressing_twice_makes_one_person_and_a_second_scan_says_who_one_is(app, ws, code):
+    client = joined(app, code, "Anna")
+    assert join(client, code, "Anna").status_code == 303
+    assert [p.name for p in ws.roster.people() if p.role == "swipe"] == ["Anna"]
+    assert "You are in as Anna." in client.get(f"/join?token={code}", headers=HTML).text
+
+
+def test_a_name_that_cannot_be_shown_is_asked_again_and_nobody_is_made(app, ws, code):
+    client = phone(app)
+    page = join(client, code, "a\u202eb")
+    assert page.status_code == 400
+    assert "can’t be shown" in page.text or "can&#x27;t be shown" in page.text
+    assert ws.roster.links()[0].used == 0
+    assert join(client, code, "").status_code == 303  # none given: the one that is offered
+
+
+def test_script_in_a_nickname_is_text_on_every_page(app, ws, code):
+    name = "<script>x()</script>"
+    client = joined(app, code, name)
+    for path in ("/me", "/join"):
+        page = client.get(path, headers=HTML).text
+        assert "<script" not in page
+        assert "&lt;script&gt;" in page
+    assert "script-src" not in client.get("/me", headers=HTML).headers["content-security-policy"]
+    assert "default-src 'none'" in client.get("/me", headers=HTML).headers["content-security-policy"]
+
+
+def test_the_pages_speak_the_browsers_language(app, code):
+    client = phone(app)
+    page = client.get(f"/join?token={code}", headers=HTML | {"accept-language": "es-MX,es;q=0.9,en;q=0.5"})
+    assert '<html lang="es">' in page.text
+    assert "Apodo" in page.text
+    assert "Nickname" in client.get(f"/join?token={code}", headers=HTML | {"accept-language": "xx"}).text
+
+
+# what a link may do, and its end -----------------------------------------------------------
+
+
+def test_who_swipes_may_answer_and_nothing_else(app, code):
+    client = joined(app, code)
+    for method, path, body in [*OWNERS, ("GET", "/", None), ("GET", "/label", None), ("GET", "/team", None)]:
+        assert is_problem(client.request(method, path, json=body), 403)
+    assert is_problem(client.get("/api/search?item=1"), 403)
+    assert is_problem(client.post("/api/search", json={"like": [1]}), 403)
+    assert client.get("/api/session").json()["problem"] is None
+    assert not {"reason", "p_chosen", "score"} & set(cards_of(client, n=1)[0])
+
+
+def test_reviewers_may_search_and_owners_everything(app, ws):
+    reviewer = joined(app, people.make_link(ws, "review", lasts_s=60)[0], "Rita")
+    assert reviewer.get("/api/search?item=1").status_code != 403
+    for method, path, body in OWNERS:
+        assert is_problem(reviewer.request(method, path, json=body), 403)
+    owner = phone(app)
+    answered = join(owner, people.make_link(ws, "own", lasts_s=60)[0], "Olga")
+    assert answered.headers["location"] == "/"
+    assert owner.get("/api/items/1").status_code == 200
+
+
+def test_a_link_ends_at_its_time_and_at_its_number_and_when_it_is_withdrawn(app, ws):
+    expired = people.make_link(ws, "swipe", lasts_s=0.2)[0]
+    once = people.make_link(ws, "swipe", lasts_s=60, most=1)[0]
+    gone, link = people.make_link(ws, "swipe", lasts_s=60)
+    time.sleep(0.3)
+    joined(app, once)
+    ws.roster.withdraw(link.id)
+    for code, why in ((expired, "has expired"), (once, "as often as it may"), (gone, "was withdrawn")):
+        client = phone(app)
+        assert is_problem(client.get(f"/api/session?token={code}"), 401)
+        page = client.get(f"/join?token={code}", headers=HTML)
+        assert page.status_code == 410
+        assert why in page.text
+        assert join(client, code).status_code == 410
+    assert len([p for p in ws.roster.people() if p.role == "swipe"]) == 1
+
+
+def test_a_limit_holds_when_many_come_at_once(app, ws):
+    from concurrent.futures import ThreadPoolExecutor
+
+    code = people.make_link(ws, "swipe", lasts_s=60, most=5)[0]
+    clients = [phone(app, peer=f"192.168.1.{i}") for i in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda c: join(c, code, "kid"), clients))
+    states = [a.status_code for a in answers]
+    assert sorted(states) == [303] * 5 + [410] * 11
+    names = [p.name for p in ws.roster.people() if p.role == "swipe"]
+    assert len(set(names)) == 5
+
+
+def test_who_came_by_a_withdrawn_link_stays_unless_they_are_sent_away_too(app, ws):
+    code, link = people.make_link(ws, "swipe", lasts_s=60)
+    client = joined(app, code)
+    assert client.get("/api/session").status_code == 200
+    ws.roster.withdraw(link.id)
+    time.sleep(people.FRESH_S + 0.1)
+    assert client.get("/api/session").status_code == 200
+    ws.roster.withdraw(link.id, everybody=True)
+    time.sleep(people.FRESH_S + 0.1)
+    assert is_problem(client.get("/api/session"), 401)
+
+
+def test_guessing_codes_is_slowed_and_the_right_one_still_opens_from_elsewhere(app, code):
+    client = phone(app, peer="10.0.0.1")
+    states = [client.get("/join", params={"token": new_code()}).status_code for _ in range(guesses.WRONG + 2)]
+    assert states[: guesses.WRONG] == [200] * guesses.WRONG
+    assert states[-1] == 429
+    assert join(client, new_code()).status_code == 429
+    assert joined(app, code, peer="10.0.0.2").get("/api/session").status_code == 200
+
+
+def test_a_post_from_another_site_joins_nobody(app, ws, code):
+    client = phone(app)
+    found = client.post("/join", data={"token": code, "name": "x"}, headers={"origin": "http://evil.example"})
+    assert is_problem(found, 403)
+    assert ws.roster.links()[0].used == 0
+
+
+def test_without_a_link_there_is_the_page_to_join_and_nothing_else(app):
+    client = phone(app)
+    assert client.get("/join", headers=HTML).status_code == 200
+    for method, path, body in [*ROUTES, ("GET", "/me", None), ("GET", "/", None)]:
+        assert is_problem(client.request(method, path, json=body), 401)
+
+
+def test_being_on_the_same_machine_proves_nothing_once_it_is_shared(app, ws):
+    here = visit(app)  # localhost, a loopback peer
+    assert is_problem(here.get("/api/session"), 401)
+    assert here.get(f"/api/session?token={people.owner_token(ws)}").json()["owner"]
+
+
+# several devices of one person -------------------------------------------------------------
+
+
+def test_a_personal_link_carries_on_elsewhere_once_as_the_same_person(app, ws, code):
+    first = joined(app, code, "Anna")
+    page = first.post("/me", data={"do": "elsewhere"}, headers=HTML).text
+    personal = re.search(r"/join\?token=([0-9a-z-]+)", page)[1]
+    second = phone(app, peer="192.168.1.77")
+    assert "go on as Anna" in second.get(f"/join?token={personal}", headers=HTML).text
+    assert join(second, personal, "somebody else").status_code == 303
+    assert join(phone(app), personal).status_code == 410
+    held = {c["item"] for c in cards_of(first, n=5)}
+    others = {c["item"] for c in cards_of(second, n=5)}
+    assert not held & others  # a card is one device's
+    for client, items in ((first, held), (second, others)):
+        events = [answer(item) for item in items]
+        assert client.post("/api/labels", json={"events": events}).json()["accepted"] == 5
+    (number,) = {e.person for e in ws.journal.log(ws.store.session())}
+    assert ws.roster.person(number).name == "Anna"
+    again = {c["item"] for c in cards_of(first, n=20)}
+    assert not again & (held | others)
+
+
+def test_who_leaves_needs_a_link_again(app, code):
+    client = joined(app, code)
+    assert "You have left." in client.post("/me", data={"do": "leave"}, headers=HTML).text
+    assert is_problem(client.get("/api/session"), 401)
+
+
+def test_a_name_can_be_changed(app, ws, code):
+    client = joined(app, code)
+    assert client.post("/me", data={"do": "name", "name": "Bo"}, headers=HTML).status_code == 303
+    assert "Bo" in client.get("/me", headers=HTML).text
+    assert client.post("/me", data={"do": "name", "name": "\u202e"}, headers=HTML).status_code == 400
+    assert [p.name for p in ws.roster.people() if p.role == "swipe"] == ["Bo"]
+
+
+# what is kept ------------------------------------------------------------------------------
+
+
+def test_all_that_is_kept_of_somebody_can_be_exported_and_erased(app, ws, code):
+    client = joined(app, code, "Anna")
+    items = [c["item"] for c in cards_of(client, n=3)]
+    client.post("/api/labels", json={"events": [answer(item) for item in items]})
+    (number,) = [p.id for p in ws.roster.people() if p.name == "Anna"]
+    kept = members.kept_of(ws, number)
+    assert (kept["name"], kept["role"], len(kept["devices"])) == ("Anna", "swipe", 1)
+    assert [e["item"] for e in kept["events"]] == items
+    assert all(e["path"] and e["label"] == "yes" for e in kept["events"])
+    assert members.erase(ws, number) == 0
+    assert "Anna" not in "\n".join(ws.store.conn.iterdump())
+    time.sleep(people.FRESH_S + 0.1)
+    assert is_problem(client.get("/api/session"), 401)
+    assert ws.journal.counts(ws.store.session())["yes"] == 3
+    assert members.erase(ws, number, with_answers=True) == 3
+    assert ws.journal.counts(ws.store.session())["yes"] == 0
+    assert ws.journal.count_events(ws.store.session().id) == 6  # nothing is deleted
+
+
+def test_the_owner_cannot_be_erased_and_nobody_is_missing(ws):
+    with pytest.raises(NotReady):
+        members.erase(ws, loop.owner(ws))
+    for wish in (members.erase, members.kept_of, members.send_away):
+        with pytest.raises(Missing):
+            wish(ws, 999)
+
+
+def test_links_and_people_on_the_command_line(ws, tmp_path):
+    where = ("--workspace", ws.folder)
+    made = json.loads(run("invite", *where, "--uses", "2", "--url", "https://l.example", "--json").stdout)
+    assert read_code(made["url"].removeprefix("https://l.example/join?token="))
+    assert (made["role"], made["most"], made["used"], made["shut"]) == ("swipe", 2, 0, None)
+    said = run("invite", *where, "--role", "own").stdout
+    assert "/join?token=" in said
+    listed = json.loads(run("invite", *where, "--list", "--json").stdout)["links"]
+    assert [link["role"] for link in listed] == ["own", "swipe"]
+    assert "token" not in json.dumps(listed)
+    assert "lets nobody in" in run("invite", *where, "--withdraw", made["link"]).stdout
+    assert "was withdrawn" in run("invite", *where, "--list").stdout
+    run("invite", *where, "--withdraw", "99", code=1)
+    run("invite", *where, "--and-people", code=2)
+    anna = ws.roster.add_person("Anna", "swipe", "hash").id
+    ws.journal.add_events(ws.store.session(), anna, [])
+    assert [p["name"] for p in json.loads(run("people", *where, "--json").stdout)["people"]][-1] == "Anna"
+    out = tmp_path / "anna.json"
+    run("people", *where, "--export", anna, "--out", out)
+    assert json.loads(out.read_text("utf-8"))["name"] == "Anna"
+    assert out.stat().st_mode & 0o077 == 0
+    assert "Anna has no access any more." in run("people", *where, "--send-away", anna).stdout
+    assert f"Person {anna} is erased." in run("people", *where, "--erase", anna).stdout
+    run("people", *where, "--export", 999, code=1)
+    run("people", *where, "--erase", anna, "--export", anna, code=2)
+
+
+def test_share_excludes_a_host_that_nobody_can_reach(ws):
+    found = run("start", "--workspace", ws.folder, "--share", "--host", "127.0.0.1", code=2)
+    assert "Leave one out." in found.output
