@@ -48,7 +48,8 @@ class Bar:
 
 def describe(p: Progress) -> str:
     """Return progress as a line: a bar when the end is known, rate and time left when those are."""
-    parts = [f"{p.done:,}" if p.total is None else f"{p.done:,} of {p.total:,}"]
+    unit = " MB" if p.stage in ("copying", "checking") else ""
+    parts = [(f"{p.done:,}" if p.total is None else f"{p.done:,} of {p.total:,}") + unit]
     if p.per_s:
         parts.append(f"{p.per_s:,.0f}/s" if p.per_s >= 10 else f"{p.per_s:.1f}/s")
     if p.left_s is not None and p.stage != "done":

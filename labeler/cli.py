@@ -12,6 +12,7 @@ from labeler import __version__, opening, reaching, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
 from labeler.inviting import invite, people_command
+from labeler.keeping import backup, restore
 from labeler.options import (
     device_option,
     encoder_option,
@@ -308,10 +309,12 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
         click.get_current_context().exit(1)
 
 
+cli.add_command(backup)
 cli.add_command(certificate)
 cli.add_command(encoders)
 cli.add_command(invite)
 cli.add_command(people_command)
+cli.add_command(restore)
 cli.add_command(search)
 cli.add_command(train)
 cli.add_command(simulate)

@@ -255,9 +255,12 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far long work has come. `total` is None while it is not known yet."""
+    """How far long work has come. `total` is None while it is not known yet.
 
-    stage: Literal["scanning", "loading", "embedding", "reading", "playing", "done"]
+    done, total  images or the like; MB where the stage is copying or checking.
+    """
+
+    stage: Literal["scanning", "loading", "embedding", "reading", "playing", "copying", "checking", "done"]
     done: int
     total: int | None
     per_s: float | None = None

@@ -152,6 +152,20 @@ def parts(name: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+def own(name: str) -> "tuple[str, list[Path]] | None":
+    """Return what the folder of an encoder has to be called for its vectors to stay valid, and the files
+    that it is loaded from; None for one that needs no folder of its own: the built-in one, one of the hub.
+    """
+    from active.embedding import hub
+    from active.embedding.folder import SETTINGS, label
+
+    if name == BUILTIN or hub.is_name(name):
+        return None
+    wanted = {*SETTINGS, *hub.TOKENIZER}
+    kept = [f for f in parts(name) if f.name in wanted or f.name.endswith((".safetensors", hub.INDEX))]
+    return label(Path(name).resolve()), kept
+
+
 def _weights_bytes(name: str) -> int | None:
     sizes = [file.stat().st_size for file in parts(name) if file.suffix == ".safetensors"]
     return sum(sizes) if sizes else None

@@ -214,7 +214,17 @@ class Store:
         with transaction(self.conn) as conn:
             conn.execute("INSERT OR REPLACE INTO facts(name, value) VALUES (?,?)", (name, value))
 
+    def forget_fact(self, name: str) -> None:
+        """Delete a fact; it may not be there."""
+        with transaction(self.conn) as conn:
+            conn.execute("DELETE FROM facts WHERE name = ?", (name,))
+
     # rounds --------------------------------------------------------------------------------
+
+    def round_numbers(self) -> list[tuple[int, int]]:
+        """Return (session, number) of every round."""
+        rows = self.conn.execute("SELECT session, number FROM rounds ORDER BY session, number")
+        return [(int(s), int(n)) for s, n in rows]
 
     def add_round(self, made: Round, picks: Sequence[Pick], quality: Quality | None = None) -> bool:
         """Store a round, its picks in the order in which they are to be asked, and how right its head is.

@@ -236,7 +236,7 @@ class Workspace:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         with open(fd, "r+b", buffering=0) as f:
             try:
-                _lock(f.fileno())
+                lock_file(f.fileno())
             except OSError as e:
                 who = f.read().decode("ascii", "replace").strip() or "another one"
                 url = self.address if name == "server" else ""
@@ -254,7 +254,20 @@ class Workspace:
             yield
 
 
-def _lock(fd: int) -> None:
+def held_by(folder: Path, name: str) -> str | None:
+    """Return which process holds a lock of the workspace in a folder, None for none. Changes nothing."""
+    try:
+        with open(folder / f"{name}.lock", "r+b", buffering=0) as f:
+            try:
+                lock_file(f.fileno())
+            except OSError:
+                return f.read().decode("ascii", "replace").strip() or "another one"
+    except OSError:
+        pass  # no such lock was ever held
+    return None
+
+
+def lock_file(fd: int) -> None:
     """Lock an open file for this process, or raise OSError at once."""
     if os.name == "nt":
         import msvcrt

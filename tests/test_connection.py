@@ -13,7 +13,7 @@ import uvicorn
 
 from labeler import people, reach
 from labeler.reach import Reach, read_proxies
-from labeler.server import connection
+from labeler.server import connection, crowding
 from tests.listening import LIMIT_S, connect, listening, read_all, serve, status_of, talk
 from tests.pools import make_pool
 from tests.served import begin
@@ -271,7 +271,7 @@ def test_where_nobody_is_idle_a_newcomer_is_told_when_to_come_back(limits, monke
 
 
 def test_there_is_room_for_phones_and_files():
-    assert 16 <= connection.most_open() <= connection.MOST_OPEN
+    assert 16 <= crowding.most_open() <= crowding.MOST_OPEN
 
 
 @pytest.mark.parametrize(

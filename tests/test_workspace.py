@@ -100,14 +100,14 @@ def test_the_lock_of_windows_keeps_the_number_readable(tmp_path, monkeypatch):
         locked.add(place)
 
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
-    real = workspace._lock
+    real = workspace.lock_file
 
     def as_on_windows(fd):
         with monkeypatch.context() as m:
             m.setattr(workspace.os, "name", "nt")
             real(fd)
 
-    monkeypatch.setattr(workspace, "_lock", as_on_windows)
+    monkeypatch.setattr(workspace, "lock_file", as_on_windows)
     ws = Workspace.open(tmp_path)
     with ws.lock("server"):
         assert (tmp_path / "server.lock").read_bytes() == str(os.getpid()).encode()

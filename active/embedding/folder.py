@@ -4,6 +4,7 @@ Nothing is fetched, no code from the folder is run, and only safetensors are rea
 """
 
 import json
+import re
 from collections.abc import Callable
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -206,3 +207,10 @@ def fingerprint(path: Path) -> str:
             while part := f.read(1 << 22):
                 digest.update(part)
     return digest.hexdigest()
+
+
+def label(path: Path) -> str:
+    """Return what a network is called in its key: its folder's name, or owner-name in the hub's cache."""
+    cached = re.search(r"models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$", str(path))
+    name = cached[1].replace("--", "-") if cached else path.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]

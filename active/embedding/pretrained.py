@@ -14,7 +14,15 @@ from active.arrays import Rows, unit_rows
 from active.embedding.crop import crop_plan, samples
 from active.embedding.device import Cpu, Gpu, ShortOfMemory, is_short_of_memory
 from active.embedding.encoder import Prepared
-from active.embedding.folder import check_folder, fingerprint, first_line, load_model, load_processor, silence
+from active.embedding.folder import (
+    check_folder,
+    fingerprint,
+    first_line,
+    label,
+    load_model,
+    load_processor,
+    silence,
+)
 from active.embedding.quick import Quick, quickest
 from active.embedding.text import TextSide, why_not
 
@@ -55,7 +63,7 @@ class Pretrained:
         # Any: transformers has no types
         import torch
 
-        self.key = f"{_label(path.resolve())}-{fingerprint(path)}"
+        self.key = f"{label(path.resolve())}-{fingerprint(path)}"
         self._on = on
         self.uses_cores = not isinstance(on, Gpu)
         self._deaf = why_not(path, model)
@@ -168,10 +176,3 @@ def _moved(model: "torch.nn.Module", on: Cpu | Gpu) -> "torch.nn.Module":
         if is_short_of_memory(e):
             raise ShortOfMemory(on.device) from e
         raise
-
-
-def _label(path: Path) -> str:
-    """Return what a network is called in its key: its folder's name, or owner-name in the hub's cache."""
-    cached = re.search(r"models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$", str(path))
-    name = cached[1].replace("--", "-") if cached else path.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:60]

@@ -6,10 +6,9 @@ header, or hold every connection that the process can have by sending nothing.
 
 import asyncio
 import json
-from collections.abc import Collection
-from functools import cache
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,36 +16,42 @@ from uvicorn.server import ServerState
 
 from labeler import reach
 from labeler.people import is_loopback, neighbourhood
+from labeler.server.crowding import LEAST_OPEN, MOST_FROM_ONE, Places, most_open
 
 HEAD_S = 10.0  # for a request's head, and for a new connection to begin one
 BODY_S = 20.0  # without one more byte of a body that is waited for
 MOST_BODY_S = 900.0  # for a whole body: 64 MB over a slow line
 WRITE_S = 20.0  # without taking one more byte of an answer
 REST_S, MOST_REST_BYTES = 10.0, 256 << 20  # of a body whose request is answered already, such as with 413
-LOOK_S = 1.0  # how often a connection is looked at
+LOOK_S = 1.0  # how often connections are looked at
 MOST_HEAD_BYTES = 64 << 10
 MOST_WAITING = 16  # requests sent ahead, before earlier ones are answered
-MOST_OPEN = 1000
-MOST_FROM_ONE = 128  # from one address: a household, or a class behind one router
 FULL = "The server has all the connections that it can hold."
 
 
-@cache
-def most_open() -> int:
-    """Return how many there may be: half of the files that this process may open, at most 1000."""
-    try:
-        import resource
-    except ImportError:  # Windows sets no such limit
-        return MOST_OPEN
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2 * MOST_OPEN:  # 256 on macOS: a dozen phones
-        wanted = 2 * MOST_OPEN if hard == resource.RLIM_INFINITY else min(2 * MOST_OPEN, hard)
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (OSError, ValueError):
-            pass  # then with as many as there are
-    return min(MOST_OPEN, max(16, soft // 2))
+class _Watch:
+    """Looks at the connections of one server, one timer for all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.places: Places[Connection] = Places()
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        """Look in a moment, and then again and again as long as there is anybody."""
+        at = self._loop.time() + LOOK_S
+        if self._timer is None or self._timer.when() > at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self.places.look(self._loop.time()):
+            self.wake()
+
+
+_watches: "WeakKeyDictionary[ServerState, _Watch]" = WeakKeyDictionary()
 
 
 class Connection(HttpToolsProtocol):
@@ -61,6 +66,10 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = False  # Streamlit turns it on when it is imported; addresses may hold a token
+        if server_state not in _watches:
+            _watches[server_state] = _Watch(self.loop)
+        self._watch = _watches[server_state]
+        self._places = self._watch.places
         self.peer: str | None = None  # None: this machine or a trusted proxy, which are not counted
         self._stage = ""  # which part of a request is arriving: head, body, or none
         self._since = self._body_since = self._sent_at = self.loop.time()
@@ -74,21 +83,20 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
         self.peer = None if is_loopback(host) or reach.current().trusts(host) else neighbourhood(host)
-        self._timer = self.loop.call_later(LOOK_S, self._look)
-        if len(self.connections) > most_open():
-            self._make_room(self.connections)
-        if self.peer is not None:
-            # getattr: WebSockets are among them
-            near = {c for c in self.connections if getattr(c, "peer", None) == self.peer}
-            if len(near) > MOST_FROM_ONE:
-                self._make_room(near)
+        self._places.came(self)
+        self._watch.wake()
+        most = most_open()
+        if len(self.connections) > most:  # WebSockets are among them
+            self._make_room(None)
+        if self.peer is not None and self._places.count_from(self.peer) > most_from_one(most):
+            self._make_room(self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
+        self._places.left(self)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        self._timer.cancel()
+        self._places.left(self)
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
@@ -109,6 +117,7 @@ class Connection(HttpToolsProtocol):
             self._refusal = 400, "Too many requests were sent ahead.", "Wait for answers."
             raise ValueError(self._refusal[1])  # ends the parser, which calls send_400_response
         self._stage, self._since, self._head_bytes = "head", self.loop.time(), 0
+        self._rest()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -121,6 +130,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._places.work(self)
         self._stage, self._raw_bytes, self._rest_bytes = "body", 0, 0
         self._since = self._body_since = self.loop.time()
 
@@ -133,25 +143,37 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stage, self._since = "", self.loop.time()
         super().on_message_complete()
+        self._rest()
 
     def on_response_complete(self) -> None:
         self._since = self._body_since = self.loop.time()
         super().on_response_complete()
+        self._rest()
 
     # limits ------------------------------------------------------------------------------------
 
-    def _make_room(self, among: Collection[object]) -> None:
-        """Close the one of `among` that was idle, or slow with its request, for longest; else this one."""
-        idle = [c for c in among if isinstance(c, Connection) and c is not self and c.is_idle()]
-        if idle:
-            min(idle, key=lambda c: c._since).transport.abort()
-        else:
-            self._refuse(503, FULL, "Try again in a moment.")
+    def _make_room(self, peer: str | None) -> None:
+        """Close the connection that was idle, or slow with its request, for longest; else this one.
+
+        peer  of one address; None: of all.
+        """
+        while (other := self._places.longest_resting(peer)) is not None and other is not self:
+            self._places.work(other)
+            if other.is_idle():
+                other.transport.abort()
+                return
+        self._refuse(503, FULL, "Try again in a moment.")
 
     def is_idle(self) -> bool:
-        """Return whether nobody waits for an answer here, and no request has come in whole."""
+        """Return whether nobody waits for an answer, or the rest of one, and no request has come in whole."""
         answered = self.cycle is None or self.cycle.response_complete
-        return answered and self._stage != "body" and not self.transport.is_closing()
+        sent = not self.transport.is_closing() and not self.transport.get_write_buffer_size()
+        return answered and sent and self._stage != "body"
+
+    def _rest(self) -> None:
+        """Say that this one is idle from now on, if it is."""
+        if self.is_idle():
+            self._places.rest(self)
 
     def _count(self, size: int) -> None:
         """Count part of a head, or of the trailer of a body. Raises ValueError, which ends the parser."""
@@ -160,16 +182,23 @@ class Connection(HttpToolsProtocol):
             self._refusal = _too_long()
             raise ValueError(self._refusal[1])
 
-    def _look(self) -> None:
-        """Close the connection if its other end keeps it waiting; else look again in a moment."""
-        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+    def look(self, now: float) -> bool:
+        """End the connection if its other end keeps it waiting; return whether it was left as it is."""
+        unsent = self.transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._sent_at = unsent, now
         if unsent and now - self._sent_at > WRITE_S:
             self.transport.abort()  # close() would wait for what is unsent
-        elif not self.transport.is_closing() and self._is_late(now):
+            return False
+        if self.transport.is_closing():
+            return True
+        if self._is_late(now):
             self._refuse(408, "The request took too long to arrive.", "Send it again.")
-        self._timer = self.loop.call_later(LOOK_S, self._look)
+            return False
+        if self._places.is_working(self) and self.is_idle():  # the last of an answer has just gone
+            self._since = now
+            self._places.rest(self)
+        return True
 
     def _is_late(self, now: float) -> bool:
         """Return whether the rest of a request is overdue."""
@@ -185,6 +214,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, error: str, do: str) -> None:
         """Answer in place of the app, unless it has begun to, and close."""
+        self._places.work(self)
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             answers = self._stage == "head" or status == 503  # some are opened in advance and never used
@@ -201,6 +231,11 @@ class Connection(HttpToolsProtocol):
             ]  # fmt: skip
             self.transport.write("\r\n".join(lines).encode("ascii") + body)
         self.transport.close()
+
+
+def most_from_one(most: int) -> int:
+    """Return how many connections one address may have, where there may be so many in all."""
+    return min(MOST_FROM_ONE, max(LEAST_OPEN, most // 4))
 
 
 def _too_long() -> tuple[int, str, str]:

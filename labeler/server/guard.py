@@ -26,6 +26,7 @@ CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cooki
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20
 MOST_PICTURE_BYTES = 64 << 20
+MOST_SOCKETS = 256  # pages of Streamlit that are open at a time
 COOKIE_S = 400 * 86_400  # the longest that browsers keep one
 
 STRICT = (
@@ -65,6 +66,7 @@ class Guard:
         self.app = app
         self._desk = desk
         self._guesses = desk.guesses
+        self._sockets = 0  # WebSockets that are open
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -85,7 +87,7 @@ class Guard:
             if not visitor.owner and not _is_ours(scope):
                 raise Refusal(403, "Only the owner may open this page.", "Open /swipe instead.")
             if scope["type"] == "websocket":
-                await self.app(scope, receive, send)
+                await self._open(scope, receive, send)
                 return
             if visitor.guest or scope["path"] == JOIN:  # whose page needs the code
                 reply.limit(headers)
@@ -100,6 +102,16 @@ class Guard:
             await reply.refuse(refusal)
         except Blocked as e:
             await reply.refuse(Refusal(503, e.error, e.do, e.wait_s))
+
+    async def _open(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass a WebSocket on. Raises Refusal where too many are open: each holds a page's state."""
+        if self._sockets >= MOST_SOCKETS:
+            raise Refusal(503, "Too many pages are open.", "Close some, then reload this one.")
+        self._sockets += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._sockets -= 1
 
     async def _visitor(self, scope: "Scope", headers: dict[str, str]) -> Visitor:
         """Return who is asking. Raises Refusal for those without access."""

@@ -47,6 +47,7 @@ class Secure(Connection):
             return
         self.transport, self.flow, self.scheme = sealed, FlowControl(sealed), "https"
         self._sealed, self._since = True, self.loop.time()
+        self._rest()
         if self._early:
             self.data_received(self._early)
 
