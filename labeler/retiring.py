@@ -75,6 +75,8 @@ class Retiring:
             known.open.update(item for item in items if known.said[item] and not done[item])
         now = ws.journal.votes_of(session.id, items)
         turned = [item for item, (_, is_done) in now.items() if is_done != done[item]]
+        with self._lock:
+            known.open.update(turned)  # until it is on disk
         return [i for i in turned if done[i]], [i for i in turned if not done[i]]
 
     def _feed(self, ws: Workspace, session: Session, known: _Known) -> list[int]:

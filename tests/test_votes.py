@@ -375,7 +375,7 @@ def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
                 cards = cards_of(client, n=4)
                 events = [answer(c["item"], "yes" if c["item"] % 2 else "no", card=c["card"]) for c in cards]
                 assert client.post("/api/labels", json={"events": events}).json()["accepted"] == len(events)
-                until(lambda: all(task.done() for task in desk._settling.values()))
+                until(lambda: not desk._settling)
         stands = clients[0].get("/api/session").json()
         assert (stands["unfinished"], stands["finished"]) == (0, 12)
         assert 24 <= stands["events"] < 12 * 5  # fewer than everybody on everything

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -37,7 +38,8 @@ class Desk:
     def __init__(self) -> None:
         self.guesses = Guesses()
         self._retiring = Retiring()
-        self._settling: dict[int, asyncio.Task[None]] = {}
+        self._settle_lock = threading.Lock()
+        self._settling: set[int] = set()  # sessions that are being looked at
         self._again: set[int] = set()  # sessions with answers that came while it was being looked
 
     ws: Workspace
@@ -105,24 +107,29 @@ class Desk:
         """See soon which images of a session need no more answers, where that goes by what was answered."""
         if not session.is_open:
             return
-        running = self._settling.get(session.id)
-        if running is None or running.done():
-            self._settling[session.id] = asyncio.create_task(self._settle(session))
-        else:
-            self._again.add(session.id)
+        with self._settle_lock:
+            is_running = session.id in self._settling
+            (self._again if is_running else self._settling).add(session.id)
+        if not is_running:
+            self._readers.submit(self._settle, session.id)
 
-    async def _settle(self, session: Session) -> None:
-        again = True
-        while again:
-            self._again.discard(session.id)
+    def _settle(self, session: int) -> None:
+        """Note what is done, and go on until no answer came meanwhile. In a thread: nobody waits for it."""
+        while True:
+            with self._settle_lock:
+                self._again.discard(session)
             try:
-                done, open_ = await self.read(lambda ws: self._retired(ws, session.id))
+                done, open_ = self._retired(self.ws, session)
                 if done or open_:
-                    await self.write(partial(_set_done, session=session.id, done=done, open_=open_))
-            except LabelerError as e:  # a full disk: what is done goes on being asked, and is seen to later
+                    self.writer.submit(partial(_set_done, session=session, done=done, open_=open_)).result()
+            except LabelerError as e:  # a full disk: it is seen to with the next answer
                 log.warning("Which images are done can't be noted: %s", e)
-                return
-            again = session.id in self._again
+            except Exception:
+                log.exception("which images of session %s are done can't be seen", session)
+            with self._settle_lock:
+                if session not in self._again:
+                    self._settling.discard(session)
+                    return
 
     def _retired(self, ws: Workspace, session: int) -> tuple[list[int], list[int]]:
         return self._retiring.catch_up(ws, loop.get_session(ws, session))
