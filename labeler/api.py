@@ -12,13 +12,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from labeler import __version__, reach
-from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
+from labeler.errors import Blocked, LabelerError, status_of
 from labeler.server import cards, light, pool
 from labeler.server.desk import Desk
+from labeler.server.disputing import Disputing
 from labeler.server.examples import PROBLEM, content
 from labeler.server.front import Front
 from labeler.server.guard import Guard, Refusal
 from labeler.server.joining import Joining
+from labeler.server.plain import answered
 from labeler.server.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ QUIET: TelemetryConfig = {
     "auto_configure": False,
 }
 """FastAPI's telemetry: nothing of it, whatever the environment says."""
-STATUS: dict[type[LabelerError], int] = {Missing: 404, Blocked: 503, Conflict: 409, NotReady: 409}
 PROBLEMS: dict[int | str, dict[str, Any]] = {  # Any: part of an OpenAPI document
     "4XX": {"description": "What is wrong, and what to do.", "content": content(PROBLEM)},
     503: {
@@ -55,8 +56,9 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", light.swipe_page, methods=["GET"]),
-        Route("/join", joining.join, methods=["GET", "POST"]),
-        Route("/me", joining.me, methods=["GET", "POST"]),
+        Route("/join", answered(joining.join), methods=["GET", "POST"]),
+        Route("/me", answered(joining.me), methods=["GET", "POST"]),
+        Route("/disputes", answered(Disputing(desk).respond), methods=["GET", "POST"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
         *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
         Mount("/", pages),
@@ -103,7 +105,7 @@ def problem(status: int, error: str, do: str, headers: dict[str, str] | None = N
 
 async def _labeler_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, LabelerError)
-    status = next((code for kind, code in STATUS.items() if isinstance(e, kind)), 400)
+    status = status_of(e)
     headers = {"Retry-After": str(e.wait_s)} if isinstance(e, Blocked) else None
     return problem(status, e.error, e.do, headers)
 

@@ -3,18 +3,21 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from labeler import inviting, loop, members, people, places, reach, ui, wording, worker
+from labeler import disputes, inviting, loop, members, people, places, reach, ui, wording, worker
 from labeler.domain import AUTO_VOTES, MOST_VOTES, Role, Session
 from labeler.roster import Link
 from labeler.workspace import Workspace
 
+if TYPE_CHECKING:
+    from active.agreement import Agreement
+
 ROLES: dict[Role, str] = {
     "swipe": "answer cards",
-    "review": "answer, and search",
+    "review": "answer, judge disputes, search",
     "own": "do everything",
 }
 LASTS = {"1 day": 1.0, "7 days": 7.0, "30 days": 30.0, "1 year": 365.0}
@@ -126,6 +129,43 @@ def votes_form(ws: Workspace, session: Session) -> None:
         "Each image goes to so many different people, or to two and more until it is clear what it shows;"
         " your own answer ends it. Who is right more often weighs more."
     )
+
+
+def agreement(ws: Workspace, session: Session) -> None:
+    """Draw how much people agree, what they differ about, and whose answers may be worth a look."""
+    known = disputes.agree(ws, session)
+    if known is None:
+        st.caption("Nothing was answered by two people yet.")
+        return
+    whole, labels = known
+    rows = "".join(
+        f"| {ui.plain(name)} | {wording.rounded(float(one.share[0]))} % | {alpha(one)} |\n"
+        for name, one in zip(session.labels, labels, strict=False)
+    )
+    st.markdown(f"Krippendorff’s alpha: **{alpha(whole)}**, over {whole.items:,} images.")
+    st.markdown(f"| answer | share of the votes | alpha |\n|---|---|---|\n{rows}")
+    st.caption(
+        "1: all agree. 0: no more than chance brings. The rarer an answer is, the lower is alpha for people"
+        " who are right as often."
+    )
+    waiting = disputes.queue(ws, session)
+    if waiting:
+        st.markdown(f"{len(waiting):,} images are disputed.")
+        st.link_button("Judge them, least settled first", f"disputes?session={session.id}")
+    for doubt in disputes.doubts(ws, session):
+        with st.expander(f"{doubt.name} ({doubt.person}): {doubt.answers:,} answers, worth a look"):
+            for text in doubt.says:
+                st.text(text)
+            st.caption("Nothing is deleted: such answers weigh little. “One person” above ends their access.")
+
+
+def alpha(known: "Agreement") -> str:
+    """Return alpha with its interval, in words."""
+    if known.alpha is None:
+        return "nothing to agree on"
+    if known.low is None or known.high is None:
+        return f"{known.alpha:.2f}"
+    return f"{known.alpha:.2f} ({known.low:.2f} to {known.high:.2f})"
 
 
 @st.fragment(run_every=LOOK_S)

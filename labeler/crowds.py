@@ -16,6 +16,8 @@ from labeler.journal import Answers
 from labeler.standing import UNSURE_NUMBER
 from labeler.workspace import Workspace
 
+LEAST = 0.01  # what an example weighs for the learner at least
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
@@ -49,12 +51,13 @@ def answers(ws: Workspace, session: Session, until: int | None = None) -> Answer
     at = np.searchsorted(plain.items, found.ids)
     inside = at < len(plain.items)
     inside[inside] = plain.items[at[inside]] == found.ids[inside]
-    posterior = found.standing.posterior[inside]
-    labels[at[inside]] = posterior.argmax(1)
-    sure[at[inside]] = posterior.max(1)
+    posterior, by_people = found.standing.posterior[inside], found.standing.by_people[inside]
+    top, weight = posterior.argmax(1), sure.copy()
+    labels[at[inside]], sure[at[inside]] = top, posterior.max(1)
+    weight[at[inside]] = np.maximum(by_people[np.arange(len(top)), top], LEAST)
     owned = plain.owned
-    labels[owned], sure[owned] = plain.labels[owned], 1
-    return Answers(plain.items, labels, plain.last_event, owned, sure)
+    labels[owned], sure[owned], weight[owned] = plain.labels[owned], 1, 1
+    return Answers(plain.items, labels, plain.last_event, owned, sure, weight)
 
 
 def opinion(ws: Workspace, session: Session, until: int | None = None) -> Opinion:

@@ -149,9 +149,9 @@ def labeled_rows(
         x, y = np.concatenate([x, seen[~is_words]]), np.concatenate([y, labels[~is_words]])
         words = seen[is_words]
     sure = None
-    if answers.sure is not None:  # pictures that were given as examples are taken at their word
+    if answers.weight is not None:  # pictures that were given as examples are taken at their word
         sure = np.ones(len(y), np.float32)
-        sure[: len(items)] = answers.sure[known]
+        sure[: len(items)] = answers.weight[known]
     return Labeled(x, y, items, vectors, words, sure)
 
 

@@ -52,3 +52,9 @@ def writing(name: str) -> Iterator[None]:
         full = e.errno in (errno.ENOSPC, errno.EDQUOT)
         do = "Free some space" if full else "Check that its folder can be written"
         raise Blocked(f"{name} can't be written: {e.strerror or e}.", f"{do}; then try again.") from e
+
+
+def status_of(e: LabelerError) -> int:
+    """Return the HTTP status that says what kind of error it is."""
+    kinds: dict[type[LabelerError], int] = {Missing: 404, Blocked: 503, Conflict: 409, NotReady: 409}
+    return next((code for kind, code in kinds.items() if isinstance(e, kind)), 400)

@@ -25,7 +25,7 @@ DAY_S = 86_400.0
     type=click.Choice(["swipe", "review", "own"]),
     default="swipe",
     show_default=True,
-    help="What whoever comes may do: answer cards, search too, or everything.",
+    help="What whoever comes may do: answer cards, judge disputes too, or everything.",
 )
 @click.option(
     "--days", type=click.FloatRange(min=0, min_open=True, max=3650), default=DAYS, show_default=True,

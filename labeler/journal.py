@@ -41,6 +41,7 @@ class Answers:
     items   (n,) item ids. labels (n,) label numbers; -1 means unsure.
     owned   (n,) whether an owner has answered. sure (n,) how sure each label is, where several people decide;
             None: as sure as somebody's word.
+    weight  (n,) how sure it is by people alone, which a model may learn from; None as for sure.
     """
 
     items: Ids
@@ -48,6 +49,7 @@ class Answers:
     last_event: int
     owned: NDArray[np.bool_]
     sure: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 class Journal:

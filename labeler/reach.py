@@ -20,7 +20,7 @@ THIS_MACHINE = ("127.0.0.0/8", "::1")
 TAKEN = (  # first parts of addresses below the base path: with such a name it is not clear where it ends
     *("api", "tiles", "deck", "swipe", "static", "media", "component", "app", "auth", "oauth2callback"),
     *("_stcore", "start", "label", "search", "review", "found", "export", "training", "team", "explore"),
-    *("join", "me"),
+    *("join", "me", "disputes"),
 )
 
 

@@ -147,7 +147,7 @@ class Retiring:
         none = np.empty((0, known.live.n_labels))
         known.live.adopt(
             Consensus(
-                ids=np.empty(0, np.int64), standing=Standing(none, none, none, np.empty(0, np.int64)),
+                ids=np.empty(0, np.int64), standing=Standing(none, none, none, none, np.empty(0, np.int64)),
                 share=stored["share"], counts=counts, gold=np.zeros_like(counts), skill=skill(counts, kinds),
                 kinds=kinds, voter=voter, rounds=0,
             )

@@ -23,6 +23,10 @@ with ui.card("people"):
     st.header("Who takes part")
     crew.everybody(ws)
     crew.one_person(ws)
+if session.votes > 1:
+    with ui.card("agreement"):
+        st.header("How much people agree")
+        crew.agreement(ws, session)
 with ui.card("links"):
     st.header("Links")
     crew.links(ws)

@@ -21,7 +21,7 @@ OFF = (  # Streamlit's, and nothing here uses them: each is one way in less
 )  # fmt: skip
 OURS = ("/api/", "/deck/", "/tiles/")  # with the light pages; the rest is Streamlit's
 JOIN = "/join"
-LIGHT = ("/swipe", JOIN, "/me")
+LIGHT = ("/swipe", JOIN, "/me", "/disputes")
 CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cookie is set with these
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20

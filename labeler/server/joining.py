@@ -165,6 +165,10 @@ class Joining:
             f' maxlength="{people.LONGEST_NAME}" value="{text(person.name)}"></label>'
             f'<button class="soft" name="do" value="name">{text(words("me.save"))}</button></form>'
         )
+        judge = ""
+        if person.role != "swipe":
+            at = reach.at("/disputes")
+            judge = f'<p><p><a class="btn" href="{at}">{text(words("me.disputes"))}</a>'
         elsewhere = f"<h2>{text(words('me.elsewhere'))}</h2><p>{text(words('me.elsewhere.why'))}"
         if link:
             elsewhere += f"{qr(link)}<code>{text(link)}</code>"
@@ -176,7 +180,7 @@ class Joining:
         return page(
             words, words("me.title"),
             f'<main><h1>{text(person.name)}</h1>{wrong}<p>{text(said)}{name}'
-            f'<a class="btn" href="{back}">{text(words("me.back"))}</a></main>',
+            f'<a class="btn" href="{back}">{text(words("me.back"))}</a>{judge}</main>',
             f"<section>{elsewhere}</section><section>{leave}</section>",
             f"<small>{text(words('join.privacy'))}</small>",
             status=400 if trouble else 200,

@@ -3,12 +3,16 @@
 import hashlib
 import html
 from base64 import b64encode
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from labeler.errors import Blocked, LabelerError, status_of
+from labeler.server.guard import Refusal
 from labeler.tongue import Words
 
+Handler = Callable[[Request], Awaitable[Response]]
 STYLE = (
     ":root{color-scheme:light dark;--bg:#f4f5f7;--face:#fff;--ink:#151a21;--soft:#5b6472;--line:#dce1e8;"
     "--go:#0b6bcb}"
@@ -32,13 +36,14 @@ STYLE = (
     "button.soft{background:none;border:1px solid #7b8494;color:var(--ink)}"
     ":focus-visible{outline:3px solid var(--go);outline-offset:2px}"
     ".qr{display:block;width:min(100%,15rem);margin:0 auto 12px;background:#fff;border-radius:12px}"
+    ".tile{display:block;width:100%;border-radius:12px;margin:0 0 12px}"
     "code{display:block;overflow-wrap:anywhere;font-size:.875rem;padding:10px 12px;border-radius:10px;"
     "background:var(--bg);border:1px solid var(--line);user-select:all}"
     "small{color:var(--soft);font-size:.8125rem}"
 )
 POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}';"
-    " img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    " img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
 
@@ -59,6 +64,31 @@ def page(words: Words, title: str, *parts: str, status: int = 200) -> Response:
     )
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Vary": "Accept-Language"}
     return HTMLResponse(body, status, headers={**headers, "Content-Language": words.language})
+
+
+def answered(handler: Handler) -> Handler:
+    """Return the handler of a page that also answers what goes wrong: as a page, or as JSON to a program."""
+
+    async def run(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refusal as e:
+            status, error, do, wait_s = e.status_code, e.error, e.do, e.wait_s
+        except LabelerError as e:
+            status, error, do, wait_s = (
+                status_of(e),
+                e.error,
+                e.do,
+                e.wait_s if isinstance(e, Blocked) else None,
+            )
+        headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"error": error, "do": do}, status, headers)
+        told = page(Words(""), error, f"<main><h1>{text(error)}</h1><p>{text(do)}</main>", status=status)
+        told.headers.update(headers)
+        return told
+
+    return run
 
 
 def text(value: str) -> str:

@@ -1,0 +1,119 @@
+"""What people disagree about: how much they agree, the images least settled, and who may not be looking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from active.agreement import Agreement, agreement, by_label, disputed
+from active.arrays import Ids
+from active.spoilers import by_others, signs
+from active.votes import tally
+from labeler import crowds
+from labeler.domain import Session
+from labeler.standing import UNSURE_NUMBER
+from labeler.workspace import Workspace
+
+SHOWN = 200  # disputes that are looked through at most
+MOST_JUDGED = 500  # people whose answers are looked at for signs
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """An image that people differ about. votes: {label: how many gave it}; unsettled: from 0 to 1."""
+
+    item: int
+    unsettled: float
+    votes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why somebody's answers may be worth a look: a sentence for each sign."""
+
+    person: int
+    name: str
+    answers: int
+    says: list[str]
+
+
+def agree(ws: Workspace, session: Session) -> tuple[Agreement, list[Agreement]] | None:
+    """Return how much people agree, and on each label against the others; None: nobody was asked twice.
+
+    Of each image as many answers count as are asked of all, the first ones: else images that people differ
+    about, which more are asked about, would weigh more. The interval is drawn with the session's seed.
+    """
+    votes = crowds.opinion(ws, session).votes
+    if not len(votes):
+        return None
+    first = session.least if session.is_open else None
+    whole = agreement(votes, np.random.default_rng(session.seed), first=first)
+    if whole.items == 0:
+        return None
+    return whole, by_label(votes, np.random.default_rng(session.seed), first=first)
+
+
+def queue(ws: Workspace, session: Session, most: int = SHOWN, *, but: int | None = None) -> list[Dispute]:
+    """Return the images that people differ about, least settled first.
+
+    Those that an owner has answered are settled. but  a person: what they have answered is left out.
+    """
+    held = crowds.opinion(ws, session)
+    if not len(held.votes):
+        return []
+    ids, counts = tally(held.votes)
+    items, unsettled = disputed(ids, held.found.standing.posterior, counts)
+    plain = ws.journal.answers(session.id)
+    out = set(plain.items[plain.owned].tolist())
+    if but is not None:
+        at = np.flatnonzero(held.people == but)
+        out |= set(held.votes.items[np.isin(held.votes.people, at)].tolist())
+    kept = [i for i, item in enumerate(items.tolist()) if item not in out][:most]
+    return [
+        Dispute(int(items[i]), float(unsettled[i]), _named(session, counts[np.searchsorted(ids, items[i])]))
+        for i in kept
+    ]
+
+
+def votes_on(ws: Workspace, session: Session, item: int) -> dict[str, int]:
+    """Return {label: how many people gave it} of one image, also "unsure", as answers stand."""
+    said = ws.journal.cast(session.id, items=[item])
+    numbers = said["number"][said["number"] >= UNSURE_NUMBER]
+    out = {name: int((numbers == i).sum()) for i, name in enumerate(session.labels)}
+    return out | {"unsure": int((numbers == UNSURE_NUMBER).sum())}
+
+
+def doubts(ws: Workspace, session: Session) -> list[Doubt]:
+    """Return whose answers show signs that they don't look, and which; nobody is left out for it.
+
+    Of many people the MOST_JUDGED who gave most answers are looked at.
+    """
+    held = crowds.opinion(ws, session)
+    votes, found = held.votes, held.found
+    if len(held.people) < 2:
+        return []
+    said = ws.journal.cast(session.id, held.last_event)
+    ms = np.asarray(said["ms"][said["number"] >= 0])  # in the order of the votes
+    others = by_others(votes, found)
+    given = np.bincount(votes.people, minlength=len(held.people))
+    names, out = ws.roster.names(), []
+    for person in np.argsort(-given, kind="stable")[:MOST_JUDGED].tolist():
+        odd = [sign.says for sign in signs(person, votes, found, others, ms) if sign.is_odd]
+        if odd:
+            number = int(held.people[person])
+            out.append(Doubt(number, names.get(number, ""), int(given[person]), _in_words(session, odd)))
+    return out
+
+
+def _in_words(session: Session, says: Sequence[str]) -> list[str]:
+    """Return the sentences with the names of labels in place of their numbers."""
+    out = []
+    for text in says:
+        for number, name in enumerate(session.labels):
+            text = text.replace(f"Gave label {number} ", f"Gave “{name}” ")
+        out.append(text)
+    return out
+
+
+def _named(session: Session, counts: Ids) -> dict[str, int]:
+    return dict(zip(session.labels, counts.tolist(), strict=False))
