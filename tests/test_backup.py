@@ -27,7 +27,7 @@ def used_pool(folder, n=200):
     """Return a workspace with three rounds, answers, an example, an owner's link and a client."""
     ws = make_pool(folder, n, images=True)
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
-    person = ws.store.add_person("Ann", "own", people._key("link", "A" * 43)).id
+    person = ws.roster.add_person("Ann", "own", people._key("link", "A" * 43)).id
     for _ in range(3):
         loop.learn(ws, session)
         cards = loop.next_cards(ws, session, person, 20, have=[])
