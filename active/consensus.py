@@ -74,7 +74,9 @@ def fit(
 
     start  (p, c, c) counts of an earlier fit to go on from; None: those of the majority.
     most   rounds at most. tol  it ends when no item's probability moved by more.
-    The votes are not weighed by when they came. Costs v · c steps a round, and p · m · c² for the people.
+    People judge the model, never the model people: what it says comes in at the end, and how far it is to be
+    believed is learned from what people's votes alone say. The votes are not weighed by when they came.
+    Costs v · c steps a round, and p · m · c² for the people.
     """
     c, ids = votes.n_labels, np.unique(votes.items)
     votes = votes.only(np.argsort(votes.items, kind="stable"))  # an item's side by side: half the time
@@ -84,23 +86,23 @@ def fit(
     beside = _Beside.of(ids, known or Known(), votes)
     posterior = beside.fixed(majority(votes)[1])
     counts = beside.gold + (counted(votes, pos, posterior) if start is None else start)
-    share, voter = beside.share(posterior), beside.voter
-    of = kinds(c)
+    share, of = beside.share(posterior), kinds(c)
     people = skill(counts, of)
     likely, rounds = np.zeros((len(ids), c)), 0
     while rounds < most and len(votes):
         rounds += 1
         likely = summed(pos, weight * evidence(people.rates)[votes.people, :, votes.labels], len(ids))
-        before, posterior = posterior, beside.fixed(softmax(beside.log_prior(share, voter) + likely))
+        before, posterior = posterior, beside.fixed(softmax(np.log(share) + likely))
         if np.abs(posterior - before).max() < tol:
             break
         share = beside.share(posterior)
-        voter = voter and learn_voter(voter, beside.log_p, posterior[beside.predicted])
         counts = beside.gold + counted(votes, pos, posterior)
         of = learned(of, people.kind[has_voted])
         people = skill(counts, of)
     seen = weight * looks(people.kind, of)[votes.people, None] * np.eye(c)[votes.labels]
-    standing = Standing(posterior, likely, summed(pos, seen, len(ids)), np.bincount(pos, minlength=len(ids)))
+    voter, with_model = beside.with_model(posterior, likely)
+    asked = np.bincount(pos, minlength=len(ids))
+    standing = Standing(with_model, posterior, likely, summed(pos, seen, len(ids)), asked)
     return Consensus(ids, standing, share, counts, beside.gold, people, of, voter, rounds)
 
 
@@ -124,7 +126,7 @@ class _Beside:
     predicted: Ids
     log_p: Real
     gold: Real
-    voter: Voter | None
+    has_model: bool
 
     @classmethod
     def of(cls, ids: Ids, known: Known, votes: Votes) -> "_Beside":
@@ -140,7 +142,7 @@ class _Beside:
             predicted,
             np.empty((0, c)) if known.p is None else logs(known.p[of_predicted]),
             np.zeros((votes.n_people, c, c)) if known.gold is None else known.gold,
-            None if known.p is None else Voter.first(c),
+            known.p is not None,
         )
 
     def fixed(self, posterior: Real) -> Real:
@@ -152,8 +154,11 @@ class _Beside:
         seen = posterior[self.drawn].sum(0) + FEW
         return np.asarray(seen / seen.sum())
 
-    def log_prior(self, share: Real, voter: Voter | None) -> Real:
-        prior = np.tile(np.log(share), (len(self.drawn), 1))
-        if voter is not None:
-            prior[self.predicted] = voter.log_prior(self.log_p)
-        return prior
+    def with_model(self, posterior: Real, likely: Real) -> tuple[Voter | None, Real]:
+        """Return how far the model is to be believed, by `posterior`, and what `likely` comes to with it."""
+        if not self.has_model:
+            return None, posterior
+        voter = learn_voter(self.log_p, posterior[self.predicted])
+        out = posterior.copy()
+        out[self.predicted] = softmax(voter.log_prior(self.log_p) + likely[self.predicted])
+        return voter, self.fixed(out)

@@ -12,6 +12,8 @@ from active.skill import Kinds, evidence, kinds, looks, skill
 from active.voter import Voter, logs
 from active.votes import Real, Standing, Votes
 
+NEWS = 0.02
+"""A person is looked at anew after so many more votes, as a share of those there were."""
 NONE = -1  # of a vote: there is none before it; of a label: taken back, or not known
 
 
@@ -29,7 +31,7 @@ class Live:
         """n_labels  two or more."""
         c = self.n_labels = n_labels
         self._kinds: Kinds = kinds(c)
-        self._voter = Voter.first(c)
+        self._voter, self._has_model = Voter.first(c), False
         self._row_of: dict[int, int] = {}
         self._ids, self._last = array("q"), array("q")  # of each row its item and its newest vote
         self._truth, self._is_drawn = array("q"), array("b")
@@ -43,6 +45,9 @@ class Live:
         self._weight, self._before = array("d"), array("q")  # and the vote before it on the same item
         self._counts, self._gold = np.zeros((2, 16, c, c))
         self._log_rates, self._looks = np.zeros((16, c, c)), np.ones(16, bool)
+        self._heard, self._news = np.zeros(
+            (2, 16)
+        )  # how much was said by each, and since it was last looked at
         self._learn(slice(None))
 
     @property
@@ -52,8 +57,19 @@ class Live:
 
     def standing(self, items: Sequence[int]) -> Standing:
         """Return how items stand, in their order. One without a vote (`asked` is 0) has no label."""
-        rows = [self._at(item) for item in items]
-        return Standing(self._posterior[rows], self._evidence[rows], self._votes[rows], self._asked[rows])
+        rows = np.array([self._at(item) for item in items], np.int64)
+        by_people, likely = self._posterior[rows], self._evidence[rows]
+        both = by_people
+        if self._has_model:
+            is_open = np.array([self._truth[row] == NONE for row in rows], bool)
+            both, open_ = by_people.copy(), ~np.isnan(self._log_p[rows, 0]) & is_open
+            both[open_] = softmax(self._voter.log_prior(self._log_p[rows[open_]]) + likely[open_])
+        return Standing(both, by_people, likely, self._votes[rows], self._asked[rows])
+
+    def counts(self, person: int) -> Real:
+        """Return how often a person said each label of each true one, (c, c), gold included."""
+        self._meet(person)
+        return np.asarray(self._counts[person].copy())
 
     def rates(self, person: int) -> Real:
         """Return how probable each label given is for each true one, (c, c), by what one person has said."""
@@ -79,7 +95,7 @@ class Live:
         self._weight.append(weight)
         self._counts[person, :, label] += weight * self._posterior[row]
         self._settle(row)
-        self._learn(slice(person, person + 1))
+        self._hear(person, weight)
         return self.standing([item])
 
     def take_back(self, item: int, person: int) -> Standing:
@@ -96,7 +112,7 @@ class Live:
         self._meet(person)
         self._counts[person, truth, said] += 1
         self._gold[person, truth, said] += 1
-        self._learn(slice(person, person + 1))
+        self._hear(person, 1)
 
     def drawn(self, item: int) -> None:
         """Note that an item was drawn evenly at random: it tells how common labels are once it has a vote."""
@@ -111,12 +127,10 @@ class Live:
         self._settle(row)
         return self.standing([item])
 
-    def predict(self, item: int, p: Real | None) -> Standing:
+    def predict(self, item: int, p: Real | None) -> None:
         """Note what the model says of an item that it has not learned from, (c,); None: nothing any more."""
-        row = self._at(item)
-        self._log_p[row] = np.nan if p is None else logs(np.asarray(p)[None])[0]
-        self._settle(row)
-        return self.standing([item])
+        self._has_model = True
+        self._log_p[self._at(item)] = np.nan if p is None else logs(np.asarray(p)[None])[0]
 
     def votes(self) -> Votes:
         """Return all votes as they stand, in the order in which they came. Costs v steps."""
@@ -157,7 +171,9 @@ class Live:
         counts[: len(found.counts)] = found.counts
         weigh = evidence(skill(counts, self._kinds).rates)[votes.people, :, votes.labels]
         self._evidence[:n] = summed(rows, weigh * np.asarray(votes.weights)[:, None], n)
-        self._posterior[:n] = self._likely(np.arange(n), found.share)
+        truth = np.array(self._truth, np.int64)
+        self._posterior[:n] = softmax(np.log(found.share) + self._evidence[:n])
+        self._posterior[:n][truth != NONE] = np.eye(self.n_labels)[truth[truth != NONE]]
         tells = np.array(self._is_drawn, bool) & (np.array(self._last, np.int64) != NONE)
         self._told[:n] = self._posterior[:n] * tells[:, None]
         self._among_drawn = FEW + self._told.sum(0)
@@ -169,16 +185,6 @@ class Live:
     def _rows(self) -> Ids:
         """Return the row of each vote that stands."""
         return np.asarray(np.array(self._row, np.int64)[np.array(self._said, np.int64) != NONE])
-
-    def _likely(self, rows: Ids, share: Real) -> Real:
-        """Return the probabilities of the labels of these rows, (r, c)."""
-        log_p, truth = self._log_p[rows], np.array(self._truth, np.int64)[rows]
-        has_p, is_known = ~np.isnan(log_p[:, 0]), truth != NONE
-        prior = np.tile(np.log(share), (len(rows), 1))
-        prior[has_p] = self._voter.log_prior(log_p[has_p])
-        posterior = softmax(prior + self._evidence[rows])
-        posterior[is_known] = np.eye(self.n_labels)[truth[is_known]]
-        return posterior
 
     def _settle(self, row: int) -> None:
         """Weigh the votes of a row anew by what is known of people now, and count for them what follows."""
@@ -196,9 +202,7 @@ class Live:
         if self._truth[row] != NONE:
             after = np.eye(self.n_labels)[self._truth[row]]
         else:
-            log_p = self._log_p[row]
-            prior = np.log(self._among_drawn) if np.isnan(log_p[0]) else self._voter.log_prior(log_p[None])[0]
-            log = prior + said_so
+            log = np.log(self._among_drawn) + said_so
             after = np.exp(log - log.max())
             after /= after.sum()
         moved = after - self._posterior[row]
@@ -229,8 +233,16 @@ class Live:
             self._before[newer] = self._before[vote]
         return True
 
+    def _hear(self, person: int, weight: float) -> None:
+        """Note that a person has said more; often enough, take in what it tells of them."""
+        self._heard[person] += weight
+        self._news[person] += weight
+        if self._news[person] >= NEWS * self._heard[person]:
+            self._learn(slice(person, person + 1))
+
     def _learn(self, people: slice) -> None:
         """Take in what the counts of these people now say of them."""
+        self._news[people] = 0
         them = skill(self._counts[people], self._kinds)
         self._log_rates[people], self._looks[people] = evidence(them.rates), looks(them.kind, self._kinds)
 
@@ -238,7 +250,7 @@ class Live:
         """Make room for a person."""
         if person >= (n := len(self._counts)):
             more = max(person + 1, 2 * n) - n
-            for name in ("_counts", "_gold", "_log_rates", "_looks"):
+            for name in ("_counts", "_gold", "_log_rates", "_looks", "_heard", "_news"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
             self._learn(slice(n, None))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from active.arrays import Ids
 from active.consensus import Consensus
 from active.dawid_skene import softmax
-from active.skill import evidence
+from active.skill import evidence, looks
 from active.votes import Real, Votes
 
 TOO_FAST_MS, SEEN_MS = 200.0, 350.0
@@ -24,18 +24,18 @@ Fize and Marlot 1996, doi:10.1038/381520a0); a swipe takes longer than the butto
 """
 LITTLE = 0.1
 """What an answer counts that came too fast: not nothing, for a clock may be wrong."""
-ODD = 1e-4
-"""A number is odd if it comes about with less than this chance in one who answers as the crowd does."""
+ODD = 0.003
+"""A number is odd if it comes about with less than this chance in somebody of the crowd."""
+ALIKE = 12.0
+"""How alike people are: their rates differ as a beta distribution of so many answers does."""
 SURE = 0.9
 """What the others are to be sure of before somebody is said to be against them."""
 EVEN = 0.1
 """Spread of the times of answers, a standard deviation of logarithms, below which no person answers."""
-RECENT = 1000
-"""A person's newest answers that are looked at for sameness: its chance takes as many steps squared."""
 ENOUGH = 20
 """Answers below which their times tell nothing."""
 
-Name = Literal["fast", "even", "same", "gold", "others"]
+Name = Literal["looks", "fast", "even", "same", "gold", "others"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,18 @@ def signs(person: int, votes: Votes, found: Consensus, others: Real, ms: Real) -
         return []
     crowd = found.counts.sum(0) - found.counts[person] + 1
     rates = crowd / crowd.sum(1, keepdims=True)
-    newest = np.flatnonzero(mine)[-RECENT:]
-    out = [*_times(ms[mine], ms[~mine]), *_same(votes.labels[newest], others[newest] @ rates)]
+    out = [*_looks(found, person), *_times(ms[mine], ms[~mine])]
+    out += _same(votes.labels[mine], others[mine] @ rates)
     return [*out, *_gold(found.gold[person], rates), *_against(votes.labels, others, mine)]
+
+
+def _looks(found: Consensus, person: int) -> list[Sign]:
+    kind, n = found.skill.kind, round(float(found.counts[person].sum()))
+    able = kind[:, found.kinds.looks].sum(1)
+    chance, usual = float(able[person]), float(np.delete(1 - able, person).mean())
+    is_odd = not looks(kind[[person]], found.kinds)[0]
+    says = f"By all {n} answers together, {100 * (1 - chance):.0f} in 100 that they don't look at the images."
+    return [Sign("looks", 1 - chance, n, usual, chance, is_odd, says)]
 
 
 def _times(mine: Real, crowd: Real) -> list[Sign]:
@@ -92,7 +101,7 @@ def _times(mine: Real, crowd: Real) -> list[Sign]:
     if len(mine) < ENOUGH or len(crowd) < ENOUGH:
         return []
     fast, usual = int((mine < TOO_FAST_MS).sum()), (float((crowd < TOO_FAST_MS).sum()) + 1) / (len(crowd) + 2)
-    chance = _at_least(fast, len(mine), usual)
+    chance = _at_least(fast, len(mine), usual * len(mine))
     middle = float(np.median(mine))
     out = [
         Sign("fast", fast, len(mine), usual * len(mine), chance, chance < ODD, (
@@ -112,7 +121,7 @@ def _same(said: Ids, p: Real) -> list[Sign]:
     counts, n = np.bincount(said, minlength=p.shape[1]), len(said)
     label = int(np.argmax(counts - p.sum(0)))
     usual = float(p[:, label].sum())
-    chance = _at_least_of(int(counts[label]), p[:, label])
+    chance = _at_least(int(counts[label]), n, usual)
     says = (
         f"Gave label {label} {counts[label]} times of {n}; to the same images others would {usual:.1f} times."
     )
@@ -125,10 +134,10 @@ def _gold(counts: Real, rates: Real) -> list[Sign]:
     if not n:
         return []
     right = round(float(counts.trace()))
-    wrong = np.repeat(1 - rates.diagonal(), np.round(counts.sum(1)).astype(np.int64))
-    chance = _at_least_of(n - right, wrong)
-    says = f"Right about {right} of {n} images of known label; others would be about {n - wrong.sum():.1f}."
-    return [Sign("gold", right, n, float(n - wrong.sum()), chance, chance < ODD, says)]
+    usual = float(counts.sum(1) @ rates.diagonal())
+    chance = _at_least(n - right, n, n - usual)
+    says = f"Right about {right} of {n} images of known label; others would be about {usual:.1f}."
+    return [Sign("gold", right, n, usual, chance, chance < ODD, says)]
 
 
 def _against(labels: Ids, others: Real, mine: NDArray[np.bool_]) -> list[Sign]:
@@ -138,21 +147,19 @@ def _against(labels: Ids, others: Real, mine: NDArray[np.bool_]) -> list[Sign]:
         return []
     n, against = int(me.sum()), int((labels[me] != top[me]).sum())
     usual = (float((labels[crowd] != top[crowd]).sum()) + 1) / (float(crowd.sum()) + 2)
-    chance = _at_least(against, n, usual)
-    says = f"Said something else in {against} of {n} cases sure to others, who do in {usual * n:.1f}."
+    chance = _at_least(against, n, usual * n)
+    says = f"Differs in {against} of {n} cases that others are sure of; others do in {usual * n:.1f}."
     return [Sign("others", against, n, usual * n, chance, chance < ODD, says)]
 
 
-def _at_least(hits: int, n: int, p: float) -> float:
-    """Return the chance of so many hits or more among n, each with probability p."""
-    from scipy.special import betainc
+def _at_least(hits: int, n: int, usual: float) -> float:
+    """Return the chance of so many hits or more among n in one of a crowd in which `usual` are expected.
 
-    return float(betainc(hits, n - hits + 1, p)) if hits else 1.0
+    People differ: each has a rate of their own, from a beta distribution that weighs as much as ALIKE answers.
+    """
+    from scipy.special import betaln
 
-
-def _at_least_of(hits: int, p: Real) -> float:
-    """Return the chance of so many hits or more where each has a probability of its own, (k,), exactly."""
-    law = np.ones(1)
-    for x in p:
-        law = np.convolve(law, [1 - x, x])
-    return float(law[hits:].sum())
+    p = min(max(usual / n, 1e-6), 1 - 1e-6)
+    a, b, k = ALIKE * p, ALIKE * (1 - p), np.arange(hits, n + 1)
+    log = betaln(k + a, n - k + b) - betaln(a, b) - betaln(k + 1, n - k + 1) - np.log(n + 1)
+    return min(1.0, float(np.exp(log).sum()))

@@ -10,6 +10,8 @@ LEAST = 1e-4
 """No prediction is taken for surer: what the model thinks impossible it has merely not seen."""
 DOUBT = 2.0
 """Standard deviation of each offset beforehand, in log odds."""
+STEPS = 25
+"""Steps of Newton's method; five are enough as a rule, more where the slope ends at 0 or 1."""
 SLOPE_DOUBT = 0.5
 """Standard deviation of the slope beforehand, around 1."""
 
@@ -44,19 +46,22 @@ def logs(p: Real) -> Real:
     return np.asarray(np.log(p / p.sum(1, keepdims=True)))
 
 
-def learn_voter(voter: Voter, log_p: Real, posterior: Real) -> Voter:
-    """Return the voter after one Newton step towards what items turned out to be.
+def learn_voter(log_p: Real, posterior: Real) -> Voter:
+    """Return the voter that items make likeliest, by Newton's method; taken at its word where there are none.
 
-    log_p, posterior  (n, c) of the items that have both a vote and a prediction.
+    log_p      (n, c) what the model said of items. posterior  (n, c) what people say of them.
     """
     c = log_p.shape[1]
-    q = np.exp(voter.log_prior(log_p))
-    mean = (q * log_p).sum(1)
-    gradient = np.concatenate([[((posterior - q) * log_p).sum()], (posterior - q).sum(0)])
-    gradient -= np.concatenate([[(voter.slope - 1) / SLOPE_DOUBT**2], voter.offset / DOUBT**2])
-    curve = np.zeros((c + 1, c + 1))
-    curve[0, 0] = (q * log_p**2).sum() - (mean**2).sum() + 1 / SLOPE_DOUBT**2
-    curve[0, 1:] = curve[1:, 0] = (q * (log_p - mean[:, None])).sum(0)
-    curve[1:, 1:] = np.diag(q.sum(0)) - q.T @ q + np.eye(c) / DOUBT**2
-    step = np.linalg.solve(curve, gradient)
-    return Voter(float(np.clip(voter.slope + step[0], 0, 1)), voter.offset + np.clip(step[1:], -2, 2))
+    voter = Voter.first(c)
+    for _ in range(STEPS):
+        q = np.exp(voter.log_prior(log_p))
+        mean = (q * log_p).sum(1)
+        gradient = np.concatenate([[((posterior - q) * log_p).sum()], (posterior - q).sum(0)])
+        gradient -= np.concatenate([[(voter.slope - 1) / SLOPE_DOUBT**2], voter.offset / DOUBT**2])
+        curve = np.zeros((c + 1, c + 1))
+        curve[0, 0] = (q * log_p**2).sum() - (mean**2).sum() + 1 / SLOPE_DOUBT**2
+        curve[0, 1:] = curve[1:, 0] = (q * (log_p - mean[:, None])).sum(0)
+        curve[1:, 1:] = np.diag(q.sum(0)) - q.T @ q + np.eye(c) / DOUBT**2
+        step = np.clip(np.linalg.solve(curve, gradient), -1, 1)
+        voter = Voter(float(np.clip(voter.slope + step[0], 0, 1)), voter.offset + step[1:])
+    return voter

@@ -70,12 +70,14 @@ class Standing:
     """How n items stand.
 
     posterior  (n, c) probability of each label, by all that is known.
+    by_people  (n, c) the same without what the model says: what a model may learn from.
     evidence   (n, c) log likelihood of their votes alone under each label.
     votes      (n, c) votes that each label got of people who are taken to look, by weight.
     asked      (n,) how many people have voted, whoever they are.
     """
 
     posterior: Real
+    by_people: Real
     evidence: Real
     votes: Real
     asked: Ids

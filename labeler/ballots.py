@@ -1,6 +1,8 @@
 """Who has said what about each image, for a label that rests on several people (SQL)."""
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +21,11 @@ gave when it chose the card, not having learned from it; NaN where it gave none,
 
 
 def cast(
-    conn: sqlite3.Connection, session: int, until: int | None = None, after: int = 0
+    conn: sqlite3.Connection, session: int, until: int | None = None, items: Sequence[int] | None = None
 ) -> NDArray[np.void]:
     """Return the answers that stand, or stood after event `until`, in order: each person's last to each item.
 
-    Of dtype CAST. after  leaves out answers up to this place in the log.
+    Of dtype CAST. items  those to these alone; None: to all.
     """
     rows = conn.execute(
         """SELECT e.seq, e.item, e.person,
@@ -33,12 +35,17 @@ def cast(
            FROM events e JOIN people p ON p.id = e.person
              LEFT JOIN cards c ON c.id = e.card
              LEFT JOIN rounds r ON r.session = e.session AND r.number = c.round
-           WHERE e.session = :session AND e.seq > :after AND e.seq <= coalesce(:until, e.seq)
+           WHERE e.session = :session AND e.seq <= coalesce(:until, e.seq)
+             AND (:items IS NULL OR e.item IN (SELECT value FROM json_each(:items)))
              AND e.kind <> 'undo' AND NOT (e.kind = 'skip' AND c.reason IS 'repeat')
              AND NOT EXISTS
                (SELECT 1 FROM events u WHERE u.undoes = e.seq AND u.seq <= coalesce(:until, u.seq))
            ORDER BY e.seq""",
-        {"session": session, "until": until, "after": after},
+        {
+            "session": session,
+            "until": until,
+            "items": None if items is None else json.dumps([int(i) for i in items]),
+        },
     )
     nan = float("nan")
     said = np.fromiter(

@@ -95,9 +95,9 @@ def cli() -> None:
 )
 @click.option(
     "--votes",
-    type=click.IntRange(1, 25),
-    metavar="N",
-    help="Put each image to so many different people; your own answer ends it.  [default: 1]",
+    metavar="N|auto",
+    help="Put each image to so many people, or, auto, to as many as it takes; your own answer ends it."
+    "  [default: 1]",
 )
 @click.option(
     "--share", is_flag=True, help="Let others join from their own devices, by a link and a QR code."
@@ -119,7 +119,7 @@ def start(
     views: int | None,
     device: str | None,
     batch_size: int | None,
-    votes: int | None,
+    votes: str | None,
     share: bool,
     host: str | None,
     port: int,
@@ -139,7 +139,7 @@ def start(
     take_one_thread()  # before NumPy comes
     from labeler import loop, people, places, reach
 
-    wanted = opening.read_until(until)
+    wanted, asked = opening.read_until(until), opening.read_votes(votes)
     here = reaching.read(
         certificate=certificate, key=key, behind_proxy=behind_proxy, base_path=base_path, proxy_at=proxy_at
     )
@@ -153,7 +153,7 @@ def start(
     )
     with ws.lock("server"):
         session = opening.start_session(
-            ws, question=question, labels=labels, goal=goal, like=like, words=words, votes=votes
+            ws, question=question, labels=labels, goal=goal, like=like, words=words, votes=asked
         )
         if until is not None:
             session = loop.set_target(ws, session, wanted)

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from labeler import inviting, loop, members, people, places, reach, ui, wording, worker
-from labeler.domain import MOST_VOTES, Role, Session
+from labeler.domain import AUTO_VOTES, MOST_VOTES, Role, Session
 from labeler.roster import Link
 from labeler.workspace import Workspace
 
@@ -115,12 +115,17 @@ def votes_form(ws: Workspace, session: Session) -> None:
     """Draw how many people each image is put to, and let the owner change it."""
     with st.form("votes", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.number_input("People for each image", 1, MOST_VOTES, session.votes, width=160)
-        if st.form_submit_button("Set") and wanted != session.votes:
+        is_auto = st.checkbox("As many as it takes", session.is_open)
+        if st.form_submit_button("Set"):
             with ui.errors():
-                loop.set_votes(ws, session, int(wanted))
+                most, least = AUTO_VOTES if is_auto else (int(wanted), 0)
+                loop.set_votes(ws, session, most, least)
                 ui.stir(session)
                 st.rerun()
-    st.caption("Each image goes to so many different people; your own answer ends it. Most of them decide.")
+    st.caption(
+        "Each image goes to so many different people, or to two and more until it is clear what it shows;"
+        " your own answer ends it. Who is right more often weighs more."
+    )
 
 
 @st.fragment(run_every=LOOK_S)

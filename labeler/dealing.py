@@ -87,9 +87,9 @@ class Dealing:
         args: Args = {
             "session": session, "person": person, "device": device, "now": now, "until": now + lease_s,
             "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
-            "votes": self._votes(session),
+            "least": self._least(session),
         }  # fmt: skip
-        settled, others = (SETTLED, OTHERS) if args["votes"] == 1 else (SETTLED_MANY, OTHERS_MANY)
+        settled, others = (SETTLED, OTHERS) if args["least"] == 1 else (SETTLED_MANY, OTHERS_MANY)
         with transaction(self.conn) as conn:
             ids: list[int] = []
             if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
@@ -150,8 +150,8 @@ class Dealing:
         Their item is answered, held by somebody else, or gone; or a certificate runs that has not drawn it.
         """
         marks = ",".join(str(int(card)) for card in have)
-        drawn, votes = draws.running(self.conn, session), self._votes(session)
-        settled, others = (SETTLED, OTHERS) if votes == 1 else (SETTLED_MANY, OTHERS_MANY)
+        drawn, least = draws.running(self.conn, session), self._least(session)
+        settled, others = (SETTLED, OTHERS) if least == 1 else (SETTLED_MANY, OTHERS_MANY)
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
@@ -165,7 +165,7 @@ class Dealing:
                 "device": device,
                 "now": now,
                 "drawn": drawn,
-                "votes": votes,
+                "least": least,
             },
         )
         return [i for (i,) in rows]
@@ -175,7 +175,7 @@ class Dealing:
 
         A card of an older round whose lease ran out is not one: its item goes back to the pool.
         """
-        settled = SETTLED if args["votes"] == 1 else SETTLED_MANY
+        settled = SETTLED if args["least"] == 1 else SETTLED_MANY
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.person = :person AND c.device IS :device
@@ -204,10 +204,10 @@ class Dealing:
         ).fetchall()
         line = self._lines.setdefault(args["session"], Line())
         rows = [*asked]
-        if args["votes"] > 1:
+        if args["least"] > 1:
             rows += self._unfinished(conn, args, n - len(rows), but={row[0] for row in rows})
         rows += line.take(conn, args, n - len(rows), but={row[0] for row in rows})
-        if len(rows) < n and args["votes"] > 1:
+        if len(rows) < n and args["least"] > 1:
             rows += shared(conn, args, n - len(rows), but={row[0] for row in rows})
         if len(rows) < n and draws.running(conn, args["session"]) == newest:
             rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
@@ -221,9 +221,9 @@ class Dealing:
         rows, self._passed[who] = unfinished(conn, args, n, self._passed.get(who, 0))
         return [row for row in rows if row[0] not in but]
 
-    def _votes(self, session: int) -> int:
-        """Return how many people each image is put to."""
-        row = self.conn.execute("SELECT votes FROM sessions WHERE id = ?", (session,)).fetchone()
+    def _least(self, session: int) -> int:
+        """Return how many people each image is put to at least; 1: one answer is enough."""
+        row = self.conn.execute("SELECT least FROM sessions WHERE id = ?", (session,)).fetchone()
         return 1 if row is None else int(row[0])
 
     def _first_asked(self, conn: sqlite3.Connection, args: Args) -> int:
@@ -301,8 +301,8 @@ class Dealing:
 
     def hold_again(self, card: int, person: int, now: float, lease_s: int, device: int | None = None) -> None:
         """Give a card that is shown again to this device, unless another one holds its item."""
-        votes = self._votes(self.session_of(card) or 0)
-        others = (OTHERS if votes == 1 else OTHERS_MANY).format(session="cards.session", item="cards.item")
+        least = self._least(self.session_of(card) or 0)
+        others = (OTHERS if least == 1 else OTHERS_MANY).format(session="cards.session", item="cards.item")
         self.conn.execute(
             f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person, device = :device
                 WHERE id = :card AND NOT {others}""",
@@ -312,6 +312,6 @@ class Dealing:
                 "device": device,
                 "card": card,
                 "now": now,
-                "votes": votes,
+                "least": least,
             },
         )

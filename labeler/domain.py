@@ -17,6 +17,7 @@ SKIP = "skip"
 RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
 MAX_LABELS = 9
 MOST_VOTES = 25
+AUTO_VOTES = 15, 2  # at most, at least, where what people say decides
 LEAST_TARGET, MOST_TARGET = 0.5, 0.999  # below, the estimate says too much; all of it is never sure
 
 
@@ -37,7 +38,8 @@ class Session:
     """A question put to a pool, with its labels. `labels[0]` is the target of every estimate.
 
     target_share  how much of the target a person wants found, for advice when to stop; None: nobody said.
-    votes         how many people each image is put to; an owner's answer ends it before.
+    votes         how many people each image is put to at most; an owner's answer ends it before.
+    least         how many at least, before what they say may end it; 0: as many as votes.
     """
 
     id: int
@@ -49,8 +51,11 @@ class Session:
     created_at: datetime
     target_share: float | None = None
     votes: int = 1
+    least: int = 0
 
     def __post_init__(self) -> None:
+        if self.least == 0:
+            object.__setattr__(self, "least", self.votes)
         if not self.question.strip():
             raise BadInput("The question is empty.", 'Give one, such as --question "Is this an island?".')
         if any("\ud800" <= c <= "\udfff" for c in self.question):
@@ -74,13 +79,22 @@ class Session:
             raise BadInput(f"The labels {', '.join(self.labels)} repeat one.", "Name each label once.")
         if self.goal not in ("find", "classify"):
             raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
-        if not 1 <= self.votes <= MOST_VOTES:
+        if not 1 <= self.least <= self.votes <= MOST_VOTES:
             raise BadInput(f"The number of votes is {self.votes}.", f"Give a number from 1 to {MOST_VOTES}.")
+        if self.votes > self.least == 1:
+            raise BadInput(
+                "One vote can't end it.", "Give at least 2."
+            )  # nothing retires against its only vote
         if self.target_share is not None and not LEAST_TARGET <= self.target_share <= MOST_TARGET:
             raise BadInput(
                 f"The share {self.target_share:g} can't be a target.",
                 "Give one from 0.5 to 0.999, such as 0.95.",
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether how many people an image is put to goes by what they say."""
+        return self.least < self.votes
 
     @property
     def target(self) -> str:

@@ -20,7 +20,7 @@ from labeler.errors import Conflict
 from labeler.line import REPEATED, pause_began, paused
 from labeler.standing import SKIP_NUMBER, UNSURE_NUMBER, Change, Standing, Standings
 from labeler.store import label_numbers
-from labeler.tallies import progress, tally
+from labeler.tallies import progress, set_done, tally, votes_of
 
 MOST_RECENT = 2000  # events looked at for the pace
 
@@ -288,9 +288,30 @@ class Journal:
         with self._standing_now(session) as stands:
             return _answers(stands, stands.seq)
 
-    def cast(self, session: int, until: int | None = None) -> NDArray[np.void]:
+    def cast(
+        self, session: int, until: int | None = None, items: Sequence[int] | None = None
+    ) -> NDArray[np.void]:
         """Return who has said what, as it stands or stood after event `until`; see `ballots.cast`."""
-        return cast_votes(self.conn, session, until)
+        return cast_votes(self.conn, session, until, items)
+
+    def items_after(self, session: int, after: int, until: int) -> list[int]:
+        """Return the items that the events after one and up to another are about, in order."""
+        rows = self.conn.execute(
+            "SELECT DISTINCT item FROM events WHERE session = ? AND seq > ? AND seq <= ? ORDER BY item",
+            (session, after, until),
+        )
+        return [item for (item,) in rows]
+
+    def votes_of(self, session: int, items: Sequence[int]) -> dict[int, tuple[int, bool]]:
+        """Return {item: (how many have answered it, whether it needs no more)} where several are asked."""
+        return votes_of(self.conn, session, items)
+
+    def set_done(self, session: int, done: Sequence[int], open_: Sequence[int]) -> None:
+        """Note that items need no more answers, and that others need some again."""
+        with transaction(self.conn) as conn:
+            set_done(conn, session, done, open_)
+        if open_:
+            self.dealing.forget()
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""

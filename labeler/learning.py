@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids
-from labeler import certificate, crowds, drawing, judging, neighbourhood, samples, space
+from labeler import certificate, crowds, drawing, judging, neighbourhood, retiring, samples, space
 from labeler.arrays import save_arrays
 from labeler.domain import Quality, Round, Session
 from labeler.drawing import RECIPE, Fitted, Material
@@ -41,6 +41,8 @@ def learn(
     pool = len(sp.rows) if sp else catalog.count_items()
     if pool == 0:
         return None
+    if session.is_open and len(answers.items):
+        retiring.keep(ws, session, crowds.opinion(ws, session, answers.last_event))
     held = ws.dealing.held(session.id, now)
     skipped = journal.skipped(session.id, answers.last_event)
     closed = np.union1d(answers.items, np.array([*catalog.absent(), *hide], np.int64))

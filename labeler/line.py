@@ -49,17 +49,18 @@ OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
   WHERE o.session = {{session}} AND o.item = {{item}} AND {NOT_MINE.format(c="o")} AND {HELD.format(c="o")}
   AND {WAITED_FOR.format(c="o")})"""
 
-# With several votes: who has answered what, who holds what, and whether one more is wanted of :votes.
+# With several votes: who has answered what, who holds what, and whether one more is wanted. First :least
+# people are asked at a time; where what they say leaves it open, one after the other.
 _DONE = "EXISTS (SELECT 1 FROM tallies t WHERE t.session = :session AND t.item = {item} AND t.is_done)"
 _MINE = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
   AND e.person = :person AND e.kind IN ('label', 'unsure'))"""
 _I_HOLD = f"""EXISTS (SELECT 1 FROM cards m INDEXED BY cards_item
   WHERE m.session = {{session}} AND m.item = {{item}} AND m.person = :person AND {{which}}
   AND {HELD.format(c="m")} AND {WAITED_FOR.format(c="m")})"""
-_FULL = f"""(coalesce((SELECT t.votes FROM tallies t WHERE t.session = {{session}} AND t.item = {{item}}), 0)
-  + (SELECT count(DISTINCT o.person) FROM cards o INDEXED BY cards_item
+_GIVEN = "coalesce((SELECT t.votes FROM tallies t WHERE t.session = {session} AND t.item = {item}), 0)"
+_FULL = f"""({_GIVEN} + (SELECT count(DISTINCT o.person) FROM cards o INDEXED BY cards_item
      WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")}
-     AND {WAITED_FOR.format(c="o")}) >= :votes)"""
+     AND {WAITED_FOR.format(c="o")}) >= max(:least, {_GIVEN} + 1))"""
 SETTLED_MANY = f"""(CASE WHEN {{c}}.reason = 'repeat' THEN NOT {WAITED_FOR}
   ELSE {_DONE.format(item="{c}.item")} OR {_MINE.format(item="{c}.item")} END)"""
 OTHERS_MANY = f"({_I_HOLD.replace('{which}', 'm.device IS NOT :device')} OR {_FULL})"

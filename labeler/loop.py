@@ -78,13 +78,13 @@ def start_session(
     question: str | None = None,
     labels: Sequence[str] | None = None,
     goal: Goal | None = None,
-    votes: int | None = None,
+    votes: tuple[int, int] | None = None,
 ) -> Session:
     """Return the session to go on with, from now on the one that is meant where none is named.
 
     That is the last one with this question whose labels begin with these, by the names they have
-    or had; None means "whatever it was". Else a new one. Another goal or number of votes changes the
-    session's.
+    or had; None means "whatever it was". Else a new one. Another goal or number of votes (at most, at least)
+    changes the session's.
     """
     for old in ws.store.sessions():
         if question is not None and old.question != question.strip():
@@ -93,11 +93,12 @@ def start_session(
             continue
         if goal is not None and goal != old.goal:
             set_goal(ws, old, goal)
-        if votes is not None and votes != old.votes:
-            set_votes(ws, old, votes)
+        if votes is not None and votes != (old.votes, old.least):
+            set_votes(ws, old, *votes)
         return use_session(ws, old)
     question, labels = QUESTION if question is None else question, LABELS if labels is None else labels
-    return new_session(ws, question, labels, goal or "find", votes=votes or 1)
+    most, least = votes or (1, 1)
+    return new_session(ws, question, labels, goal or "find", votes=most, least=least)
 
 
 def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
@@ -124,14 +125,18 @@ def new_session(
     *,
     seed: int | None = None,
     votes: int = 1,
+    least: int = 0,
 ) -> Session:
-    """Create a session and return it. seed: of all its rounds; None: drawn. votes: people for each image."""
-    return ws.store.add_session(question, labels, goal, ws.config, seed=seed, votes=votes)
+    """Create a session and return it. seed: of all its rounds; None: drawn.
+
+    votes, least  how many people each image is put to; see `Session`.
+    """
+    return ws.store.add_session(question, labels, goal, ws.config, seed=seed, votes=votes, least=least)
 
 
-def set_votes(ws: Workspace, session: Session, votes: int) -> Session:
+def set_votes(ws: Workspace, session: Session, votes: int, least: int = 0) -> Session:
     """Change how many people each image is put to, and return the session. Answers stay."""
-    changed = ws.store.set_votes(session, votes)
+    changed = ws.store.set_votes(session, votes, least)
     ws.dealing.forget()
     return changed
 

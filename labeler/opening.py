@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labeler.workspace import Workspace
 
 DEMO_QUESTION = "Is this an island?"
+AUTO = "auto"  # what --votes takes where the answers say how many it takes
 OFF = "off"  # what --until takes to clear a target
 
 
@@ -150,7 +151,7 @@ def start_session(
     goal: "Goal | None",
     like: Sequence[Path],
     words: Sequence[str] = (),
-    votes: int | None = None,
+    votes: tuple[int, int] | None = None,
 ) -> "Session":
     """Return the session to go on with, its reference pictures and words taken."""
     from labeler import loop
@@ -191,6 +192,19 @@ def read_until(text: str | None) -> float | None:
             "Give a percentage from 50 to 99.9, such as 95, or off. That all are found is never sure.",
         )
     return share
+
+
+def read_votes(text: str | None) -> tuple[int, int] | None:
+    """Return (at most, at least) what --votes names, a number or auto; None for no text. Raises BadInput."""
+    from labeler.domain import AUTO_VOTES, MOST_VOTES
+
+    if text is None:
+        return None
+    if text.strip().lower() == AUTO:
+        return AUTO_VOTES
+    if not re.fullmatch(r"\d{1,4}", text.strip(), re.ASCII) or not 1 <= int(text) <= MOST_VOTES:
+        raise BadInput(f"--votes takes no {text!r}.", f"Give a number from 1 to {MOST_VOTES}, or auto.")
+    return int(text), int(text)
 
 
 def read_share(text: str) -> float:

@@ -166,11 +166,13 @@ def _label_rows(
     predicted_from: float,
 ) -> Iterator[LabelRow]:
     """Yield a row per file. What a file held before its content changed has no file, and no row."""
-    for item, number in zip(answers.items.tolist(), answers.labels.tolist(), strict=True):
+    sure = None if answers.sure is None else answers.sure.tolist()
+    newest = {item: at for (item, _), (_, at) in sorted(votes.items(), key=lambda known: known[1][1])}
+    for i, (item, number) in enumerate(zip(answers.items.tolist(), answers.labels.tolist(), strict=True)):
         name = UNSURE if number < 0 else session.labels[number]
-        count, at = votes[item, number]
+        count, at = votes.get((item, number), (0, newest[item]))  # none may have said what is most probable
         for path in paths.get(item, []):
-            yield LabelRow(item, path, name, "person", None, count, at)
+            yield LabelRow(item, path, name, "person", None if sure is None else sure[i], count, at)
     items, numbers, p = guesses
     for item, number, sure in zip(items.tolist(), numbers.tolist(), p.tolist(), strict=True):
         if sure >= predicted_from:

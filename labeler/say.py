@@ -65,7 +65,9 @@ def question(ws: "Workspace", session: "Session", batch_size: int | None) -> Non
         )
         if session.goal != "find":
             click.echo("That can only be said with the goal find.")
-    if session.votes > 1:
+    if session.is_open:
+        click.echo(f"Votes:     each image is put to {session.least} people or more, until it is clear")
+    elif session.votes > 1:
         click.echo(f"Votes:     each image is put to {session.votes} people")
     if batch_size is not None and batch_size != session.batch_size:
         click.echo(f"This question goes on in batches of {session.batch_size}, as it was begun.")

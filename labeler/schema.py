@@ -333,6 +333,7 @@ INSERT OR IGNORE INTO facts(name, value)
 UPDATE people SET token_hash = NULL;
 
 ALTER TABLE sessions ADD COLUMN votes INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE sessions ADD COLUMN least INTEGER NOT NULL DEFAULT 1;
 
 CREATE TABLE tallies (
   session INTEGER NOT NULL REFERENCES sessions(id),
@@ -360,7 +361,7 @@ def v8(db: "sqlite_utils.Database") -> None:
     """Let people come by links, with several devices, and several people answer one image.
 
     A card is held by one device.
-    sessions votes: how many people each image is put to.
+    sessions votes: how many people each image is put to at most, least: at least.
     tallies  of each item with an answer in a session of several votes: how many people have answered it,
              whether it needs no more, and its first answer's place in the log.
     wanting  who got fewer cards than they asked for, and when last (unix time).

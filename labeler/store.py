@@ -72,19 +72,31 @@ class Store:
         *,
         seed: int | None = None,
         votes: int = 1,
+        least: int = 0,
     ) -> Session:
         """Create a session and return it. Its seed, drawn here when none is given, is stored."""
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         created = timestamp()
         checked = Session(
-            0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created), votes=votes
-        )
+            0, question.strip(), tuple(labels), goal, seed, config.batch_size, read_time(created),
+            votes=votes, least=least,
+        )  # fmt: skip
         with transaction(self.conn) as conn:
             cursor = conn.execute(
-                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at, votes, used)
-                   VALUES (?,?,?,?,?,?,?, (SELECT coalesce(max(used), 0) + 1 FROM sessions))""",
-                (checked.question, goal, seed, config.batch_size, json.dumps(asdict(config)), created, votes),
+                """INSERT INTO sessions(question, goal, seed, batch_size, config, created_at, votes, least,
+                                        used)
+                   VALUES (?,?,?,?,?,?,?,?, (SELECT coalesce(max(used), 0) + 1 FROM sessions))""",
+                (
+                    checked.question,
+                    goal,
+                    seed,
+                    config.batch_size,
+                    json.dumps(asdict(config)),
+                    created,
+                    votes,
+                    checked.least,
+                ),
             )
             number = int(cursor.lastrowid or 0)
             conn.executemany(
@@ -100,7 +112,8 @@ class Store:
         if number is None or 0 < number < 2**62:
             row = self.conn.execute(
                 f"""SELECT id, question, goal, seed, batch_size, created_at,
-                      (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1), votes
+                      (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1),
+                      votes, least
                     FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
@@ -140,11 +153,13 @@ class Store:
                 )
         return self.session(session.id)
 
-    def set_votes(self, session: Session, votes: int) -> Session:
+    def set_votes(self, session: Session, votes: int, least: int = 0) -> Session:
         """Change how many people each image is put to; images with fewer answers are asked again."""
-        replace(session, votes=votes)  # checks it
+        changed = replace(session, votes=votes, least=least)  # checks it
         with transaction(self.conn) as conn:
-            conn.execute("UPDATE sessions SET votes = ? WHERE id = ?", (votes, session.id))
+            conn.execute(
+                "UPDATE sessions SET votes = ?, least = ? WHERE id = ?", (votes, changed.least, session.id)
+            )
             tally_all(conn, session.id)
         return self.session(session.id)
 

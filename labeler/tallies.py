@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 _COUNT = """
 INSERT INTO tallies(session, item, votes, is_done, first)
-  SELECT e.session, e.item, count(*), count(*) >= s.votes OR max(p.role = 'own'), min(e.seq)
+  SELECT e.session, e.item, count(*), count(*) >= s.votes OR max(p.role = 'own') OR (s.least < s.votes
+      AND EXISTS (SELECT 1 FROM tallies t WHERE t.session = e.session AND t.item = e.item AND t.is_done)),
+    min(e.seq)
   FROM answers e JOIN people p ON p.id = e.person JOIN sessions s ON s.id = e.session
   WHERE e.session = :session AND e.kind IN ('label', 'unsure') AND s.votes > 1 {which}
   GROUP BY e.item
@@ -24,14 +26,39 @@ def tally(conn: sqlite3.Connection, session: int, items: Sequence[int]) -> None:
         return
     args = {"session": session, "items": json.dumps(list(items))}
     some = "(SELECT value FROM json_each(:items))"
-    conn.execute(f"DELETE FROM tallies WHERE session = :session AND item IN {some}", args)
     conn.execute(_COUNT.format(which=f"AND e.item IN {some}"), args)
+    conn.execute(
+        f"""DELETE FROM tallies WHERE session = :session AND item IN {some} AND NOT EXISTS
+              (SELECT 1 FROM answers e WHERE e.session = tallies.session AND e.item = tallies.item
+                AND e.kind IN ('label', 'unsure'))""",
+        args,
+    )
 
 
 def tally_all(conn: sqlite3.Connection, session: int) -> None:
     """Count all items of a session anew: when the number of answers that are wanted has changed."""
     conn.execute("DELETE FROM tallies WHERE session = ?", (session,))
     conn.execute(_COUNT.format(which=""), {"session": session})
+
+
+def votes_of(conn: sqlite3.Connection, session: int, items: Sequence[int]) -> dict[int, tuple[int, bool]]:
+    """Return {item: (how many have answered it, whether it needs no more)}, of items with an answer."""
+    rows = conn.execute(
+        """SELECT item, votes, is_done FROM tallies
+           WHERE session = ? AND item IN (SELECT value FROM json_each(?))""",
+        (session, json.dumps(list(items))),
+    )
+    return {item: (votes, bool(done)) for item, votes, done in rows}
+
+
+def set_done(conn: sqlite3.Connection, session: int, done: Sequence[int], open_: Sequence[int]) -> None:
+    """Note which items need no more answers, and which need some again."""
+    for value, items in ((1, done), (0, open_)):
+        conn.execute(
+            """UPDATE tallies SET is_done = ?
+               WHERE session = ? AND item IN (SELECT value FROM json_each(?))""",
+            (value, session, json.dumps(list(items))),
+        )
 
 
 def progress(conn: sqlite3.Connection, session: int) -> tuple[int, int]:

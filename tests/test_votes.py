@@ -1,5 +1,6 @@
 """Several people for each image: who is asked what, and when an image needs no more answers."""
 
+import csv
 import time
 import uuid
 from collections import defaultdict
@@ -10,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeler import crowds, drawing, learning, loop
+from labeler import crowds, drawing, learning, loop, opening, people, results, retiring
 from labeler.domain import LabelEvent
 from labeler.errors import BadInput
+from labeler.retiring import Retiring
 from tests.pools import make_pool
+from tests.served import answer, cards_of, served, visit
+from tests.test_deck import until
 
 LEASE_S = 300
 
@@ -72,8 +76,8 @@ def test_each_image_goes_to_so_many_different_people_and_nobody_sees_one_twice(c
                 crowd.answer(who, card, "yes" if card.item % 3 else "no")
                 busy = True
     assert len(crowd.said) == 14
-    for people in crowd.said.values():
-        assert len(people) == len(set(people)) == 3
+    for said in crowd.said.values():
+        assert len(said) == len(set(said)) == 3
     assert crowd.progress() == (0, 14)
 
 
@@ -192,8 +196,8 @@ def test_whatever_people_do_no_more_answer_than_are_asked_and_nobody_twice(ws, s
         for item in {c.item for deck in decks for c in deck}:
             holders = {who for who, deck in enumerate(decks) if item in {c.item for c in deck}}
             assert len(holders) + len(crowd.said[item]) <= votes
-    for people in crowd.said.values():
-        assert len(people) == len(set(people)) <= votes
+    for said in crowd.said.values():
+        assert len(said) == len(set(said)) <= votes
 
 
 def test_a_class_that_comes_at_once_gets_a_round_of_its_size(tmp_path):
@@ -262,3 +266,143 @@ def test_a_round_learns_from_labels_by_how_sure_they_are_and_is_drawn_again_the_
     voted(ws, crowd, {i: ["yes", "yes" if i < 3 else "no", "no"] for i in range(8)})
     made = loop.learn(ws, crowd.session)
     assert drawing.draw_again(ws, crowd.session, made) == ws.store.picks(crowd.session.id, made.number)
+
+
+# as many answers as it takes ----------------------------------------------------------------
+
+
+@pytest.fixture
+def open_crowd(ws):
+    session = loop.new_session(ws, f"Open? {uuid.uuid4()}", ("yes", "no"), votes=6, least=2)
+    return Crowd(ws, session, 8)
+
+
+def settle(crowd, keeper):
+    done, open_ = keeper.catch_up(crowd.ws, crowd.session)
+    crowd.ws.journal.set_done(crowd.session.id, done, open_)
+    return done, open_
+
+
+def test_where_people_agree_two_answers_may_do_and_where_they_do_not_more_are_asked(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        for who in range(8):
+            for card in crowd.deal(who, 2, have=[]):
+                hard = card.item in (0, 1)
+                truth = "yes" if card.item % 5 == 0 else "no"
+                crowd.answer(who, card, str(rng.choice(["yes", "no"])) if hard else truth)
+            settle(crowd, keeper)
+        loop.learn(crowd.ws, crowd.session)
+    asked = {item: len(people) for item, people in crowd.said.items()}
+    assert len(asked) == 14
+    assert all(2 <= n <= 6 for n in asked.values())
+    assert all(len(set(people)) == len(people) for people in crowd.said.values())
+    assert min(asked.values()) == 2
+    assert np.mean([asked[0], asked[1]]) > np.mean([n for item, n in asked.items() if item > 1])
+    assert crowd.progress() == (0, 14)
+
+
+def test_nothing_retires_against_its_only_vote_and_an_owner_ends_it(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    one, two = crowd.deal(0, 2)
+    crowd.answer(0, one, "yes")
+    crowd.owner(two.item, "no")
+    assert settle(crowd, keeper) == ([], [])
+    assert crowd.progress() == (1, 1)
+
+
+def test_another_process_and_a_new_start_come_to_the_same(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    for who in range(4):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card, "yes" if card.item < 3 else "no")
+        settle(crowd, keeper)
+    before = crowd.progress()
+    assert before[1] > 0
+    assert settle(crowd, Retiring()) == ([], [])
+    fresh = Crowd.__new__(Crowd)
+    fresh.__dict__ |= crowd.__dict__
+    loop.set_votes(crowd.ws, crowd.session, 6, 2)  # counts anew: nothing is done until it was looked at
+    assert crowd.progress()[1] == 0
+    assert len(settle(fresh, Retiring())[0]) == before[1]
+
+
+def test_an_answer_that_is_taken_back_opens_what_had_retired(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    for who in range(4):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card, "no" if card.item % 2 else "yes")
+        settle(crowd, keeper)
+    assert crowd.progress()[1]
+    for person in crowd.people[:4]:
+        crowd.ws.journal.take_back_all(crowd.session.id, person)
+    settle(crowd, keeper)
+    assert crowd.progress() == (0, 0)
+
+
+def test_a_fit_of_the_process_that_learns_is_taken_in(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    for who in range(3):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card, "no" if who < 2 else "yes")
+    settle(crowd, keeper)
+    known = keeper._of[crowd.session.id]
+    before = known.live.rates(known.person[crowd.people[2]]).copy()
+    loop.learn(crowd.ws, crowd.session)
+    assert retiring.fit_file(crowd.ws, crowd.session).exists()
+    settle(crowd, keeper)
+    held = crowds.opinion(crowd.ws, crowd.session)
+    after = known.live.rates(known.person[crowd.people[2]])
+    assert not np.array_equal(before, after)
+    rates = held.found.skill.rates[np.flatnonzero(held.people == crowd.people[2])[0]]
+    assert np.allclose(after, rates, atol=0.05)
+    retiring.fit_file(crowd.ws, crowd.session).write_bytes(b"cut off")
+    assert settle(crowd, Retiring()) is not None
+
+
+def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
+    ws = make_pool(tmp_path, 12, images=True)
+    session = loop.new_session(ws, "Is it?", ("yes", "no"), votes=8, least=2)
+    loop.learn(ws, session)
+    with served(ws, monkeypatch, shared=True) as (app, desk):
+        code = people.make_link(ws, "swipe", lasts_s=60)[0]
+        clients = [visit(app, url="http://192.168.1.5:8501", peer=f"192.168.1.{i}") for i in range(5)]
+        for client in clients:
+            assert client.get(f"/api/session?token={code}").status_code == 200
+        for _ in range(12):
+            for client in clients:
+                cards = cards_of(client, n=4)
+                events = [answer(c["item"], "yes" if c["item"] % 2 else "no", card=c["card"]) for c in cards]
+                assert client.post("/api/labels", json={"events": events}).json()["accepted"] == len(events)
+                until(lambda: not desk._settling)
+        stands = clients[0].get("/api/session").json()
+        assert (stands["unfinished"], stands["finished"]) == (0, 12)
+        assert 24 <= stands["events"] < 12 * 5  # fewer than everybody on everything
+    ws.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "votes"), [("3", (3, 3)), ("auto", (15, 2)), (" AUTO ", (15, 2)), ("1", (1, 1)), (None, None)]
+)
+def test_votes_are_read(text, votes):
+    assert opening.read_votes(text) == votes
+
+
+@pytest.mark.parametrize("text", ["0", "26", "-1", "many", "", "2.5", "٣"])
+def test_what_is_no_number_of_votes_is_refused(text):
+    with pytest.raises(BadInput):
+        opening.read_votes(text)
+
+
+def test_exports_say_how_sure_a_label_is_and_how_many_say_so(ws, tmp_path):
+    crowd = Crowd(ws, loop.new_session(ws, "Export?", ("yes", "no"), votes=3), 3)
+    voted(ws, crowd, {i: ["yes" if i % 2 else "no"] * 3 for i in range(6)} | {6: ["yes", "no", "no"]})
+    results.export(ws, crowd.session, format="csv", out=tmp_path / "out")
+    with (tmp_path / "out" / "labels.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7
+    held = crowds.answers(ws, crowd.session)
+    for row, sure in zip(rows, held.sure.tolist(), strict=True):
+        assert float(row["posterior"]) == pytest.approx(sure, abs=1e-5)
+        assert int(row["votes"]) == (3 if row["item"] != "6" else 2 if row["label"] == "no" else 1)

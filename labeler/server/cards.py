@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
 
 from labeler import loop
-from labeler.domain import Card, LabelEvent, Person, Recorded
+from labeler.domain import Card, LabelEvent, Person, Recorded, Session
 from labeler.errors import BadInput, Conflict
 from labeler.journal import Undone
 from labeler.people import Visitor
@@ -145,16 +145,17 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
             events.append(event)
             sent[event.id] = raw["id"]
 
-    def record(ws: Workspace) -> tuple[int, Recorded]:
+    def record(ws: Workspace) -> tuple[Session, Recorded]:
         asked = loop.card_session(ws, events) if session is None else loop.get_session(ws, session)
         if not events:
-            return asked.id, Recorded(0, 0)
+            return asked, Recorded(0, 0)
         who = _person(desk, ws, visitor)
-        return asked.id, loop.record(ws, asked, who.id, events, who.device)
+        return asked, loop.record(ws, asked, who.id, events, who.device)
 
-    number, done = await desk.write(record)
+    asked, done = await desk.write(record)
     if done.accepted:
-        desk.worker.poke(number)
+        desk.worker.poke(asked.id)
+        desk.settle(asked)
     rejected += [{"id": sent[uid], "why": why} for uid, why in done.rejected]
     return JSONResponse({"accepted": done.accepted, "duplicates": done.duplicates, "rejected": rejected})
 
@@ -163,13 +164,14 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
 async def post_undo(body: Undo, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Take this client's last answer back and give its card again. 409 when there is nothing to undo."""
 
-    def take_back(ws: Workspace) -> Undone:
+    def take_back(ws: Workspace) -> tuple[Session, Undone]:
         asked = loop.get_session(ws, session)
         person = visitor.person or ws.roster.person_by_token(visitor.key)
         if person is None:
             raise Conflict("There is nothing to undo.", "Answer a card first.")
-        return loop.undo(ws, asked, person.id, body.id.lower(), person.device)
+        return asked, loop.undo(ws, asked, person.id, body.id.lower(), person.device)
 
-    undone = await desk.write(take_back)
+    asked, undone = await desk.write(take_back)
+    desk.settle(asked)
     card = card_json(undone.card, desk.stamp, owner=visitor.owner)
     return JSONResponse({"item": undone.item, "label": undone.label, "card": card})

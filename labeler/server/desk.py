@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
-from labeler import heap
-from labeler.domain import Person
+from labeler import heap, loop
+from labeler.domain import Person, Session
+from labeler.errors import LabelerError
 from labeler.people import Door, Visitor
+from labeler.retiring import Retiring
 from labeler.roster import Link
 from labeler.server.guesses import Guesses
 from labeler.server.recent import Recent
@@ -20,6 +25,7 @@ from labeler.worker import Worker
 from labeler.workspace import Workspace
 from labeler.writer import Writer
 
+log = logging.getLogger("labeler.desk")
 T = TypeVar("T")
 READERS, PONDERERS = 4, 2  # threads, each with its own connection
 PONDER_NICE = 1  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 5
@@ -31,6 +37,10 @@ class Desk:
 
     def __init__(self) -> None:
         self.guesses = Guesses()
+        self._retiring = Retiring()
+        self._settle_lock = threading.Lock()
+        self._settling: set[int] = set()  # sessions that are being looked at
+        self._again: set[int] = set()  # sessions with answers that came while it was being looked
 
     ws: Workspace
     door: Door
@@ -93,6 +103,37 @@ class Desk:
             return visitor.person
         return await self.write(lambda ws: self.door.enter(ws, visitor))
 
+    def settle(self, session: Session) -> None:
+        """See soon which images of a session need no more answers, where that goes by what was answered."""
+        if not session.is_open:
+            return
+        with self._settle_lock:
+            is_running = session.id in self._settling
+            (self._again if is_running else self._settling).add(session.id)
+        if not is_running:
+            self._readers.submit(self._settle, session.id)
+
+    def _settle(self, session: int) -> None:
+        """Note what is done, and go on until no answer came meanwhile. In a thread: nobody waits for it."""
+        while True:
+            with self._settle_lock:
+                self._again.discard(session)
+            try:
+                done, open_ = self._retired(self.ws, session)
+                if done or open_:
+                    self.writer.submit(partial(_set_done, session=session, done=done, open_=open_)).result()
+            except LabelerError as e:  # a full disk: it is seen to with the next answer
+                log.warning("Which images are done can't be noted: %s", e)
+            except Exception:
+                log.exception("which images of session %s are done can't be seen", session)
+            with self._settle_lock:
+                if session not in self._again:
+                    self._settling.discard(session)
+                    return
+
+    def _retired(self, ws: Workspace, session: int) -> tuple[list[int], list[int]]:
+        return self._retiring.catch_up(ws, loop.get_session(ws, session))
+
     async def join(self, code: str, name: str) -> tuple[Visitor, Link]:
         """Let somebody in by a link, on disk when it returns; as `Door.join`."""
         return await self.write(lambda ws: self.door.join(ws, code, name))
@@ -103,6 +144,10 @@ def _stand_back() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # a container may forbid it
             os.nice(PONDER_NICE)
+
+
+def _set_done(ws: Workspace, *, session: int, done: list[int], open_: list[int]) -> None:
+    ws.journal.set_done(session, done, open_)
 
 
 def _stamp(ws: Workspace) -> str:
