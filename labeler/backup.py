@@ -10,8 +10,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def write(ws: Workspace, file: Path, *, vectors: bool, report: Report) -> Writte
     Raises BadInput or Conflict for a place that can't be written to, Blocked for a full disk, with how much
     it takes, and for a damaged database.
     """
-    file = Path(os.path.abspath(file))
+    file = Path(os.path.realpath(file))
     _check_place(ws, file)
     try:
         return _write(ws, file, vectors=vectors, report=report)
@@ -72,20 +72,15 @@ def write(ws: Workspace, file: Path, *, vectors: bool, report: Report) -> Writte
 
 
 def _write(ws: Workspace, file: Path, *, vectors: bool, report: Report) -> Written:
-    with ws.lock("backup"), _Room(file) as room:
-        meter = _Meter(report)
-        copy = room.folder / DATABASE
-        room.need(_size(ws.folder / DATABASE))
+    with ws.lock("backup"), _room(file, _estimate(ws, vectors=vectors)) as room:
+        meter, copy, done = _Meter(report), room / DATABASE, room / "backup"
         copy_moment(ws.catalog.conn, copy, meter.copied)
         with closing(connect(copy)) as conn:
             facts = _prepare(conn, vectors=vectors)
-            todo = [*_small(ws, conn), *(_vectors(ws, conn) if vectors else ())]
-            todo.insert(0, _Todo(DATABASE, copy, copy.stat().st_size, squeeze=True))
-            room.need(sum(t.size for t in todo))
-            meter.begin(sum(t.size for t in todo))
-            done = room.folder / "backup"
-            contents = _pack(todo, done, facts | {"vectors": vectors, "drawn": is_drawn(ws)}, meter)
-        size = done.stat().st_size
+            todo = [_Todo(DATABASE, copy, _size(copy), squeeze=True), *_beside(ws, conn, vectors=vectors)]
+        meter.begin(sum(t.size for t in todo))
+        contents = _pack(todo, done, facts | {"vectors": vectors, "drawn": is_drawn(ws)}, meter)
+        size = _size(done)
         os.replace(done, file)
         flush(file.parent)
     return Written(file, size, contents, facts["events"], facts["items"], facts["embedded"])
@@ -103,46 +98,36 @@ def _check_place(ws: Workspace, file: Path) -> None:
         raise Conflict(f"{file} is there already and is no backup of labeler.", "Give another name.")
 
 
-class _Room:
-    """The folder beside the backup; says how much room it takes where the disk has too little."""
+def _estimate(ws: Workspace, *, vectors: bool) -> int:
+    """Return how many bytes a backup takes at most, the copy of the database meanwhile included."""
+    log = ws.folder / f"{DATABASE}-wal"
+    database = _size(ws.folder / DATABASE) + _size(log)
+    return 2 * database + sum(t.size for t in _beside(ws, ws.catalog.conn, vectors=vectors))
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._room = workroom(file)
-        self._needed = 0
-        self._free = 0
 
-    def __enter__(self) -> "_Room":
-        self.folder = self._room.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: Any) -> None:
-        # Any: a traceback
-        self._room.__exit__(kind, e, trace)
+@contextmanager
+def _room(file: Path, needed: int) -> Iterator[Path]:
+    """Make a folder beside the backup. Raises Blocked, with how much room is needed, where the disk has less,
+    before the block or in its middle.
+    """
+    try:
+        with workroom(file) as room:
+            if shutil.disk_usage(room).free < needed:
+                raise OSError(errno.ENOSPC, "No space left")
+            yield room
+    except (OSError, Blocked) as e:
         cause = e.__cause__ if isinstance(e, Blocked) else e
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise self._full() from e
-        if isinstance(e, Blocked) and "the disk is full" in e.error:
-            raise self._full() from e
-        if isinstance(e, OSError):
-            raise BadInput(
-                f"{self._file} can't be written: {e.strerror or e}.",
-                "Check its folder, or give another place.",
+        is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or (isinstance(e, Blocked) and "the disk is full" in e.error):
+            need, free = (math.ceil(n / MB) for n in (needed, shutil.disk_usage(file.parent).free))
+            raise Blocked(
+                f"{file} can't be written: it takes up to {need:,} MB, and {free:,} MB are free there.",
+                "Free some space, give another place, or leave the vectors out: --without-vectors.",
             ) from e
-
-    def need(self, more: int) -> None:
-        """Say that so many more bytes are wanted. Raises Blocked where there are fewer."""
-        self._needed += more
-        self._free = shutil.disk_usage(self.folder).free
-        if self._free < more:
-            raise self._full()
-
-    def _full(self) -> Blocked:
-        need, free = (math.ceil(n / MB) for n in (self._needed, self._free))
-        return Blocked(
-            f"{self._file} can't be written: it takes up to {need:,} MB, and {free:,} MB are free there.",
-            "Free some space, give another place, or leave the vectors out: --without-vectors.",
-        )
+        if isinstance(e, OSError):
+            do = "Check its folder, or give another place."
+            raise BadInput(f"{file} can't be written: {e.strerror or e}.", do) from e
+        raise
 
 
 class _Meter:
@@ -201,6 +186,11 @@ def _prepare(conn: Connection, *, vectors: bool) -> dict[str, Any]:  # Any: JSON
         "items": catalog.count_items(),
         "embedded": used[2] if used else 0,
     }
+
+
+def _beside(ws: Workspace, conn: Connection, *, vectors: bool) -> list[_Todo]:
+    """Return what a database mentions, and the settings."""
+    return [*_small(ws, conn), *(_vectors(ws, conn) if vectors else ())]
 
 
 def _small(ws: Workspace, conn: Connection) -> list[_Todo]:

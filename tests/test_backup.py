@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from active.embedding.folder import fingerprint, label
-from labeler import archive, backup, drawing, loop, people
+from labeler import archive, backup, bar, drawing, loop, people
 from labeler.config import Config
+from labeler.domain import Progress
 from labeler.schema import STEPS
 from labeler.workspace import Workspace
 from tests.fakes import MeanColour
@@ -27,7 +28,7 @@ def used_pool(folder, n=200):
     """Return a workspace with three rounds, answers, an example, an owner's link and a client."""
     ws = make_pool(folder, n, images=True)
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
-    person = ws.store.add_person("Ann", "own", people._key("link", "A" * 43)).id
+    person = ws.roster.add_person("Ann", "own", people._key("link", "A" * 43)).id
     for _ in range(3):
         loop.learn(ws, session)
         cards = loop.next_cards(ws, session, person, 20, have=[])
@@ -170,6 +171,18 @@ def test_an_encoder_of_ones_own_comes_along_and_its_vectors_stay_valid(tmp_path)
     assert f"{label(there.resolve())}-{fingerprint(there)}" == key
     assert "optimizer.bin" not in os.listdir(there)
     back.close()
+
+
+def test_progress_of_a_large_one_is_told_in_megabytes(made, tmp_path, monkeypatch):
+    ws, _ = made
+    shown = []
+    monkeypatch.setattr(backup, "MB", 1000)
+    backup.write(ws, tmp_path / "b.zip", vectors=True, report=shown.append)
+    size = (ws.folder / "labeler.db").stat().st_size // 1000
+    assert (shown[0].stage, shown[0].done, shown[0].total) == ("copying", size, size)
+    assert shown[-1].done == shown[-1].total >= size
+    text = bar.describe(Progress("copying", 120, 840, 300.0, 2.0))
+    assert text.endswith("120 of 840 MB · 300/s · 2 s left")
 
 
 # writing -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +24,17 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from benchmarks.killable import wait_until
+from benchmarks.kills import compare
+from labeler import loop
+from labeler.images import content_hash
 from labeler.server import guard
 from tests.listening import LIMIT_S, connect, read_all
 from tests.pools import make_pool
 from tests.served import URL, answer, begin, whole_server
+from tests.test_backup_live import swiping
 from tests.test_guard import Held
+from tests.test_trouble import Disk, mounted
 
 N = 400
 MANY = 10_000  # connections, as far as the limits of this process go
@@ -43,8 +50,6 @@ def real(tmp_path_factory):
     path = ws.images / ws.catalog.item(LARGE).path
     noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), np.uint8)
     Image.fromarray(noise).save(path)
-    from labeler.images import content_hash
-
     ws.store.conn.execute(
         "UPDATE items SET hash = ?, width = 1200, height = 900 WHERE id = ?",
         (content_hash(path.read_bytes()), LARGE),
@@ -295,3 +300,35 @@ def test_only_so_many_websockets_are_open_at_a_time(tmp_path, monkeypatch):
     with call() as last:
         last.send_text("x")
     ws.close()
+
+
+# a disk that fills up ----------------------------------------------------------------------
+
+
+def test_a_real_server_whose_disk_fills_up_while_people_answer_loses_nothing_and_goes_on(tmp_path):
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=24m", "tmpfs") as folder:
+        disk, ws, mine = Disk(folder), make_pool(folder, 2000), SimpleNamespace(stored={})
+        loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+        with whole_server(ws) as url, swiping(url) as (people, more):
+            person = Person(int(url.rpartition(":")[2]))
+            more(30)
+            disk.fill()
+
+            def refused():
+                event = answer(len(mine.stored) % 2000)
+                status, body = person.request("POST", "/api/labels", {"events": [event]})
+                if status == 200:  # the log has room for some more
+                    mine.stored[event["id"]] = (event["item"], event["label"])
+                return None if status == 200 else (status, json.loads(body))
+
+            status, said = wait_until(refused, "a full disk")
+            assert (status, "the disk is full" in said["error"]) == (503, True)
+            assert person.request("GET", "/api/session")[0] == 200
+            disk.free()
+            more(60)
+            person.http.close()
+        found = compare(ws.folder, [*people, mine])
+        assert (found["lost"], found["doubled"]) == (0, 0)
+        assert found["events"] >= 90
+        assert loop.status(ws)["integrity"] == "ok"
+        ws.close()
