@@ -7,7 +7,7 @@ import numpy as np
 
 from active.arrays import Ids
 from active.consensus import FEW, Consensus, Known, fit
-from active.dawid_skene import counted, softmax, summed
+from active.dawid_skene import counted, softmax, weighed
 from active.skill import Kinds, evidence, kinds, looks, skill
 from active.voter import Voter, logs
 from active.votes import Real, Standing, Votes
@@ -157,7 +157,7 @@ class Live:
 
     def refit(self) -> Consensus:
         """Return a fit to all votes that begins with what is known now; `adopt` takes it in."""
-        return fit(self.votes(), self.known(), start=self._counts - self._gold, tol=1e-3)
+        return fit(self.votes(), self.known(), start=self._counts - self._gold)
 
     def adopt(self, found: Consensus) -> None:
         """Take in what a fit says of people, and weigh all votes by it, those too that came since it began.
@@ -169,8 +169,7 @@ class Live:
         n, votes, rows = len(self._ids), self.votes(), self._rows()
         counts = np.zeros_like(self._counts)
         counts[: len(found.counts)] = found.counts
-        weigh = evidence(skill(counts, self._kinds).rates)[votes.people, :, votes.labels]
-        self._evidence[:n] = summed(rows, weigh * np.asarray(votes.weights)[:, None], n)
+        self._evidence[:n] = weighed(votes, rows, evidence(skill(counts, self._kinds).rates), n)
         truth = np.array(self._truth, np.int64)
         self._posterior[:n] = softmax(np.log(found.share) + self._evidence[:n])
         self._posterior[:n][truth != NONE] = np.eye(self.n_labels)[truth[truth != NONE]]
@@ -179,8 +178,7 @@ class Live:
         self._among_drawn = FEW + self._told.sum(0)
         self._counts = self._gold + counted(votes, rows, self._posterior[:n])
         self._learn(slice(None))
-        seen = (np.asarray(votes.weights) * self._looks[votes.people])[:, None]
-        self._votes[:n] = summed(rows, seen * np.eye(self.n_labels)[votes.labels], n)
+        self._votes[:n] = weighed(votes, rows, self._looks[:, None, None] * np.eye(self.n_labels), n)
 
     def _rows(self) -> Ids:
         """Return the row of each vote that stands."""
