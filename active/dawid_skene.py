@@ -65,7 +65,7 @@ def dawid_skene(votes: Votes, coins: Coins = "each", *, most: int = 100, tol: fl
 def weighed(votes: Votes, pos: Ids, log: Real, n: int) -> Real:
     """Return the sums of what the votes on each of n items count for each true label, by weight: (n, c).
 
-    pos  (v,) the row of each vote's item. log  (p, c, c) what votes count, by person, true label, label given.
+    pos  (v,) the row of each vote's item. log  (p, c, c) by person, true label, label given.
     """
     key = votes.people * votes.n_labels + votes.labels
     out = np.empty((n, votes.n_labels))
