@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, are_in
-from active.dawid_skene import counted, softmax, summed
+from active.dawid_skene import counted, softmax, weighed
 from active.skill import Kinds, Skill, evidence, kinds, learned, looks, skill
 from active.voter import Voter, learn_voter, logs
 from active.votes import Real, Standing, Votes, majority
@@ -68,7 +68,7 @@ class Consensus:
 
 
 def fit(
-    votes: Votes, known: Known | None = None, *, start: Real | None = None, most: int = 100, tol: float = 1e-4
+    votes: Votes, known: Known | None = None, *, start: Real | None = None, most: int = 100, tol: float = 1e-3
 ) -> Consensus:
     """Return what these votes say, by rounds of expectation and maximisation.
 
@@ -81,7 +81,6 @@ def fit(
     c, ids = votes.n_labels, np.unique(votes.items)
     votes = votes.only(np.argsort(votes.items, kind="stable"))  # an item's side by side: half the time
     pos = np.searchsorted(ids, votes.items)
-    weight = np.ones((len(votes), 1)) if votes.weights is None else votes.weights[:, None]
     has_voted = np.bincount(votes.people, minlength=votes.n_people) > 0
     beside = _Beside.of(ids, known or Known(), votes)
     posterior = beside.fixed(majority(votes)[1])
@@ -91,7 +90,7 @@ def fit(
     likely, rounds = np.zeros((len(ids), c)), 0
     while rounds < most and len(votes):
         rounds += 1
-        likely = summed(pos, weight * evidence(people.rates)[votes.people, :, votes.labels], len(ids))
+        likely = weighed(votes, pos, evidence(people.rates), len(ids))
         before, posterior = posterior, beside.fixed(softmax(np.log(share) + likely))
         if np.abs(posterior - before).max() < tol:
             break
@@ -99,10 +98,9 @@ def fit(
         counts = beside.gold + counted(votes, pos, posterior)
         of = learned(of, people.kind[has_voted])
         people = skill(counts, of)
-    seen = weight * looks(people.kind, of)[votes.people, None] * np.eye(c)[votes.labels]
+    seen = weighed(votes, pos, looks(people.kind, of)[:, None, None] * np.eye(c), len(ids))
     voter, with_model = beside.with_model(posterior, likely)
-    asked = np.bincount(pos, minlength=len(ids))
-    standing = Standing(with_model, posterior, likely, summed(pos, seen, len(ids)), asked)
+    standing = Standing(with_model, posterior, likely, seen, np.bincount(pos, minlength=len(ids)))
     return Consensus(ids, standing, share, counts, beside.gold, people, of, voter, rounds)
 
 

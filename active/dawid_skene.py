@@ -45,6 +45,7 @@ def dawid_skene(votes: Votes, coins: Coins = "each", *, most: int = 100, tol: fl
     Start, bound and end are those of crowd-kit 1.4, with which it agrees on the same votes. Its bound counts
     the labels' shares once a vote where the model has them once an item, so it does not end at the very top.
     """
+    votes = Votes(votes.items, votes.people, votes.labels, votes.n_people, votes.n_labels)
     ids, posterior = majority(votes)
     pos = np.searchsorted(ids, votes.items)
     share = posterior.mean(0) if len(ids) else np.full(votes.n_labels, 1 / votes.n_labels)
@@ -61,9 +62,17 @@ def dawid_skene(votes: Votes, coins: Coins = "each", *, most: int = 100, tol: fl
     return Fitted(ids, posterior, share, rates)
 
 
-def summed(pos: Ids, weights: Real, n: int) -> Real:
-    """Return the sums of the rows of `weights`, (v, c), that have the same `pos`: (n, c)."""
-    return np.stack([np.bincount(pos, weights[:, t], n) for t in range(weights.shape[1])], 1)
+def weighed(votes: Votes, pos: Ids, log: Real, n: int) -> Real:
+    """Return the sums of what the votes on each of n items count for each true label, by weight: (n, c).
+
+    pos  (v,) the row of each vote's item. log  (p, c, c) by person, true label, label given.
+    """
+    key = votes.people * votes.n_labels + votes.labels
+    out = np.empty((n, votes.n_labels))
+    for truth in range(votes.n_labels):
+        each = log[:, truth].ravel().take(key)
+        out[:, truth] = np.bincount(pos, each if votes.weights is None else each * votes.weights, n)
+    return out
 
 
 def counted(votes: Votes, pos: Ids, posterior: Real) -> Real:
@@ -72,9 +81,13 @@ def counted(votes: Votes, pos: Ids, posterior: Real) -> Real:
     pos  (v,) the row in `posterior` of each vote's item.
     """
     p, c = votes.n_people, votes.n_labels
-    likely = posterior[pos] if votes.weights is None else posterior[pos] * votes.weights[:, None]
-    said = summed(votes.people * c + votes.labels, likely, p * c)
-    return said.reshape(p, c, c).transpose(0, 2, 1)
+    key = votes.people * c + votes.labels
+    out = np.empty((p, c, c))
+    for truth in range(c):
+        each = posterior[:, truth].take(pos)
+        each = each if votes.weights is None else each * votes.weights
+        out[:, truth] = np.bincount(key, each, p * c).reshape(p, c)
+    return out
 
 
 def _rates(votes: Votes, pos: Ids, posterior: Real, coins: Coins) -> Real:
@@ -96,8 +109,8 @@ def _log(votes: Votes, rates: Real) -> Real:
 
 
 def _expect(votes: Votes, pos: Ids, log_share: Real, rates: Real) -> Real:
-    n = int(pos.max()) + 1
-    return softmax(log_share + summed(pos, _log(votes, rates), n))
+    log = np.log(np.maximum(rates, LEAST))
+    return softmax(log_share + weighed(votes, pos, log, int(pos.max()) + 1))
 
 
 def _bound(votes: Votes, pos: Ids, posterior: Real, share: Real, rates: Real) -> float:

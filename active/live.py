@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from active.arrays import Ids
+from active.arrays import Ids, are_in
 from active.consensus import FEW, Consensus, Known, fit
-from active.dawid_skene import counted, softmax, summed
+from active.dawid_skene import counted, softmax, weighed
 from active.skill import Kinds, evidence, kinds, looks, skill
 from active.voter import Voter, logs
 from active.votes import Real, Standing, Votes
@@ -38,17 +38,49 @@ class Live:
         self._evidence, self._posterior, self._votes, self._told = np.zeros((4, 64, c))
         self._asked = np.zeros(64, np.int64)
         self._log_p = np.full((64, c), np.nan)  # what the model says, where it has said something
-        self._among_drawn = np.full(
-            c, FEW
-        )  # how many of each label there are among the items drawn at random
+        self._among_drawn = np.full(c, FEW)  # how many of each label there are among items drawn at random
         self._row, self._who, self._said = array("q"), array("q"), array("q")  # of each vote
         self._weight, self._before = array("d"), array("q")  # and the vote before it on the same item
         self._counts, self._gold = np.zeros((2, 16, c, c))
         self._log_rates, self._looks = np.zeros((16, c, c)), np.ones(16, bool)
-        self._heard, self._news = np.zeros(
-            (2, 16)
-        )  # how much was said by each, and since it was last looked at
+        self._heard, self._news = np.zeros((2, 16))  # votes of each person, and those not yet looked at
         self._learn(slice(None))
+
+    @classmethod
+    def of(cls, votes: Votes, known: Known, found: Consensus) -> "Live":
+        """Return the state after these votes, in the order given, of which a fit is made: for a start.
+
+        As if each came one by one and `adopt` followed, but in a second for a million.
+        """
+        live = cls(votes.n_labels)
+        ids = np.unique(np.concatenate([votes.items, known.drawn, known.settled, known.predicted]))
+        rows, n = np.searchsorted(ids, votes.items), len(ids)
+        for item in ids.tolist():
+            live._at(item)
+        live._meet(votes.n_people - 1)
+        order = np.argsort(rows, kind="stable")
+        before = np.full(len(votes), NONE)
+        same = rows[order][1:] == rows[order][:-1]
+        before[order[1:][same]] = order[:-1][same]
+        last = np.full(n, NONE)
+        last[rows] = np.arange(len(votes))
+        truth = np.full(n, NONE)
+        truth[np.searchsorted(ids, known.settled)] = known.truth
+        weights = np.ones(len(votes)) if votes.weights is None else votes.weights
+        live._last, live._truth, live._before = _column(last), _column(truth), _column(before)
+        live._row, live._who, live._said = _column(rows), _column(votes.people), _column(votes.labels)
+        live._weight = array("d", weights.tobytes())
+        live._is_drawn = array("b", are_in(ids, known.drawn).tobytes())
+        live._asked[:n] = np.bincount(rows, minlength=n)
+        live._heard[: votes.n_people] = np.bincount(votes.people, weights, votes.n_people)
+        if known.gold is not None:
+            live._gold[: len(known.gold)] = known.gold
+            live._heard[: len(known.gold)] += known.gold.sum((1, 2))
+        if known.p is not None:
+            live._has_model = True
+            live._log_p[np.searchsorted(ids, known.predicted)] = logs(known.p)
+        live.adopt(found)
+        return live
 
     @property
     def share(self) -> Real:
@@ -157,7 +189,7 @@ class Live:
 
     def refit(self) -> Consensus:
         """Return a fit to all votes that begins with what is known now; `adopt` takes it in."""
-        return fit(self.votes(), self.known(), start=self._counts - self._gold, tol=1e-3)
+        return fit(self.votes(), self.known(), start=self._counts - self._gold)
 
     def adopt(self, found: Consensus) -> None:
         """Take in what a fit says of people, and weigh all votes by it, those too that came since it began.
@@ -169,8 +201,7 @@ class Live:
         n, votes, rows = len(self._ids), self.votes(), self._rows()
         counts = np.zeros_like(self._counts)
         counts[: len(found.counts)] = found.counts
-        weigh = evidence(skill(counts, self._kinds).rates)[votes.people, :, votes.labels]
-        self._evidence[:n] = summed(rows, weigh * np.asarray(votes.weights)[:, None], n)
+        self._evidence[:n] = weighed(votes, rows, evidence(skill(counts, self._kinds).rates), n)
         truth = np.array(self._truth, np.int64)
         self._posterior[:n] = softmax(np.log(found.share) + self._evidence[:n])
         self._posterior[:n][truth != NONE] = np.eye(self.n_labels)[truth[truth != NONE]]
@@ -179,8 +210,7 @@ class Live:
         self._among_drawn = FEW + self._told.sum(0)
         self._counts = self._gold + counted(votes, rows, self._posterior[:n])
         self._learn(slice(None))
-        seen = (np.asarray(votes.weights) * self._looks[votes.people])[:, None]
-        self._votes[:n] = summed(rows, seen * np.eye(self.n_labels)[votes.labels], n)
+        self._votes[:n] = weighed(votes, rows, self._looks[:, None, None] * np.eye(self.n_labels), n)
 
     def _rows(self) -> Ids:
         """Return the row of each vote that stands."""
@@ -271,3 +301,7 @@ class Live:
                 self._log_p[n:] = np.nan
             self._posterior[row] = self.share
         return row
+
+
+def _column(x: Ids) -> "array[int]":
+    return array("q", np.ascontiguousarray(x, np.int64).tobytes())

@@ -48,17 +48,18 @@ def retired(standing: Standing, share: Real, rule: Rule) -> NDArray[np.bool_]:
 
     share  (c,) how common each label is among items drawn at random.
     It looks at what is known now: an item that retired on what a person was taken for may be open again once
-    they are known better. An item without a vote never retires.
+    they are known better. An item without a vote never retires, one whose label is known always does.
     """
-    if rule.fixed is not None:
-        return np.asarray(standing.asked >= rule.fixed)
     rows, top = np.arange(len(standing.asked)), standing.posterior.argmax(1)
     others, against = standing.posterior.copy(), standing.evidence.copy()
     others[rows, top], against[rows, top] = 0, -np.inf
+    is_known = others.max(1, initial=0) == 0
+    if rule.fixed is not None:
+        return np.asarray(is_known | (standing.asked >= rule.fixed))
     is_sure = (others.sum(1) <= rule.wrong) & (others <= rule.lost * share).all(1)
     is_said = standing.evidence[rows, top] - against.max(1) >= np.log(rule.alone)
     is_seen = standing.votes.sum(1) >= rule.least - ROUND
-    return np.asarray((standing.asked >= rule.most) | (is_sure & is_said & is_seen))
+    return np.asarray(is_known | (standing.asked >= rule.most) | (is_sure & is_said & is_seen))
 
 
 def thresholds(share: Real, rule: Rule) -> Real:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from active.votes import Real
 
-LEVELS, LOOKS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95), 0.2
-"""How much better than chance the kinds of people are: with two labels right in 55 to 97.5 %. Those below
-LOOKS hardly look: their votes move the probabilities a little, but nobody is taken to have looked for them."""
+LEVELS = (0.2, 0.4, 0.55, 0.7, 0.85, 0.95)
+"""How much better than chance the kinds of people who look are: with two labels right in 60 to 97.5 %."""
 LIKE = 15.0
 """Items of a label that a person must have met for these to weigh as much as their kind does."""
 SURE_LIKE = 60.0
@@ -74,8 +73,9 @@ def kinds(n_labels: int) -> Kinds:
     able = [LIKE * (q * eye + (1 - q) * even) for q in LEVELS]
     same = [SURE_LIKE * np.tile((1 - SLIP * c / (c - 1)) * eye[k] + SLIP / (c - 1), (c, 1)) for k in range(c)]
     share = [*[(1 - CARELESS) / len(able)] * len(able), *[CARELESS / (c + 1)] * (c + 1)]
-    looks = [*(q >= LOOKS for q in LEVELS), *[False] * (c + 1)]
-    return Kinds.of(np.stack([*able, SURE_LIKE * even, *same]), np.array(share), np.array(looks))
+    return Kinds.of(
+        np.stack([*able, SURE_LIKE * even, *same]), np.array(share), np.arange(len(share)) < len(able)
+    )
 
 
 def skill(counts: Real, of: Kinds) -> Skill:

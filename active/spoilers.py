@@ -24,7 +24,7 @@ Fize and Marlot 1996, doi:10.1038/381520a0); a swipe takes longer than the butto
 """
 LITTLE = 0.1
 """What an answer counts that came too fast: not nothing, for a clock may be wrong."""
-ODD = 0.003
+ODD = 0.01
 """A number is odd if it comes about with less than this chance in somebody of the crowd."""
 ALIKE = 12.0
 """How alike people are: their rates differ as a beta distribution of so many answers does."""
@@ -75,12 +75,13 @@ def signs(person: int, votes: Votes, found: Consensus, others: Real, ms: Real) -
     """Return what is known of one person, in the order of `Name`; what can't be said yet is left out.
 
     others  (v, c) as `by_others` gives it. ms  (v,) how long each vote took, NaN where that is not known.
-    Costs v steps; the crowd is everybody else.
+    Costs v steps; the crowd is everybody else, for rates everybody else who looks.
     """
     mine = votes.people == person
     if not mine.any() or mine.all():
         return []
-    crowd = found.counts.sum(0) - found.counts[person] + 1
+    able = looks(found.skill.kind, found.kinds) & (np.arange(votes.n_people) != person)
+    crowd = found.counts[able].sum(0) + 1
     rates = crowd / crowd.sum(1, keepdims=True)
     out = [*_looks(found, person), *_times(ms[mine], ms[~mine])]
     out += _same(votes.labels[mine], others[mine] @ rates)
@@ -153,9 +154,9 @@ def _against(labels: Ids, others: Real, mine: NDArray[np.bool_]) -> list[Sign]:
 
 
 def _at_least(hits: int, n: int, usual: float) -> float:
-    """Return the chance of so many hits or more among n in one of a crowd in which `usual` are expected.
+    """Return the chance of so many hits or more among n in one of a crowd that has `usual` of them.
 
-    People differ: each has a rate of their own, from a beta distribution that weighs as much as ALIKE answers.
+    People differ: each has a rate of their own, from a beta distribution as wide as ALIKE answers leave it.
     """
     from scipy.special import betaln
 

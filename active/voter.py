@@ -62,6 +62,10 @@ def learn_voter(log_p: Real, posterior: Real) -> Voter:
         curve[0, 0] = (q * log_p**2).sum() - (mean**2).sum() + 1 / SLOPE_DOUBT**2
         curve[0, 1:] = curve[1:, 0] = (q * (log_p - mean[:, None])).sum(0)
         curve[1:, 1:] = np.diag(q.sum(0)) - q.T @ q + np.eye(c) / DOUBT**2
-        step = np.clip(np.linalg.solve(curve, gradient), -1, 1)
-        voter = Voter(float(np.clip(voter.slope + step[0], 0, 1)), voter.offset + step[1:])
+        step = np.linalg.solve(curve, gradient)
+        if not 0 < voter.slope + step[0] < 1:  # it ends there; the offsets have to fit that slope
+            step[0] = np.clip(step[0], -voter.slope, 1 - voter.slope)
+            step[1:] = np.linalg.solve(curve[1:, 1:], gradient[1:] - curve[1:, 0] * step[0])
+        step = np.clip(step, -1, 1)
+        voter = Voter(float(voter.slope + step[0]), voter.offset + step[1:])
     return voter

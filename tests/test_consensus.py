@@ -101,7 +101,7 @@ def test_who_always_says_no_is_known_by_few_positives_and_trusted_about_none():
 def test_who_meets_common_items_alone_is_trusted_about_rare_ones_too():
     counts = np.array([[[95, 5], [0, 0]], [[60, 40], [0, 0]]], float)
     rates = skill(counts, kinds(2)).rates
-    assert rates[0, 1, 1] > 0.85 > 0.7 > rates[1, 1, 1]
+    assert rates[0, 1, 1] > 0.8 > 0.7 > rates[1, 1, 1]
 
 
 def test_a_newcomer_counts_and_who_is_right_counts_more():
@@ -183,7 +183,8 @@ def test_gold_tells_of_people_and_is_no_vote():
     assert found.ids.tolist() == without.ids.tolist()
     assert trust(found.skill.rates)[3] < 0.2 < trust(without.skill.rates)[3]
     assert not looks(found.skill.kind, found.kinds)[3]
-    assert found.standing.votes.sum() == len(votes) - (votes.people == 3).sum()
+    counted = looks(found.skill.kind, found.kinds)[votes.people]
+    assert found.standing.votes.sum() == counted.sum() < len(votes)
     assert found.standing.asked.sum() == len(votes)
 
 
@@ -231,9 +232,12 @@ def test_the_model_alone_gives_no_label():
     assert found.ids.tolist() == [4]
 
 
-def test_the_voter_is_the_likeliest():
+@pytest.mark.parametrize("towards", [-1, 0.5, 3])
+def test_the_voter_is_the_likeliest(towards):
     rng = np.random.default_rng(4)
-    log_p, posterior = logs(rng.dirichlet([1, 1, 1], 50)), rng.dirichlet([2, 1, 1], 50)
+    log_p = logs(rng.dirichlet([1, 1, 1], 50))
+    posterior = np.exp(towards * log_p + rng.normal(0, 0.3, (50, 3)) + [1, 0, 0])
+    posterior /= posterior.sum(1, keepdims=True)
 
     def loss(x: np.ndarray) -> float:
         voter = Voter(x[0], x[1:])
@@ -248,6 +252,7 @@ def test_the_voter_is_the_likeliest():
         step = np.eye(4)[k] * 1e-5
         slope = (loss(at + step) - loss(at - step)) / 2e-5
         assert abs(slope) < 1e-3 or (k == 0 and voter.slope in (0.0, 1.0))
+    assert voter.slope == pytest.approx(np.clip(towards, 0, 1), abs=0.2)
 
 
 def test_votes_that_count_little_move_little():
@@ -293,6 +298,6 @@ def test_shares_of_kinds_are_learned_from_who_votes():
         )
         for right in (0.95, 0.5)
     )
-    assert good.kinds.share[good.kinds.looks].sum() > 0.95
+    assert good.kinds.share[good.kinds.looks].sum() > 0.93
     best = skills.LEVELS.index(0.85)
     assert good.kinds.share[best:][: len(skills.LEVELS) - best].sum() > 0.6 > guess.kinds.share[best:-3].sum()

@@ -87,6 +87,39 @@ def test_gold_makes_a_vote_count():
     assert live.known().gold[0].tolist() == [[15, 0], [0, 15]]
 
 
+def test_a_state_made_at_once_goes_on_as_one_made_vote_by_vote():
+    rng = np.random.default_rng(1)
+    truth = (rng.random(60) < 0.3).astype(np.int64)
+    votes = voted(rng, truth=truth, rates=even_rates(rng.beta(8, 2, 12)), each=3, ids=5 * np.arange(60))
+    votes = votes.only(rng.permutation(len(votes)))
+    one = Live(2)
+    for item in range(0, 150, 5):
+        one.drawn(item)
+    one.drawn(1000)
+    one.settle(10, 1)
+    one.predict(20, np.array([0.1, 0.9]))
+    one.gold(3, said=1, truth=0)
+    for item, person, label in zip(votes.items, votes.people, votes.labels, strict=True):
+        one.vote(int(item), int(person), int(label))
+    found = one.refit()
+    other = Live.of(one.votes(), one.known(), found)
+    one.adopt(found)
+    items = [*range(0, 300, 5), 1000]
+    for step in range(3):
+        a, b = one.standing(items), other.standing(items)
+        assert a.posterior[:60] == pytest.approx(b.posterior[:60])
+        assert a.evidence == pytest.approx(b.evidence)
+        assert a.votes == pytest.approx(b.votes)
+        assert a.asked.tolist() == b.asked.tolist()
+        assert one.share == pytest.approx(other.share)
+        assert one.counts(3) == pytest.approx(other.counts(3))
+        for live in (one, other):
+            live.take_back(int(votes.items[step]), int(votes.people[step]))
+            live.vote(0, 3 + step, 1, 0.5)
+            live.vote(1000, 40, 0)
+    assert one.votes().items.tolist() == other.votes().items.tolist()
+
+
 class Many(RuleBasedStateMachine):
     """Votes, other answers, answers taken back, in any order, beside a plain list of what stands."""
 
