@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,7 +52,7 @@ class Client:
         self._at, self._items = urlsplit(url), items
         self._session = "" if session is None else f"session={session}"
         self._tally, self._rng = tally, rng
-        self._cookie = ""
+        self.cookie = ""
         self._given = 0
         self._held: list[dict[str, Any]] = []  # Any: JSON
         self._done: deque[int] = deque(maxlen=DONE)
@@ -61,7 +62,7 @@ class Client:
         if not hasattr(self, "_reader"):
             assert self._at.hostname is not None
             self._reader, self._writer = await asyncio.open_connection(self._at.hostname, self._at.port)
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._at.netloc}\r\n{self._cookie}"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._at.netloc}\r\n{self.cookie}"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._writer.write(head.encode() + b"\r\n" + body)
@@ -72,7 +73,7 @@ class Client:
             if name.lower() == "content-length":
                 length = int(value)
             elif name.lower() == "set-cookie":
-                self._cookie = f"Cookie: {value.split(';')[0]}\r\n"
+                self.cookie = f"Cookie: {value.split(';')[0]}\r\n"
         status = int(top[9:12])
         self._tally.errors += status >= 500
         return status, await self._reader.readexactly(length)
@@ -175,7 +176,7 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
     ends = began + joined_s + args.seconds
 
     async def work(client: Client, due: float) -> None:
-        if args.token:
+        if args.token and not client.cookie:
             await client.join(args.token)
         while due < ends:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
@@ -189,7 +190,12 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
                 await client.answer(joining=due < began + joined_s)
             due = due + pause_s if pause_s else time.perf_counter()
 
+    if args.cookies and args.cookies.exists():
+        for client, cookie in zip(clients, json.loads(args.cookies.read_text("utf-8")), strict=True):
+            client.cookie = cookie
     await asyncio.gather(*(work(c, began + rng.uniform(0, joined_s or pause_s)) for c in clients))
+    if args.cookies:
+        args.cookies.write_text(json.dumps([client.cookie for client in clients]), "utf-8")
     tally.given = [client.given for client in clients] if args.token else []
     return time.perf_counter() - began - joined_s
 
@@ -225,6 +231,7 @@ def main() -> None:
     parser.add_argument("--tiles", action="store_true", help="fetch tiles instead of answering")
     parser.add_argument("--search", action="store_true", help="search instead of answering")
     parser.add_argument("--token", default="", help="join by this link, and answer nothing but cards")
+    parser.add_argument("--cookies", type=Path, help="with --token: where people are kept between loads")
     parser.add_argument("--items", type=int, default=1000, help="how many items there are")
     parser.add_argument("--session", type=int, help="whose cards; the newest session's without it")
     parser.add_argument("--seed", type=int, default=0)

@@ -42,11 +42,11 @@ def measure(pool: Pool, seconds: float) -> dict[str, object]:
         shutil.copytree(grown.workspace, copy)
         options = ["--share", "--votes", str(VOTES), "--question", "Is it one?", "--port", str(PORT)]
         with running(*grown.options(copy), *options) as server:
-            found, acked = crowded(server, seconds)
+            found, acked = crowded(server, seconds, Path(fresh) / "cookies.json")
         return found | compared(copy / "labeler.db", acked) | {"cores": os.cpu_count()}
 
 
-def crowded(server: Server, seconds: float) -> tuple[dict[str, object], list[str]]:
+def crowded(server: Server, seconds: float, cookies: Path) -> tuple[dict[str, object], list[str]]:
     """Return what people measured at growing rates, and every event id that they were told is stored."""
     text = "\n".join(server.lines)
     join, own = re.search(r"join\?token=([\w-]+)", text), re.search(r"/\?token=([\w-]+)", text)
@@ -54,7 +54,7 @@ def crowded(server: Server, seconds: float) -> tuple[dict[str, object], list[str
         raise RuntimeError(f"no links were printed:\n{text}")
     server.url = HERE  # connections from this machine are not counted as one household's
     first_cards(server, token=own[1])
-    timed = ["--clients", str(PEOPLE), "--token", join[1], "--items", "1"]
+    timed = ["--clients", str(PEOPLE), "--token", join[1], "--cookies", str(cookies)]
     paced = load(server.url, "--rate", str(RATE), "--seconds", str(seconds), *timed)
     acked: list[str] = paced["acked"]
     at, errors, held, breaks = {}, paced["errors"], RATE, None

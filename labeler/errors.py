@@ -35,6 +35,14 @@ class Blocked(NotReady):
     wait_s = 5
 
 
+class TooMany(NotReady):
+    """More came at once than may; wait_s says when to come back (HTTP 429)."""
+
+    def __init__(self, error: str, do: str, wait_s: int) -> None:
+        super().__init__(error, do)
+        self.wait_s = wait_s
+
+
 class Conflict(LabelerError):
     """Somebody else, or an earlier action, is in the way."""
 

@@ -10,7 +10,7 @@ from labeler import loop, members, people
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.nicknames import FIRST, SECOND, offered_name
 from labeler.people import new_code, read_code, read_name
-from labeler.server import guesses
+from labeler.server import desk, guesses
 from tests.pools import make_pool
 from tests.served import OWNERS, ROUTES, answer, begin, cards_of, is_problem, served, visit
 from tests.test_cli import run
@@ -256,6 +256,22 @@ def test_guessing_codes_is_slowed_and_the_right_one_still_opens_from_elsewhere(a
     assert states[-1] == 429
     assert join(client, new_code()).status_code == 429
     assert joined(app, code, peer="10.0.0.2").get("/api/session").status_code == 200
+
+
+def test_a_thousand_joins_from_one_address_are_told_when_to_come_back(app, code, monkeypatch):
+    client = phone(app, peer="203.0.113.7")
+    states, waits = [], []
+    for i in range(desk.AT_ONCE + 20):
+        client.cookies.clear()
+        answered = join(client, code, f"kid {i}")
+        states.append(answered.status_code)
+        waits += [int(answered.headers["retry-after"])] if answered.status_code == 429 else []
+    assert states[: desk.AT_ONCE] == [303] * desk.AT_ONCE
+    assert 429 in states
+    assert all(wait >= 1 for wait in waits)
+    assert joined(app, code, peer="203.0.113.8").get("/api/session").status_code == 200
+    other = phone(app, peer="203.0.113.7")
+    assert is_problem(other.get(f"/api/session?token={code}"), 429)
 
 
 def test_a_post_from_another_site_joins_nobody(app, ws, code):

@@ -15,17 +15,19 @@ from typing import TypeVar
 
 from labeler import heap, loop
 from labeler.domain import Person, Session
-from labeler.errors import LabelerError
+from labeler.errors import LabelerError, TooMany
 from labeler.people import Door, Visitor
 from labeler.retiring import Retiring
 from labeler.roster import Link
 from labeler.server.guesses import Guesses
+from labeler.server.rates import Rates
 from labeler.server.recent import Recent
 from labeler.worker import Worker
 from labeler.workspace import Workspace
 from labeler.writer import Writer
 
 log = logging.getLogger("labeler.desk")
+AT_ONCE, PER_S = 300, 3.0  # people who join from one address: a lecture hall, then 180 a minute
 T = TypeVar("T")
 READERS, PONDERERS = 4, 2  # threads, each with its own connection
 PONDER_NICE = 1  # how far, on Linux, threads that compute leave the cores to those that answer; rounds: 5
@@ -37,6 +39,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.guesses = Guesses()
+        self._joins = Rates(AT_ONCE, PER_S)
         self._retiring = Retiring()
         self._settle_lock = threading.Lock()
         self._settling: set[int] = set()  # sessions that are being looked at
@@ -134,8 +137,14 @@ class Desk:
     def _retired(self, ws: Workspace, session: int) -> tuple[list[int], list[int]]:
         return self._retiring.catch_up(ws, loop.get_session(ws, session))
 
-    async def join(self, code: str, name: str) -> tuple[Visitor, Link]:
-        """Let somebody in by a link, on disk when it returns; as `Door.join`."""
+    async def join(self, code: str, name: str, peer: str) -> tuple[Visitor, Link]:
+        """Let somebody in by a link, on disk when it returns; as `Door.join`.
+
+        Raises TooMany where too many came from that address at once, and says when to come back.
+        """
+        wait_s = self._joins.wait_s(peer)
+        if wait_s is not None:
+            raise TooMany("Too many people joined from here at once.", f"Wait {wait_s} s.", wait_s)
         return await self.write(lambda ws: self.door.join(ws, code, name))
 
 

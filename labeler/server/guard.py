@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.exceptions import HTTPException
 
-from labeler.errors import Blocked, Missing
+from labeler.errors import Blocked, Missing, TooMany
 from labeler.nicknames import offered_name
 from labeler.people import COOKIE, GUEST, Visitor, client_cookies, is_direct, read_code
 from labeler.server.desk import Desk
@@ -151,9 +151,11 @@ class Guard:
         if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return GUEST
         try:
-            return (await self._desk.join(code, offered_name()))[0]
+            return (await self._desk.join(code, offered_name(), (scope.get("client") or ("",))[0]))[0]
         except Missing as e:
             raise Refusal(401, e.error, e.do) from e
+        except TooMany as e:
+            raise Refusal(429, e.error, e.do, e.wait_s) from e
 
     def _check_guess(self, peer: str, token: str | None, found: Visitor | None, cookies: list[str]) -> None:
         """Raise Refusal for somebody who has sent too many wrong links or cookies."""

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 
 from labeler import people, reach
 from labeler.domain import Person, Role
-from labeler.errors import BadInput, LabelerError, Missing
+from labeler.errors import BadInput, LabelerError, Missing, TooMany
 from labeler.nicknames import offered_name
 from labeler.roster import Link
 from labeler.server.guard import Refusal, beside, cookie_text
@@ -91,7 +91,10 @@ class Joining:
         if visitor.person is not None and not visitor.guest:  # a second press of the button
             return self._is_in(request, words, visitor.person, code)
         try:
-            joined, link = await self._desk.join(code, name or offered_name())
+            joined, link = await self._desk.join(code, name or offered_name(), _peer(request))
+        except TooMany as e:
+            wait = words("join.wait", seconds=e.wait_s)
+            raise Refusal(429, words("join.many"), wait, e.wait_s) from e
         except Missing as e:
             found = await self._desk.read(lambda ws: _look(ws, code))
             if found is None:
@@ -117,8 +120,7 @@ class Joining:
 
     def _count_guess(self, request: "Request", typed: str) -> None:
         """Raise Refusal for an address from which too many wrong codes came."""
-        peer = request.client.host if request.client else ""
-        wait_s = self._desk.guesses.wrong(peer, typed, again=True)
+        wait_s = self._desk.guesses.wrong(_peer(request), typed, again=True)
         if wait_s is not None:
             raise Refusal(429, "Too many wrong links came from here.", f"Wait {wait_s} s.", wait_s)
 
@@ -209,6 +211,10 @@ def _rename(ws: "Workspace", person: Person, name: str) -> None:
 def _outside(request: "Request") -> str:
     """Return the address by which the browser calls this server."""
     return str(request.base_url).rstrip("/") + reach.current().base
+
+
+def _peer(request: "Request") -> str:
+    return request.client.host if request.client else ""
 
 
 def _button(action: str, wish: str, label: str) -> str:
