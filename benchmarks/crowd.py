@@ -1,4 +1,4 @@
-"""What a crowd makes of the tool: whether votes become right labels, how few it takes, and 200 people at once.
+"""What a crowd makes of the tool: whether votes become right labels, how few it takes, 200 people at once.
 
 votes_ratio            votes of the rule of retirement, as a part of five an item
 recall_rule, precision_rule

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from labeler import disputes, inviting, loop, members, people, places, reach, ui, wording, worker
-from labeler.domain import AUTO_VOTES, MOST_VOTES, Role, Session
+from labeler.domain import AUTO_VOTES, LONGEST_NOTICE, MOST_VOTES, Role, Session, State
 from labeler.roster import Link
 from labeler.workspace import Workspace
 
@@ -112,6 +112,27 @@ def now(ws: Workspace, session: Session) -> None:
         if session.goal == "find":
             st.caption(f"{session.target}: {wording.found(facts['found'], facts['estimate'])}.")
     ws.close()
+
+
+STATES: dict[State, str] = {
+    "open": "Open: everybody gets cards",
+    "paused": "Paused: others get none for now",
+    "closed": "Closed: others get none any more",
+}
+
+
+def asking(ws: Workspace, session: Session) -> None:
+    """Draw how the question is put, what people are told beside it, and whether cards are dealt."""
+    with st.form("asking", border=False):
+        question = st.text_input("Question", session.question, max_chars=300)
+        notice = st.text_input("Message of the day", session.notice, max_chars=LONGEST_NOTICE)
+        states = list(STATES)
+        state = st.radio("State", states, states.index(session.state), format_func=lambda s: STATES[s])
+        if st.form_submit_button("Set"):
+            with ui.errors():
+                loop.set_question(ws, session, question)
+                loop.set_state(ws, session, state, notice)
+                st.rerun()
 
 
 def votes_form(ws: Workspace, session: Session) -> None:

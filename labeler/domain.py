@@ -12,6 +12,9 @@ Role = Literal["own", "review", "swipe"]
 """What somebody may do: everything, look into disputes too, or answer cards."""
 Goal = Literal["find", "classify"]
 
+State = Literal["open", "paused", "closed"]
+LONGEST_NOTICE = 300
+
 UNSURE = "unsure"
 SKIP = "skip"
 RESERVED = frozenset({UNSURE, SKIP, "null", "none", ""})
@@ -40,6 +43,8 @@ class Session:
     target_share  how much of the target a person wants found, for advice when to stop; None: nobody said.
     votes         how many people each image is put to at most; an owner's answer ends it before.
     least         how many at least, before what they say may end it; 0: as many as votes.
+    state         paused and closed: others than owners get no cards. notice: what they are told meanwhile,
+                  or beside the question.
     """
 
     id: int
@@ -52,6 +57,8 @@ class Session:
     target_share: float | None = None
     votes: int = 1
     least: int = 0
+    state: State = "open"
+    notice: str = ""
 
     def __post_init__(self) -> None:
         if self.least == 0:
@@ -81,6 +88,10 @@ class Session:
             raise BadInput(f"The goal {self.goal!r} is unknown.", "Use find or classify.")
         if not 1 <= self.least <= self.votes <= MOST_VOTES:
             raise BadInput(f"The number of votes is {self.votes}.", f"Give a number from 1 to {MOST_VOTES}.")
+        if self.state not in ("open", "paused", "closed"):
+            raise BadInput(f"The state {self.state!r} is unknown.", "Use open, paused or closed.")
+        if len(self.notice) > LONGEST_NOTICE or any("\ud800" <= c <= "\udfff" for c in self.notice):
+            raise BadInput("The message is too long.", f"Use at most {LONGEST_NOTICE} plain characters.")
         if self.votes > self.least == 1:
             raise BadInput(
                 "One vote can't end it.", "Give at least 2."

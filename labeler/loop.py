@@ -23,6 +23,7 @@ from labeler.domain import (
     Recorded,
     Round,
     Session,
+    State,
     StoredEvent,
 )
 from labeler.errors import BadInput, Missing, writing
@@ -82,12 +83,12 @@ def start_session(
 ) -> Session:
     """Return the session to go on with, from now on the one that is meant where none is named.
 
-    That is the last one with this question whose labels begin with these, by the names they have
-    or had; None means "whatever it was". Else a new one. Another goal or number of votes (at most, at least)
+    That is the last one with this question, as it is put or was, whose labels begin with these, by the names
+    they have or had; None means "whatever it was". Else a new one. Another goal or number of votes (at most, at least)
     changes the session's.
     """
     for old in ws.store.sessions():
-        if question is not None and old.question != question.strip():
+        if question is not None and question.strip() not in _wordings(ws, old):
             continue
         if labels is not None and not _are_labels(ws, old, labels):
             continue
@@ -99,6 +100,11 @@ def start_session(
     question, labels = QUESTION if question is None else question, LABELS if labels is None else labels
     most, least = votes or (1, 1)
     return new_session(ws, question, labels, goal or "find", votes=most, least=least)
+
+
+def _wordings(ws: Workspace, session: Session) -> set[str]:
+    """Return how a question is put, and was."""
+    return {session.question, *(words for words, _ in ws.store.wordings(session.id))}
 
 
 def _are_labels(ws: Workspace, session: Session, names: Sequence[str]) -> bool:
@@ -159,6 +165,16 @@ def set_goal(ws: Workspace, session: Session, goal: Goal) -> Session:
     if goal not in ("find", "classify"):
         raise BadInput(f"The goal {goal!r} is unknown.", "Use find or classify.")
     return ws.store.set_goal(session, goal)
+
+
+def set_question(ws: Workspace, session: Session, question: str) -> Session:
+    """Put a question in other words, and return the session. Answers stay. Raises BadInput for no words."""
+    return ws.store.set_question(session, question)
+
+
+def set_state(ws: Workspace, session: Session, state: State, notice: str) -> Session:
+    """Open, pause or close a session for others than owners, tell them something, return the session."""
+    return ws.store.set_state(session, state, notice)
 
 
 def set_target(ws: Workspace, session: Session, share: float | None) -> Session:

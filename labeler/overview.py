@@ -47,6 +47,8 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "target_share": session.target_share,
         "advice": asdict(advice) if advice else None,
         "certificate": certificate.to_json(certificate.look(ws, session)),
+        "state": session.state,
+        "notice": session.notice,
         "votes": session.votes,
         "unfinished": open_,
         "finished": done,

@@ -335,6 +335,18 @@ UPDATE people SET token_hash = NULL;
 ALTER TABLE sessions ADD COLUMN votes INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE sessions ADD COLUMN least INTEGER NOT NULL DEFAULT 1;
 
+ALTER TABLE sessions ADD COLUMN state TEXT NOT NULL DEFAULT 'open'
+  CHECK (state IN ('open', 'paused', 'closed'));
+ALTER TABLE sessions ADD COLUMN notice TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE wordings (
+  seq INTEGER PRIMARY KEY,
+  session INTEGER NOT NULL REFERENCES sessions(id),
+  question TEXT NOT NULL,
+  until TEXT NOT NULL
+) STRICT;
+CREATE INDEX wordings_session ON wordings(session, seq);
+
 CREATE TABLE tallies (
   session INTEGER NOT NULL REFERENCES sessions(id),
   item INTEGER NOT NULL REFERENCES items(id),
@@ -361,7 +373,9 @@ def v8(db: "sqlite_utils.Database") -> None:
     """Let people come by links, with several devices, and several people answer one image.
 
     A card is held by one device.
-    sessions votes: how many people each image is put to at most, least: at least.
+    sessions votes: how many people each image is put to at most, least: at least. state: whether cards are
+             dealt to others than owners. notice: what people are told beside the question.
+    wordings how a question was put before, and until when.
     tallies  of each item with an answer in a session of several votes: how many people have answered it,
              whether it needs no more, and its first answer's place in the log.
     wanting  who got fewer cards than they asked for, and when last (unix time).

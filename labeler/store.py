@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from labeler import draws
 from labeler.config import Config
 from labeler.database import read_time, timestamp, transaction
-from labeler.domain import Estimate, Goal, Pick, Precision, Quality, Reason, Round, Session
+from labeler.domain import Estimate, Goal, Pick, Precision, Quality, Reason, Round, Session, State
 from labeler.errors import BadInput, Missing
 from labeler.tallies import tally_all
 
@@ -113,7 +113,7 @@ class Store:
             row = self.conn.execute(
                 f"""SELECT id, question, goal, seed, batch_size, created_at,
                       (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1),
-                      votes, least
+                      votes, least, state, notice
                     FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
@@ -151,6 +151,36 @@ class Store:
                 conn.execute(
                     "INSERT INTO targets(session, share, at) VALUES (?,?,?)", (session.id, share, timestamp())
                 )
+        return self.session(session.id)
+
+    def set_question(self, session: Session, question: str) -> Session:
+        """Put a question in other words; answers stay, and the words before are kept."""
+        changed = replace(session, question=question.strip())  # checks it
+        with transaction(self.conn) as conn:
+            now = self.session(session.id).question
+            if changed.question != now:
+                conn.execute(
+                    "INSERT INTO wordings(session, question, until) VALUES (?,?,?)",
+                    (session.id, now, timestamp()),
+                )
+                conn.execute("UPDATE sessions SET question = ? WHERE id = ?", (changed.question, session.id))
+        return self.session(session.id)
+
+    def wordings(self, session: int) -> list[tuple[str, datetime]]:
+        """Return how a question was put before, and until when, oldest first."""
+        rows = self.conn.execute(
+            "SELECT question, until FROM wordings WHERE session = ? ORDER BY seq", (session,)
+        )
+        return [(question, read_time(until)) for question, until in rows]
+
+    def set_state(self, session: Session, state: State, notice: str) -> Session:
+        """Deal cards to others than owners, or none for now, and change what they are told."""
+        changed = replace(session, state=state, notice=notice.strip())  # checks them
+        with transaction(self.conn) as conn:
+            conn.execute(
+                "UPDATE sessions SET state = ?, notice = ? WHERE id = ?",
+                (state, changed.notice, session.id),
+            )
         return self.session(session.id)
 
     def set_votes(self, session: Session, votes: int, least: int = 0) -> Session:

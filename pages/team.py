@@ -16,9 +16,11 @@ with ui.card("invite"):
         crew.how_to_share(ws)
 with ui.card("going"):
     st.header("Now")
-    st.text(session.question)
     crew.now(ws, session)
     crew.votes_form(ws, session)
+with ui.card("asking"):
+    st.header("What is asked")
+    crew.asking(ws, session)
 with ui.card("people"):
     st.header("Who takes part")
     crew.everybody(ws)

@@ -391,3 +391,36 @@ def test_links_and_people_on_the_command_line(ws, tmp_path):
 def test_share_excludes_a_host_that_nobody_can_reach(ws):
     found = run("start", "--workspace", ws.folder, "--share", "--host", "127.0.0.1", code=2)
     assert "Leave one out." in found.output
+
+
+# what the owner changes while people are on ------------------------------------------------
+
+
+def test_a_paused_question_deals_cards_to_the_owner_alone_and_takes_late_answers(app, ws, code):
+    client, session = joined(app, code), ws.store.session()
+    card = cards_of(client, n=1)[0]
+    loop.set_state(ws, session, "paused", "Back at ten.")
+    assert cards_of(client, n=5) == []
+    told = client.get("/api/session").json()
+    assert (told["state"], told["notice"]) == ("paused", "Back at ten.")
+    sent = client.post("/api/labels", json={"events": [answer(card["item"], card=card["card"])]})
+    assert sent.json()["accepted"] == 1
+    owner = phone(app)
+    assert cards_of(owner, n=5, token=people.owner_token(ws))
+    loop.set_state(ws, session, "open", "")
+    assert cards_of(client, n=5)
+    for state, notice in (("gone", ""), ("open", "x" * 301)):
+        with pytest.raises(BadInput):
+            loop.set_state(ws, session, state, notice)
+
+
+def test_a_question_put_in_other_words_keeps_its_answers_and_is_found_by_both(ws):
+    session = ws.store.session()
+    ws.journal.add_events(session, loop.owner(ws), [])
+    loop.set_question(ws, session, "  Is it really green? ")
+    assert ws.store.session().question == "Is it really green?"
+    assert [words for words, _ in ws.store.wordings(session.id)] == [session.question]
+    for words in (session.question, "Is it really green?"):
+        assert loop.start_session(ws, words, ("yes", "no")).id == session.id
+    with pytest.raises(BadInput):
+        loop.set_question(ws, session, " ")

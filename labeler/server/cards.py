@@ -73,7 +73,10 @@ async def get_cards(
         ),
     ] = None,
 ) -> JSONResponse:
-    """The next cards, held for this client for five minutes. None at all when nothing is left to ask."""
+    """The next cards, held for this client for five minutes. None at all when nothing is left to ask.
+
+    None, too, for others than the owner while the session's `state` is paused or closed.
+    """
     held = [int(part) for part in have.split(",")] if have else None
     if held and len(held) > MOST_HAVE:
         raise BadInput(f"The deck says that it holds {len(held)} cards.", f"Name at most {MOST_HAVE}.")
@@ -81,6 +84,8 @@ async def get_cards(
 
     def deal(ws: Workspace) -> tuple[list[Card], list[int]]:
         asked, who = loop.get_session(ws, session), _person(desk, ws, visitor)
+        if asked.state != "open" and not visitor.owner:
+            return [], []  # what they hold may still be answered
         cards = loop.next_cards(ws, asked, who.id, n, have=held, device=who.device)
         return cards, loop.gone_cards(ws, asked, who.id, held or (), who.device)
 

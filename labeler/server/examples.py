@@ -51,6 +51,7 @@ SESSION = {
     "id": 1, "question": "Is this an island?", "labels": ["yes", "no"], "goal": "find", "round": 3,
     "events": 47, "cards_shown": 46, "counts": {"yes": 9, "no": 35, "unsure": 1, "skip": 1}, "found": 9,
     "estimate": ESTIMATE, "target_share": 0.95, "advice": ADVICE, "certificate": CERTIFICATE,
+    "state": "open", "notice": "Thank you!",
     "votes": 3, "unfinished": 12, "finished": 34, "batch_size": 20, "round_answered": 7, "per_minute": 31,
     "rounds": [{"round": 1, "shown": 0, "found": 0}, {"round": 2, "shown": 20, "found": 2}],
 }  # fmt: skip
