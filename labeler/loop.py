@@ -84,8 +84,8 @@ def start_session(
     """Return the session to go on with, from now on the one that is meant where none is named.
 
     That is the last one with this question, as it is put or was, whose labels begin with these, by the names
-    they have or had; None means "whatever it was". Else a new one. Another goal or number of votes (at most, at least)
-    changes the session's.
+    they have or had; None means "whatever it was". Else a new one. Another goal or number of votes (at most,
+    at least) changes the session's.
     """
     for old in ws.store.sessions():
         if question is not None and question.strip() not in _wordings(ws, old):
