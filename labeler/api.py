@@ -13,10 +13,11 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from labeler import __version__
 from labeler.errors import Blocked, Conflict, LabelerError, Missing, NotReady
-from labeler.server import cards, light, pool
+from labeler.server import cards, light, packing, pool
 from labeler.server.desk import Desk
 from labeler.server.examples import PROBLEM, content
 from labeler.server.guard import Guard, Refusal
+from labeler.server.swipe import SwipePage
 from labeler.server.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
-        Route("/swipe", light.swipe_page, methods=["GET"]),
+        Route("/swipe", SwipePage(desk).respond, methods=["GET"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
         *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
         Mount("/", pages),
@@ -78,6 +79,7 @@ def build(desk: Desk) -> FastAPI:
     )  # fmt: skip
     app.state.desk = desk
     app.include_router(cards.router)
+    app.include_router(packing.router)
     app.include_router(pool.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_exception_handler(LabelerError, _labeler_error)
