@@ -2,10 +2,10 @@
 
 A server that is shared on the network; headless Chromium with a phone's screen, an empty cache, the cookie
 that joining gives, its processor 4 times slower, over a line that the browser emulates: 400 ms to the server
-and back at 1.6 Mbit/s, and 100 ms. Timed in the page, from the start of the navigation to the frame that shows
-the card, ready to be answered. `kb_before_images`: all that is transferred for the page but images of the pool,
-heads included, until everything is quiet: page, script, cards, icons, and what the service worker keeps where
-there may be one.
+and back at 1.6 Mbit/s, and 100 ms. Timed in the page, from the start of the navigation to the frame that has
+the card, ready to be answered. `kb_before_images`: all that is transferred for the page but images of the
+pool, heads included, until everything is quiet: page, script, cards, icons, and what the service worker keeps
+where there may be one.
 """
 
 import argparse

@@ -1128,11 +1128,12 @@ class Deck {
   fill() {
     if (!this.pack) return;
     // what is on the screen stays; of the rest, what can be shown comes first
-    if (this.trouble && this.queue[0] && !this.queue[0].decoded) this.queue.sort((a, b) => b.decoded - a.decoded);
+    const stuck = this.trouble && this.queue[0]?.failures && this.queue.some((q) => q.decoded);
+    if (stuck) this.queue.sort((a, b) => b.decoded - a.decoded);
     const here = (info) => this.queue.some((q) => q.info.item === info.item);
     const fresh = this.pack.next(HOLD - this.queue.length, (info) => !this.done.has(info.card) && !here(info));
     fresh.forEach((info) => this.queue.push(this.hold(info)));
-    if (fresh.length) this.show();
+    if (fresh.length || stuck) this.show();
   }
 
   /** Hear which cards of the pack need no answer any more, load what is missing, end it when all is answered. */
@@ -1241,8 +1242,8 @@ class Deck {
   async imageFailed(held) {
     held.failures += 1;
     await sleep(500 * held.failures);
-    // recover() tries again
-    if (this.gone || this.trouble || !this.queue.includes(held)) return;
+    // recover() tries again, but what is in the pack needs no network
+    if (this.gone || (this.trouble && !this.pack?.has(held.info.card)) || !this.queue.includes(held)) return;
     if (held.failures < 4) { held.img.removeAttribute("src"); this.load(held); return; }
     this.queue.splice(this.queue.indexOf(held), 1);
     held.el.remove();
