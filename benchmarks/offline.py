@@ -61,7 +61,9 @@ SWIPE = """async ([n, way, last]) => {
     if (top && Number(top.dataset.card) !== last) {
       last = Number(top.dataset.card);
       given.push(last);
-      for (const [type, far] of [["down", 0], ["move", 60], ["move", 160], ["up", 160]]) point(`pointer${type}`, far);
+      point("pointerdown", 0);
+      for (const far of [60, 160]) point("pointermove", far);
+      point("pointerup", 160);
     }
     if (performance.now() - begin > 60_000) throw new Error(`no card after ${last}`);
     await frame();
@@ -79,6 +81,7 @@ class House:
     """A server that can be stopped and started, and the lines to it."""
 
     folder: Path
+    port: int
     stack: ExitStack
     relays: dict[str, Relay] = field(default_factory=dict)
 
@@ -90,8 +93,8 @@ class House:
     def start(self) -> None:
         """Start the server, as one that other machines reach, and wait until it has all images."""
         where = ("--images", str(self.folder / "images"), "--workspace", str(self.folder / "ws"))
-        self.stack.enter_context(running(*where, "--host", "0.0.0.0", "--port", str(PORT)))
-        self.client = Client(f"http://127.0.0.1:{PORT}")
+        self.stack.enter_context(running(*where, "--host", "0.0.0.0", "--port", str(self.port)))
+        self.client = Client(f"http://127.0.0.1:{self.port}")
         self.client.get(f"/api/session?token={self.token}")
         wait(lambda: self.client.get("/api/session")["embedded"] == IMAGES, limit_s=120)
 
@@ -292,7 +295,7 @@ def judged(given: list[tuple[int, str]], stored: list[tuple[int | None, str | No
 
 
 @contextmanager
-def house_of(folder: Path) -> Iterator[tuple[House, str]]:
+def house_of(folder: Path, port: int = PORT) -> Iterator[tuple[House, str]]:
     """Give a server on small drawn images, reached by HTTP and by HTTPS, and the mark of its certificate."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(1)
@@ -302,10 +305,10 @@ def house_of(folder: Path) -> Iterator[tuple[House, str]]:
     cert, key, mark = self_signed(folder)
     with (
         ExitStack() as stack,
-        Relay(PORT) as plain,
-        Relay(PORT, certificate=(cert, key)) as tls,
+        Relay(port) as plain,
+        Relay(port, certificate=(cert, key)) as tls,
     ):
-        house = House(folder, stack, {"http": plain, "https": tls})
+        house = House(folder, port, stack, {"http": plain, "https": tls})
         house.start()
         yield house, mark
 
