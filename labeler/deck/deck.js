@@ -917,11 +917,7 @@ class Deck {
       await this.rest(this.patience());
     }
     memory.set("home", this.session.workspace ?? "");
-    if ((await this.sender.open(this.session.workspace ?? "")).length) {
-      // so that the figures hold them
-      await Promise.race([this.sender.now(), sleep(1500)]);
-      await this.loadSession();
-    }
+    await this.sender.open(this.session.workspace ?? "");
     this.takeOver([...this.sender.waiting.values()]);
     this.busy = false;
     await this.openPack();
@@ -986,6 +982,7 @@ class Deck {
     const since = now() - this.figuresAt;
     // by the clock on the wall: the other one stands still while a computer sleeps
     const old = !document.hidden && Math.abs(Date.now() - this.askedAt) > LEASE_MS;
+    if (!this.pack) await this.openPack();
     this.fill();
     if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
     if (this.session && !this.trouble) {
@@ -1106,18 +1103,19 @@ class Deck {
    */
   async openPack() {
     const { modules, session } = this.options;
-    if (this.pack) return true;
-    if (!modules || !memory.get("packs")) return false;
+    if (this.pack || this.sought || !modules || !memory.get("packs")) return !!this.pack;
     try {
       const { Pack } = await import(modules.pack);
+      this.sought = !!this.session;
       // another tab that has it has answered by then
       await sleep(CALL_MS);
       this.pack = await Pack.open({ home: this.session ? this.sender.home : null, session: this.session?.id ?? session }, this.tabs);
-    } catch { /* no database, or no network and nothing kept: there is none */ }
+    } catch { /* no database: there is none; or no network, and nothing kept: it is looked for again */ }
     if (!this.pack) return false;
     if (!this.session) this.setSession({ ...this.pack.record.session, workspace: this.pack.record.home });
     this.markWaiting();
     this.fill();
+    this.showProgress();
     return true;
   }
 

@@ -23,7 +23,7 @@ const SPARE = 1.3;
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-const FULL = "This browser has no room left for images here.";
+const FULL = "This browser has no room left for images here. Make room on this device, or take fewer.";
 
 /** Return what one transaction gives. @param {IDBDatabase} db */
 function run(db, stores, mode, work) {
@@ -31,7 +31,7 @@ function run(db, stores, mode, work) {
     const change = db.transaction(stores, mode);
     const ask = work(...stores.map((name) => change.objectStore(name)));
     change.oncomplete = () => done(ask?.result);
-    change.onerror = change.onabort = () => fail(change.error ?? new Error("The browser did not store it."));
+    change.onerror = change.onabort = () => fail(change.error?.name === "QuotaExceededError" ? new Error(FULL) : change.error ?? new Error("The browser did not store it."));
   });
 }
 

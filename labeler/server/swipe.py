@@ -5,7 +5,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from labeler import loop
+from labeler import loop, packs
 from labeler.domain import Card
 from labeler.errors import LabelerError
 from labeler.server import light
@@ -79,6 +79,7 @@ def is_opened(request: "Request") -> bool:
 
 
 def _deal(desk: Desk, ws: Workspace, visitor: "Visitor", session: int | None) -> Card | None:
-    asked = loop.get_session(ws, session)
-    cards = loop.next_cards(ws, asked, person_of(desk, ws, visitor), 1)
+    """Return a card; None for somebody who has cards along, most likely here: these are to be shown."""
+    asked, person = loop.get_session(ws, session), person_of(desk, ws, visitor)
+    cards = [] if packs.held(ws, asked, person) else loop.next_cards(ws, asked, person, 1)
     return cards[0] if cards else None
