@@ -207,8 +207,20 @@ class Tabs {
     Object.assign(this, { id: uuid(), mine, taken });
   }
 
+  /** Tabs that said they are open, and not yet that they are gone. @returns {string[]} */
+  get signed() { return (memory.get("tabs") ?? "").split(" ").filter(Boolean); }
+
+  /** Whether there may be another tab. */
+  get alone() { return this.signed.every((id) => id === this.id); }
+
+  sign(ids) { memory.set("tabs", [...new Set(ids)].join(" ")); }
+
+  /** Forget tabs that are gone without a word: they have not answered. */
+  prune() { this.sign(this.signed.filter((id) => id === this.id || this.others.has(id))); }
+
   /** Call the others. Whoever does not answer soon is gone or asleep, and asks when it wakes. */
   call() {
+    this.sign([...this.signed, this.id]);
     if (!this.line && globalThis.BroadcastChannel) {
       this.line = new BroadcastChannel("labeler-deck");
       this.line.onmessage = (e) => this.hear(e.data);
@@ -228,6 +240,7 @@ class Tabs {
   }
 
   leave() {
+    this.sign(this.signed.filter((id) => id !== this.id));
     this.tell({ gone: true });
     this.line?.close();
     this.line = null;
@@ -868,7 +881,7 @@ class Deck {
     this.local = []; // what the server's figures don't contain yet
     // when and how the last answer was given
     this.last = { at: -1e9, by: null };
-    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true, pack: null });
+    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true, pack: null, early: null });
     this.screen = new Screen(root, this.options.mode, {
       press: (c) => { if (this.last.by !== c || now() - this.last.at > SLIP_MS) this.answer(c, [0, 0, 0], c); },
       undo: () => this.undo(), zoom: () => this.mover.toggleZoom(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
@@ -894,9 +907,18 @@ class Deck {
     this.figuresAt = now();
     this.setSession(start.session);
     this.screen.layout();
-    if (start.card) this.queue.push(this.hold(start.card));
-    this.show();
+    this.early = start.card;
+    // where answers wait, it may have one of them; where another tab is open, it may be there already
+    if (!memory.get("waits") && this.tabs.alone) this.showEarly();
     this.showProgress();
+  }
+
+  showEarly() {
+    const { card, item } = this.early ?? {};
+    const taken = [...this.tabs.others.values()].flat();
+    if (this.early && !this.done.has(card) && !taken.includes(item)) this.queue.push(this.hold(this.early));
+    this.early = null;
+    this.show();
   }
 
   url(path, query = {}, session = this.options.session) {
@@ -919,7 +941,14 @@ class Deck {
     memory.set("home", this.session.workspace ?? "");
     await this.sender.open(this.session.workspace ?? "");
     this.takeOver([...this.sender.waiting.values()]);
+    if (this.early && !this.tabs.alone) {
+      await sleep(CALL_MS);
+      this.tabs.prune();
+    }
+    this.opened = true;
     this.busy = false;
+    this.showEarly();
+    this.showWaiting();
     await this.openPack();
     this.prepareBag();
     while (!this.gone) await this.rest(await this.upkeep());
@@ -1165,7 +1194,7 @@ class Deck {
   /** Offer cards to take along, where they can be stored. */
   prepareBag() {
     const { bag, take, takeIn } = this.screen;
-    if (!this.options.modules || !globalThis.indexedDB) return;
+    if (!this.options.modules || !this.sender.kept) return;
     const ask = (path, body) => call(this.url(path), body);
     const on = {
       running: null, pack: () => this.pack, about: () => call(this.url("pack")),
@@ -1265,7 +1294,8 @@ class Deck {
   showTop() {
     const [top] = this.queue;
     if (top) top.el.dataset.place = 0;
-    if (top?.decoded && top.el.isConnected && !top.painted && !top.arming) this.arm(top);
+    // not before it is known what was answered here
+    if (this.opened && top?.decoded && top.el.isConnected && !top.painted && !top.arming) this.arm(top);
     this.showState();
   }
 
@@ -1427,6 +1457,8 @@ class Deck {
 
   showWaiting() {
     const { kept, waiting } = this.sender;
+    const waits = waiting.size ? "1" : "";
+    if (this.opened && waits !== this.waits) memory.set("waits", this.waits = waits);
     this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem]);
   }
 
