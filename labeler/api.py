@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from labeler import __version__, reach
 from labeler.errors import Blocked, LabelerError, status_of
-from labeler.server import cards, light, pool
+from labeler.server import cards, light, packing, pool
 from labeler.server.desk import Desk
 from labeler.server.disputing import Disputing
 from labeler.server.examples import PROBLEM, content
@@ -21,6 +21,7 @@ from labeler.server.front import Front
 from labeler.server.guard import Guard, Refusal
 from labeler.server.joining import Joining
 from labeler.server.plain import answered
+from labeler.server.swipe import SwipePage
 from labeler.server.tiles import Tiles
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
-        Route("/swipe", light.swipe_page, methods=["GET"]),
+        Route("/swipe", SwipePage(desk).respond, methods=["GET"]),
         Route("/join", answered(joining.join), methods=["GET", "POST"]),
         Route("/me", answered(joining.me), methods=["GET", "POST"]),
         Route("/disputes", answered(Disputing(desk).respond), methods=["GET", "POST"]),
@@ -84,6 +85,7 @@ def build(desk: Desk) -> FastAPI:
     )  # fmt: skip
     app.state.desk = desk
     app.include_router(cards.router)
+    app.include_router(packing.router)
     app.include_router(pool.router)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_exception_handler(LabelerError, _labeler_error)

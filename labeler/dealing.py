@@ -77,8 +77,9 @@ class Dealing:
 
         device  the one that asks; None: the command line, or a page.
         have  the cards that the device's deck still holds: the lease of those without an answer is
-              extended, also when it ran out and nobody else has the item; none is sent again.
-              None: the deck is new (a reload), so the device's own unanswered cards come first.
+              extended (never cut short), also when it ran out and nobody else has the item; none is
+              sent again. None: the deck is new (a reload), so the device's own unanswered cards come
+              first, but for those of a pack: these are leased for longer, and the deck knows them.
         Order: own cards, what people asked for, then the newest round by place. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
         when nothing else of a certificate's draws is left, those that were skipped come at once.
@@ -106,6 +107,7 @@ class Dealing:
                     f"""UPDATE cards SET leased_at = :now, lease_until = :until
                        WHERE id IN (SELECT value FROM json_each(:have)) AND +session = :session
                          AND +person = :person AND device IS :device AND {WAITED_FOR.format(c="cards")}
+                         AND NOT (lease_until > :until AND leased_at < :now + 60)
                          AND NOT {settled.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
                          AND NOT {others.format(session=":session", item="cards.item")}""",
                     args | {"have": json.dumps(list(have))},
@@ -173,13 +175,14 @@ class Dealing:
     def _own(self, conn: sqlite3.Connection, args: Args, n: int) -> list[int]:
         """Return the device's unanswered cards that nobody else holds, oldest first.
 
-        A card of an older round whose lease ran out is not one: its item goes back to the pool.
+        A card of an older round whose lease ran out is not one: its item goes back to the pool. Nor is
+        one that is leased for longer than is asked for now: it is in a pack.
         """
         settled = SETTLED if args["least"] == 1 else SETTLED_MANY
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.person = :person AND c.device IS :device
-                  AND {HELD.format(c="c")} AND i.present = 1
+                  AND {HELD.format(c="c")} AND i.present = 1 AND c.lease_until <= :until
                   AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
                     AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
                   AND NOT {settled.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
@@ -281,6 +284,36 @@ class Dealing:
             f"SELECT DISTINCT item FROM ({HELD_ITEMS}) ORDER BY item", {"session": session, "now": now}
         )
         return [i for (i,) in rows]
+
+    def count_leased(self, session: int, since: float, now: float) -> int:
+        """Return how many items that somebody holds now, unanswered, were given out after `since`."""
+        row = self.conn.execute(
+            f"SELECT count(DISTINCT item) FROM ({HELD_ITEMS} AND c.leased_at > :since)",
+            {"session": session, "now": now, "since": since},
+        ).fetchone()
+        return int(row[0])
+
+    def packed(self, session: int, person: int, *, now: float, beyond: float) -> list[int]:
+        """Return the unanswered cards that a person holds until after `beyond` (unix time), in order."""
+        rows = self.conn.execute(
+            f"""SELECT c.id FROM cards c INDEXED BY cards_person
+                WHERE c.session = :session AND c.person = :person AND c.lease_until > :beyond
+                  AND {HELD.format(c="c")} AND {WAITED_FOR.format(c="c")} ORDER BY c.id""",
+            {"session": session, "person": person, "now": now, "beyond": beyond},
+        )
+        return [i for (i,) in rows]
+
+    def give_back(self, session: int, person: int, cards: Sequence[int]) -> int:
+        """End the leases of these cards where they are this person's and unanswered; return how many were."""
+        with transaction(self.conn) as conn:
+            back = conn.execute(
+                f"""UPDATE cards SET lease_until = 0
+                    WHERE id IN (SELECT value FROM json_each(:cards)) AND +session = :session
+                      AND +person = :person AND lease_until > 0 AND {WAITED_FOR.format(c="cards")}""",
+                {"cards": json.dumps(list(cards)), "session": session, "person": person},
+            ).rowcount
+        self.forget()
+        return back
 
     def count_waiting(self, session: int, now: float, most: int) -> int:
         """Return how many cards of the newest round could be dealt now; `most` stands for more."""

@@ -61,7 +61,7 @@ def learn(
         examples=_count_examples(ws, session, sp.key if sp else ""),
     )  # fmt: skip
     material = Material(
-        left_out, examples, _how_many(ws, session, len(held), now), session.goal, session.batch_size,
+        left_out, examples, _how_many(ws, session, now), session.goal, session.batch_size,
         ws.config.audit_share, ws.config.near_duplicate_cos,
         np.array([i for i in ws.dealing.last_dealt(session.id) if i < pool], np.int64),
         len(session.labels), ws.config.sample_size,
@@ -168,15 +168,16 @@ def _again(ws: Workspace, session: Session, answers: Answers, pool: int) -> Ids:
     return np.setdiff1d(items, np.array(ws.catalog.absent(), np.int64))
 
 
-def _how_many(ws: Workspace, session: Session, held: int, now: float) -> int:
+def _how_many(ws: Workspace, session: Session, now: float) -> int:
     """Return how many cards a round is made for: a batch for everybody who answers, and as many to spare.
 
     What people hold is no measure of what they need: a crowd that waits holds nothing. Of a class that comes
-    at once nobody has answered yet.
+    at once nobody has answered yet. Packs that were taken along count for as long as others of their kind may
+    be asked for.
     """
     people = ws.journal.count_people(session.id, PRESENT_S) + ws.dealing.count_wanting(session.id, now)
-    people = max(1, people)
-    return session.batch_size * (2 + people) + 2 * held
+    leased = ws.dealing.count_leased(session.id, now - PRESENT_S, now)
+    return session.batch_size * (2 + max(1, people)) + 2 * leased
 
 
 def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:

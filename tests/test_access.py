@@ -382,6 +382,27 @@ def test_tiles_are_chosen_by_keys_and_the_focus_stays_in_the_grid(open_page):
     page.wait_for_function(f"{focus}?.className === 'pick'")
 
 
+def test_cards_are_taken_along_by_keys_alone_and_everybody_can_read_how_many(open_page, axe):
+    """On the way the button that was pressed goes: the focus must not go with it."""
+    page = open_page("swipe")
+    page.locator(".bag").focus()
+    page.keyboard.press("Enter")
+    page.locator(".packs .btn").first.wait_for()
+    look_at(page, axe)
+    enlarge(page)
+    while page.evaluate("!document.activeElement.closest('.packs')"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.locator(".along").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Give back"
+    look_at(page, axe)
+    page.keyboard.press("Enter")
+    page.locator(".packs .btn").first.wait_for()
+    expect(page.locator(".takeIn [role=status]")).to_have_text(re.compile(r"\d+ cards were given back\."))
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "bag round"
+
+
 # what is heard ---------------------------------------------------------------------------------------
 
 

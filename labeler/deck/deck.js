@@ -12,8 +12,9 @@
  * @typedef {{value: string, word: string, tone: string, icon: string, way: Way, key: string}} Choice
  * @typedef {{info: Card, el: HTMLElement, img: HTMLImageElement, stamp: HTMLElement, decoded: boolean,
  *   painted: boolean, arming: boolean, failures: number, shownAt: number, w: number, h: number}} Held
- * @typedef {{session?: number|string|null, token?: string|null, mode?: "page"|"streamlit",
- *   onRound?: (round: number) => void}} Options
+ * @typedef {{page: string, session: any, card: Card|null}} Start  what came with the page itself
+ * @typedef {{session?: number|string|null, token?: string|null, mode?: "page"|"streamlit", start?: Start|null,
+ *   modules?: {pack: string, take: string}, onRound?: (round: number) => void}} Options  modules: where packs are, none without
  */
 
 // cards held: no more, so that what was learned shows soon
@@ -53,7 +54,7 @@ const ICONS = {
   offline: "M3 3l18 18M9.5 6.3A6 6 0 0 1 17.7 11 4 4 0 0 1 20 17.5M16.5 19H7a4.5 4.5 0 0 1-.8-8.9",
   done: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M8 12.3l2.8 2.8L16 9.5",
   zoom: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13M15.3 15.3L20 20M10.5 8v5M8 10.5h5",
-  lock: "M6.5 11h11v9h-11zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
+  lock: "M6.5 11h11v9h-11zM8.5 11V8a3.5 3.5 0 0 1 7 0v3", bag: "M12 4v10M7.5 10l4.5 4.5 4.5-4.5M4.5 16v4h15v-4",
 };
 const FRAME = `
 <header class="top">
@@ -61,6 +62,7 @@ const FRAME = `
   <div class="meta">
     <button class="stats"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span><span class="share"></span></button>
     <span class="waiting badge" hidden></span>
+    <button class="bag round" aria-label="Take with me" title="Take with me" hidden></button>
     <button class="ask round" aria-label="Help and settings" title="Help (?)"></button>
   </div>
   <p class="note" role="status" hidden></p><p class="reached note" role="status" hidden></p>
@@ -73,6 +75,7 @@ const FRAME = `
 <aside class="aside" aria-label="Progress"></aside>
 <div class="toast" role="alert" hidden></div>
 <dialog class="help" aria-label="How to answer"><form method="dialog"><h2>How to answer</h2></form><div class="helpIn"></div></dialog>
+<dialog class="take" aria-label="Take with me"><form method="dialog"><h2>Take with me</h2></form><div class="takeIn"></div></dialog>
 <dialog class="sheet" aria-label="Progress"><form method="dialog"><h2>Progress</h2></form></dialog>
 <div class="live sr" aria-live="polite"></div>`;
 
@@ -206,8 +209,20 @@ class Tabs {
     Object.assign(this, { id: uuid(), mine, taken });
   }
 
+  /** Tabs that said they are open, and not yet that they are gone. @returns {string[]} */
+  get signed() { return (memory.get("tabs") ?? "").split(" ").filter(Boolean); }
+
+  /** Whether there may be another tab. */
+  get alone() { return this.signed.every((id) => id === this.id); }
+
+  sign(ids) { memory.set("tabs", [...new Set(ids)].join(" ")); }
+
+  /** Forget tabs that are gone without a word: they have not answered. */
+  prune() { this.sign(this.signed.filter((id) => id === this.id || this.others.has(id))); }
+
   /** Call the others. Whoever does not answer soon is gone or asleep, and asks when it wakes. */
   call() {
+    this.sign([...this.signed, this.id]);
     if (!this.line && globalThis.BroadcastChannel) {
       this.line = new BroadcastChannel("labeler-deck");
       this.line.onmessage = (e) => this.hear(e.data);
@@ -227,6 +242,7 @@ class Tabs {
   }
 
   leave() {
+    this.sign(this.signed.filter((id) => id !== this.id));
     this.tell({ gone: true });
     this.line?.close();
     this.line = null;
@@ -542,8 +558,9 @@ class Screen {
     for (const el of this.deck.querySelectorAll("[class]")) this[el.classList[0]] = el;
     this.stats.prepend(icon("chart"));
     this.ask.append(icon("?"));
+    this.bag.append(icon("bag"));
     this.panel = h("div", { class: "panel" });
-    for (const box of [this.help, this.sheet]) {
+    for (const box of [this.help, this.sheet, this.take]) {
       box.firstElementChild.append(h("button", { class: "round", "aria-label": "Close" }, icon("cross")));
       box.addEventListener("click", (e) => { if (e.target === box) box.close(); });
     }
@@ -554,7 +571,7 @@ class Screen {
     root.append(this.deck);
   }
 
-  get isOpen() { return this.help.open || this.sheet.open; }
+  get isOpen() { return this.help.open || this.sheet.open || this.take.open; }
 
   open(box) {
     this.on.opening();
@@ -611,7 +628,7 @@ class Screen {
     this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
     const { goal, estimate: e, certificate: c } = session;
-    const share = c?.state === "running" ? `Certificate: ${c.answered} of ${c.draws}` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
+    const share = f.along ? `${text(f.along[0])} of ${count(f.along[1], "card")} with you` : c?.state === "running" ? `Certificate: ${c.answered} of ${c.draws}` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
     this.share.textContent = share;
     this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
     this.showReached(session);
@@ -843,7 +860,7 @@ class Mover {
   async sharpen(held) {
     if (held.sharp || Math.max(held.info.width, held.info.height) <= 512) return;
     held.sharp = true;
-    const img = h("img", { alt: held.img.alt, draggable: "false", src: held.img.src.replace(/\bw=\d+/, "w=1024") });
+    const img = h("img", { alt: held.img.alt, draggable: "false", src: held.info.url.replace(/\bw=\d+/, "w=1024") });
     await img.decode().then(() => { held.img.replaceWith(img); held.img = img; }, () => {});
   }
 }
@@ -866,7 +883,7 @@ class Deck {
     this.local = []; // what the server's figures don't contain yet
     // when and how the last answer was given
     this.last = { at: -1e9, by: null };
-    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true });
+    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true, pack: null, early: null });
     this.screen = new Screen(root, this.options.mode, {
       press: (c) => { if (this.last.by !== c || now() - this.last.at > SLIP_MS) this.answer(c, [0, 0, 0], c); },
       undo: () => this.undo(), zoom: () => this.mover.toggleZoom(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
@@ -881,8 +898,29 @@ class Deck {
     this.gestures = new Gestures(this.screen.stage, this.mover);
     this.listen();
     this.showState();
+    this.begin(this.options.start);
     this.tabs.call();
     this.start();
+  }
+
+  /** Show what came with the page: where the session stands, and the first card. @param {Start|null|undefined} start */
+  begin(start) {
+    if (!start) return;
+    this.figuresAt = now();
+    this.setSession(start.session);
+    this.screen.layout();
+    this.early = start.card;
+    // where answers wait, it may have one of them; where another tab is open, it may be there already
+    if (!memory.get("waits") && this.tabs.alone) this.showEarly();
+    this.showProgress();
+  }
+
+  showEarly() {
+    const { card, item } = this.early ?? {};
+    const taken = [...this.tabs.others.values()].flat();
+    if (this.early && !this.done.has(card) && !taken.includes(item)) this.queue.push(this.hold(this.early));
+    this.early = null;
+    this.show();
   }
 
   url(path, query = {}, session = this.options.session) {
@@ -893,19 +931,28 @@ class Deck {
   }
 
   async start() {
-    for (;;) {
+    while (!this.session) {
       await this.loadSession();
       if (this.gone) return;
-      if (this.session) break;
+      if (this.session || (await this.openPack())) break;
+      // how many wait can be said all the same
+      if (this.trouble?.passing) await this.sender.open(memory.get("home") ?? null);
+      this.showState();
       await this.rest(this.patience());
     }
-    if ((await this.sender.open(this.session.workspace ?? "")).length) {
-      // so that the figures hold them
-      await Promise.race([this.sender.now(), sleep(1500)]);
-      await this.loadSession();
-    }
+    memory.set("home", this.session.workspace ?? "");
+    await this.sender.open(this.session.workspace ?? "");
     this.takeOver([...this.sender.waiting.values()]);
+    if (this.early && !this.tabs.alone) {
+      await sleep(CALL_MS);
+      this.tabs.prune();
+    }
+    this.opened = true;
     this.busy = false;
+    this.showEarly();
+    this.showWaiting();
+    await this.openPack();
+    this.prepareBag();
     while (!this.gone) await this.rest(await this.upkeep());
   }
 
@@ -923,10 +970,12 @@ class Deck {
         const back = this.history.find((b) => b.item === a.item);
         this.history = this.history.filter((b) => b !== back);
         this.done.delete(a.card);
+        this.pack?.mark(a.card, false);
         if (back) this.local.push({ ...this.weigh(back, -1), id: a.id });
       } else {
         this.history.push(a);
         this.done.add(a.card);
+        this.pack?.mark(a.card, true);
         this.local.push(this.weigh(a));
       }
     }
@@ -964,12 +1013,15 @@ class Deck {
     const since = now() - this.figuresAt;
     // by the clock on the wall: the other one stands still while a computer sleeps
     const old = !document.hidden && Math.abs(Date.now() - this.askedAt) > LEASE_MS;
+    if (!this.pack) await this.openPack();
+    this.fill();
     if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
     if (this.session && !this.trouble) {
-      if (this.queue.length < REFILL || old) await this.refill(Math.max(1, HOLD - this.queue.length));
+      if (this.pack && (old || !this.askedAt || !this.pack.left)) await this.tend();
+      if (!this.pack?.left && (this.queue.length < REFILL || old)) await this.refill(Math.max(1, HOLD - this.queue.length));
     }
     if (this.trouble) return this.patience();
-    return this.queue.length < REFILL ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 15_000;
+    return this.queue.length < REFILL && !this.pack?.left ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 15_000;
   }
 
   /** Something failed: say so, go on trying. @param {Failed} e */
@@ -995,7 +1047,7 @@ class Deck {
 
   async loadSession() {
     if (!this.trouble) await this.sender.sending;
-    const { groups } = this.sender;
+    const { groups, sending } = this.sender;
     const known = this.local.filter((l) => !this.sender.waiting.has(l.id));
     this.figuresAt = now();
     this.stale = false;
@@ -1003,7 +1055,7 @@ class Deck {
       let session = await call(this.url("session"));
       this.options.token = null;
       this.stayHome(session.workspace ?? "");
-      if (!this.session || groups === this.sender.groups) this.local = this.local.filter((l) => !known.includes(l));
+      if (!this.session || (!sending && groups === this.sender.groups)) this.local = this.local.filter((l) => !known.includes(l));
       else {
         // answers were on their way: nobody knows whether these figures hold them
         const { counts, found, round_answered } = this.session;
@@ -1011,6 +1063,7 @@ class Deck {
         this.stale = true;
       }
       this.setSession(session);
+      this.pack?.note(session);
       this.recover();
     } catch (e) {
       this.stumble(e);
@@ -1073,6 +1126,125 @@ class Deck {
     this.show();
   }
 
+  // cards taken along
+
+  /**
+   * Take up the pack of this question that is in this browser; without a network, and before the question is known, the
+   * one used last. Returns whether there is one.
+   */
+  async openPack() {
+    const { modules, session } = this.options;
+    if (this.pack || this.sought || !modules || !memory.get("packs")) return !!this.pack;
+    try {
+      const { Pack } = await import(modules.pack);
+      this.sought = !!this.session;
+      // another tab that has it has answered by then
+      await sleep(CALL_MS);
+      this.pack = await Pack.open({ home: this.session ? this.sender.home : null, session: this.session?.id ?? session }, this.tabs);
+    } catch { /* no database: there is none; or no network, and nothing kept: it is looked for again */ }
+    if (!this.pack) return false;
+    if (!this.session) this.setSession({ ...this.pack.record.session, workspace: this.pack.record.home });
+    this.markWaiting();
+    this.fill();
+    this.showProgress();
+    return true;
+  }
+
+  /** What waits to be sent was answered, also where the page was closed before the pack knew it. */
+  markWaiting() { for (const a of this.sender.waiting.values()) this.pack.mark(a.card, a.label !== null); }
+
+  /** Put cards of the pack on the table. */
+  fill() {
+    if (!this.pack) return;
+    // what is on the screen stays; of the rest, what can be shown comes first
+    const stuck = this.trouble && this.queue[0]?.failures && this.queue.some((q) => q.decoded);
+    if (stuck) this.queue.sort((a, b) => b.decoded - a.decoded);
+    const here = (info) => this.queue.some((q) => q.info.item === info.item);
+    const fresh = this.pack.next(HOLD - this.queue.length, (info) => !this.done.has(info.card) && !here(info));
+    fresh.forEach((info) => this.queue.push(this.hold(info)));
+    if (fresh.length || stuck) this.show();
+  }
+
+  /** Hear which cards of the pack need no answer any more, load what is missing, end it when all is answered. */
+  async tend() {
+    const { pack } = this;
+    try {
+      if (pack.open.length) {
+        const { gone } = await call(this.url("pack"), { n: 0, have: pack.open });
+        this.askedAt = Date.now();
+        const lost = gone.filter((card) => !this.queue.find((q) => q.back && q.info.card === card));
+        await pack.drop(lost);
+        this.giveUp((held) => lost.includes(held.info.card));
+        if (!pack.loading) pack.load((path, body) => call(this.url(path), body)).then(() => this.wake?.(), () => {});
+      }
+      const waits = [...this.sender.waiting.values()].some((a) => pack.has(a.card));
+      if (!pack.open.length && !waits && !pack.loading) await this.endPack();
+    } catch (e) {
+      this.stumble(e instanceof Failed ? e : new Failed());
+    }
+    this.fill();
+    this.showProgress();
+  }
+
+  async endPack() {
+    const { pack } = this;
+    this.pack = null;
+    await pack.end();
+    this.showProgress();
+  }
+
+  /** Offer cards to take along, where they can be stored. */
+  prepareBag() {
+    const { bag, take, takeIn } = this.screen;
+    if (!this.options.modules || !this.sender.kept) return;
+    const ask = (path, body) => call(this.url(path), body);
+    const on = {
+      running: null, pack: () => this.pack, about: () => call(this.url("pack")),
+      left: () => (this.session.items ?? 0) - this.figures().answered,
+      take: (n, bytes, report, stop) => this.takeAlong({ n, bytes }, ask, report, stop),
+      back: () => this.giveBack(ask),
+    };
+    bag.hidden = false;
+    bag.addEventListener("click", async () => {
+      this.screen.open(take);
+      try {
+        const { showTake } = await import(this.options.modules.take);
+        await showTake(takeIn, { h, text, count }, on);
+      } catch { takeIn.textContent = "The server can’t be reached. Cards can be taken along when it can."; }
+    });
+  }
+
+  /** Take cards along, those on the table first. Returns what there is to say, "" for nothing. */
+  async takeAlong({ n, bytes }, ask, report, stop) {
+    const { Pack } = await import(this.options.modules.pack);
+    this.tabs.call();
+    await sleep(CALL_MS);
+    const pack = await Pack.begin(this.session, this.sender.home, this.tabs);
+    memory.set("packs", "1");
+    this.pack = pack;
+    const have = this.queue.filter((q) => q.info.card != null && !q.back).map((q) => q.info);
+    try {
+      return await pack.take({ n, have, bytes }, ask, report, stop);
+    } finally {
+      this.markWaiting();
+      if (!pack.size) await this.endPack();
+      this.fill();
+      this.showProgress();
+    }
+  }
+
+  /** Give the pack back, or without one what the server keeps for this person. Returns what there is to say. */
+  async giveBack(ask) {
+    const { pack } = this;
+    const { back } = await ask("pack/back", { cards: pack?.open ?? null });
+    if (pack) {
+      this.giveUp((held) => pack.has(held.info.card));
+      await this.endPack();
+    }
+    this.wake?.();
+    return `${count(back, "card was", "cards were")} given back.`;
+  }
+
   /** Return a card with its image on the way. Raises Failed when it is another workspace's. @param {Card} info @returns {Held} */
   hold(info) {
     const served = /\bv=(\w+)/.exec(info.url);
@@ -1086,8 +1258,10 @@ class Deck {
   }
 
   async load(held) {
-    held.img.src = held.info.url;
+    const kept = this.pack?.has(held.info.card) ? await this.pack.picture(held.info) : null;
+    held.img.src = kept ?? held.info.url;
     await held.img.decode().catch(() => {});
+    if (kept) URL.revokeObjectURL(kept);
     if (!held.img.naturalWidth) return this.imageFailed(held);
     held.decoded = true;
     this.show();
@@ -1097,8 +1271,8 @@ class Deck {
   async imageFailed(held) {
     held.failures += 1;
     await sleep(500 * held.failures);
-    // recover() tries again
-    if (this.gone || this.trouble || !this.queue.includes(held)) return;
+    // recover() tries again, but what is in the pack needs no network
+    if (this.gone || (this.trouble && !this.pack?.has(held.info.card)) || !this.queue.includes(held)) return;
     if (held.failures < 4) { held.img.removeAttribute("src"); this.load(held); return; }
     this.queue.splice(this.queue.indexOf(held), 1);
     held.el.remove();
@@ -1122,7 +1296,8 @@ class Deck {
   showTop() {
     const [top] = this.queue;
     if (top) top.el.dataset.place = 0;
-    if (top?.decoded && top.el.isConnected && !top.painted && !top.arming) this.arm(top);
+    // not before it is known what was answered here
+    if (this.opened && top?.decoded && top.el.isConnected && !top.painted && !top.arming) this.arm(top);
     this.showState();
   }
 
@@ -1186,6 +1361,7 @@ class Deck {
     this.last = { at, by };
     const { card, item } = held.info;
     const answer = this.sender.add({ session: String(this.session.id), card, item, label: choice.value, ms: Math.round(at - held.shownAt), shown: held.info });
+    this.pack?.mark(card, true);
     this.done.add(card);
     this.history.push(answer);
     this.local.push(this.weigh(answer));
@@ -1202,6 +1378,7 @@ class Deck {
     this.screen.endHint();
     this.showProgress();
     this.screen.tell(`${choice.word}. ${count(this.figures().answered, "image")} answered.`);
+    this.fill();
     if (this.queue.length < REFILL) this.wake?.();
   }
 
@@ -1256,6 +1433,7 @@ class Deck {
     const twin = this.queue.findIndex((q) => q.info.item === info.item);
     if (twin >= 0) this.queue.splice(twin, 1)[0].el.remove();
     this.done.delete(info.card);
+    this.pack?.mark(info.card, false);
     this.mover.spring();
     this.queue.unshift(this.hold(info));
     // the server may not know yet that it is asked again
@@ -1274,13 +1452,15 @@ class Deck {
     const { counts = {}, labels, found = 0, round_answered: done = 0, batch_size: batch = 20, can_undo: undo } = this.session;
     const extra = (name) => this.local.reduce((sum, l) => sum + l[name], 0);
     const answered = labels.reduce((sum, l) => sum + (counts[l] ?? 0), counts.unsure ?? 0) + extra("answered");
-    return { answered, found: found + extra("found"), batch, done: clamp(done + extra("answered"), 0, batch), undo: undo !== false || this.history.length > 0 };
+    return { answered, found: found + extra("found"), batch, done: clamp(done + extra("answered"), 0, batch), undo: undo !== false || this.history.length > 0, along: this.pack?.size ? [this.pack.left, this.pack.size] : null };
   }
 
   showProgress() { if (this.session) this.screen.showProgress(this.session, this.figures()); }
 
   showWaiting() {
     const { kept, waiting } = this.sender;
+    const waits = waiting.size ? "1" : "";
+    if (this.opened && waits !== this.waits) memory.set("waits", this.waits = waits);
     this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem]);
   }
 
@@ -1293,6 +1473,7 @@ class Deck {
     const safe = n ? ` ${count(n, "answer is", "answers are")} kept in this browser.` : "";
     if (trouble?.denied) return { icon: "lock", title: trouble.message, text: (trouble.todo || "Ask for a new link.") + safe };
     if (this.queue[0]?.decoded) return null;
+    if (trouble?.passing && this.pack) return { icon: "done", title: "All cards you took along are answered.", text: `The answers go out by themselves when the network is back.${safe}`, again: true };
     if (trouble?.passing) return { icon: "offline", title: "The server can’t be reached.", text: `It goes on by itself when the server is back.${safe}`, again: true };
     if (trouble) return { icon: "ask", title: trouble.message, text: trouble.todo };
     if (!session || this.queue.length || !this.askedAt) return { text: "Getting the images…" };
@@ -1311,7 +1492,7 @@ class Deck {
     const later = counts.skip ?? 0;
     if (answered >= items) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
     if (later && answered + later >= items) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
-    return { icon: "done", title: "Nothing to ask right now", text: "Other people or tabs hold the last images. Unanswered, they come back within five minutes." };
+    return { icon: "done", title: "Nothing to ask right now", text: "Other people or tabs hold the last images. Unanswered, they come back within five minutes, or a day where somebody took them along." };
   }
 
   // the page around
@@ -1352,6 +1533,12 @@ class Deck {
     this.attempts = 0;
     this.tabs.call();
     this.wake?.();
+    const { pack } = this;
+    if (pack && !(await pack.isMine())) {
+      // another tab has taken it over
+      if (this.pack === pack) this.pack = null;
+      this.giveUp((held) => pack.has(held.info.card));
+    }
     if (this.session) this.takeOver(await this.sender.open());
   }
 
@@ -1418,11 +1605,34 @@ export function mountDeck(root, options = {}) {
 
 // the light page ------------------------------------------------------------------------------------
 
+/**
+ * Return what came with the page, once: a browser that shows the page again from its memory shows a card that was given long ago.
+ *
+ * @returns {Start|null}
+ */
+function started() {
+  const start = JSON.parse(document.getElementById("labeler-start")?.textContent ?? "null");
+  const past = (memory.get("pages") ?? "").split(" ");
+  if (!start || past.includes(start.page)) return null;
+  memory.set("pages", [start.page, ...past.slice(0, 40)].join(" "));
+  return start;
+}
+
+/** Keep the page for times without a network, where browsers allow that: over HTTPS, and on this computer. */
+function keepPage() {
+  if (!isSecureContext || !navigator.serviceWorker) return;
+  const [script, scope] = ["deck/keeper.js", "swipe"].map((name) => new URL(name, location.href));
+  navigator.serviceWorker.register(script, { scope: scope.pathname, updateViaCache: "none" }).catch(() => {});
+}
+
 const page = document.getElementById("labeler-deck");
 if (page) {
   const address = new URL(location.href);
   const [session, token] = ["session", "token"].map((name) => address.searchParams.get(name));
   address.searchParams.delete("token");
   if (token) history.replaceState(null, "", address);
-  mountDeck(page, { session, token });
+  const [pack, take] = [page.dataset.pack, page.dataset.take].map((name) => new URL(name, location.href).href);
+  mountDeck(page, { session, token, start: started(), modules: { pack, take } });
+  // after the first cards: they come first
+  addEventListener("load", () => setTimeout(keepPage, 1500));
 }

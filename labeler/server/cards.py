@@ -28,33 +28,31 @@ router = APIRouter()
 @router.get("/session", responses=gives(SESSION | NOW))
 async def get_session(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """Where a session stands: its question and labels, what was answered and found, what the worker does."""
+    return JSONResponse(await desk.read(lambda ws: session_json(desk, ws, visitor, session)))
 
-    def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
-        asked = loop.get_session(ws, session)
-        person = visitor.person or ws.roster.person_by_token(visitor.key)
-        images, embedded, items = loop.pool_counts(ws)
-        return loop.session_status(ws, asked) | {
-            "embedded": embedded,
-            "images": images,
-            "items": items,
-            "workspace": desk.stamp,
-            "drawn": loop.is_drawn(ws),
-            "can_undo": person is not None and ws.journal.can_undo(asked.id, person.id),
-        }
 
-    found = await desk.read(look)
+def session_json(
+    desk: Desk, ws: Workspace, visitor: Visitor, session: int | None
+) -> dict[str, Any]:  # Any: JSON
+    """Return where a session stands, as its visitor may know it. Raises Missing."""
+    asked = loop.get_session(ws, session)
+    person = visitor.person or ws.roster.person_by_token(visitor.key)
+    images, embedded, items = loop.pool_counts(ws)
     progress = desk.worker.progress()
-    return JSONResponse(
-        found
-        | {
-            "worker": desk.worker.state(),
-            "problem": desk.worker.problem() if visitor.owner else None,  # it may name files
-            "owner": visitor.owner,
-            "stage": progress.stage if progress else None,
-            "total": progress.total if progress else None,
-            "left_s": progress.left_s if progress else None,
-        }
-    )
+    return loop.session_status(ws, asked) | {
+        "embedded": embedded,
+        "images": images,
+        "items": items,
+        "workspace": desk.stamp,
+        "drawn": loop.is_drawn(ws),
+        "can_undo": person is not None and ws.journal.can_undo(asked.id, person.id),
+        "worker": desk.worker.state(),
+        "problem": desk.worker.problem() if visitor.owner else None,  # it may name files
+        "owner": visitor.owner,
+        "stage": progress.stage if progress else None,
+        "total": progress.total if progress else None,
+        "left_s": progress.left_s if progress else None,
+    }
 
 
 @router.get("/cards", responses=gives({"cards": [CARD], "gone": [46]}))
@@ -80,10 +78,10 @@ async def get_cards(
     held = [int(part) for part in have.split(",")] if have else None
     if held and len(held) > MOST_HAVE:
         raise BadInput(f"The deck says that it holds {len(held)} cards.", f"Name at most {MOST_HAVE}.")
-    await _round(desk, session)
+    await await_round(desk, session)
 
     def deal(ws: Workspace) -> tuple[list[Card], list[int]]:
-        asked, who = loop.get_session(ws, session), _person(desk, ws, visitor)
+        asked, who = loop.get_session(ws, session), person_of(desk, ws, visitor)
         if asked.state != "open" and not visitor.owner:
             return [], []  # what they hold may still be answered
         cards = loop.next_cards(ws, asked, who.id, n, have=held, device=who.device)
@@ -96,7 +94,7 @@ async def get_cards(
     return JSONResponse({"cards": sent, "gone": gone})
 
 
-def _person(desk: Desk, ws: Workspace, visitor: Visitor) -> Person:
+def person_of(desk: Desk, ws: Workspace, visitor: Visitor) -> Person:
     """Return who a visitor is, stored now if they did nothing before. To be run by the writer.
 
     Only what has to be signed asks for this: a request without a cookie that leaves nothing leaves nobody.
@@ -109,7 +107,7 @@ async def _number(desk: Desk, session: int | None) -> int:
     return session or (await desk.read(loop.newest_session)).id
 
 
-async def _round(desk: Desk, session: int | None) -> None:
+async def await_round(desk: Desk, session: int | None) -> None:
     """Wait a moment for a round that is being learned: its cards are better than those left over.
 
     Of many people who answer at once only a few wait: another round is never far for them.
@@ -154,7 +152,7 @@ async def post_labels(body: Events, desk: DeskDep, visitor: VisitorDep, session:
         asked = loop.card_session(ws, events) if session is None else loop.get_session(ws, session)
         if not events:
             return asked, Recorded(0, 0)
-        who = _person(desk, ws, visitor)
+        who = person_of(desk, ws, visitor)
         return asked, loop.record(ws, asked, who.id, events, who.device)
 
     asked, done = await desk.write(record)

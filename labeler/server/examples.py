@@ -9,6 +9,7 @@ MAY_BE_NULL = frozenset(
     {
         "at_least",
         "at_most",
+        "bytes",
         "card",
         "cards_to_next",
         "cards_to_sure",
@@ -24,6 +25,7 @@ MAY_BE_NULL = frozenset(
         "score",
         "stage",
         "target_share",
+        "tile_bytes",
         "total",
     }
 )

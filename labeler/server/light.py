@@ -1,4 +1,4 @@
-"""The light page at /swipe, the files of the deck, and the description of the interface."""
+"""The light page, the files of the deck, and the description of the interface."""
 
 import gzip
 import hashlib
@@ -6,9 +6,12 @@ import html
 import json
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from labeler.server.guard import STRICT
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -22,6 +25,9 @@ TYPES = {
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }
+KEEPER = "keeper.js"  # the service worker
+SHELL = ("deck.js", "pack.js", "take.js", "icon.svg")  # with the page: what the deck needs without a network
+KEPT = 'const [MARK, FILES] = ["", []];'  # in the service worker: where these are filled in
 CSS_MARKS = ("; ", ": ", ", ", " {", "{ ", " }", " > ")
 JS_MARKS = (
     *("; ", ": ", ", ", ") {", " => ", "{ ", " }", " = ", " ? ", " && ", " || ", " : ", " === ", " !== "),
@@ -41,11 +47,28 @@ def _assets() -> dict[str, tuple[bytes, str]]:
     """Return {name: (bytes, version)} of what may be fetched under /deck/; read once."""
     out = {}
     for path in sorted(FOLDER.iterdir()):
-        if path.suffix in TYPES:
+        if path.suffix in TYPES and path.name != KEEPER:
             data = path.read_bytes()
-            version = hashlib.sha256(data).hexdigest()[:12]
-            out[path.name] = (_lean(data, path.suffix) if path.suffix in (".js", ".css") else data, version)
+            out[path.name] = (
+                _lean(data, path.suffix) if path.suffix in (".js", ".css") else data,
+                _version(data),
+            )
+    data = _keeper({name: version for name, (_, version) in out.items()}, out["deck.css"][0])
+    out[KEEPER] = data, _version(data)
     return out
+
+
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _keeper(versions: dict[str, str], style: bytes) -> bytes:
+    """Return the service worker. It names what it keeps by its content: when that changes, it is another."""
+    kept = [f"{name}?v={versions[name]}" for name in SHELL]
+    mark = _version((_filled(versions, style) + json.dumps(kept)).encode())
+    text = (FOLDER / KEEPER).read_text("utf-8")
+    assert KEPT in text
+    return _lean(text.replace(KEPT, f"const [MARK, FILES] = {json.dumps([mark, kept])};").encode(), ".js")
 
 
 def _lean(data: bytes, kind: str) -> bytes:
@@ -85,11 +108,26 @@ def _close_up(text: str, marks: tuple[str, ...]) -> str:
 
 @cache
 def _page() -> str:
-    """Return the light page, the version of each of its files in its address."""
+    """Return the light page without a card, the version of each of its files in its address."""
+    assets = _assets()
+    return _filled({name: version for name, (_, version) in assets.items()}, assets["deck.css"][0])
+
+
+def _filled(versions: dict[str, str], style: bytes) -> str:
+    """Return the page with its style inside: one wait less before there is something to see."""
     text = (FOLDER / "deck.html").read_text("utf-8")
-    for name, (_, version) in _assets().items():
+    for name, version in versions.items():
         text = text.replace(f'"deck/{name}"', f'"deck/{name}?v={version}"')
-    return text
+    text = "\n".join(line.strip() for line in text.splitlines())
+    return text.replace("<!--style-->", style.decode())
+
+
+@cache
+def _policy() -> str:
+    """Return what the light page may do: what every page of ours may, and its own style."""
+    style = _assets()["deck.css"][0]
+    mark = b64encode(hashlib.sha256(style).digest()).decode()
+    return STRICT.replace("style-src 'self'", f"style-src 'self' 'sha256-{mark}'")
 
 
 @cache
@@ -97,19 +135,27 @@ def _packed(data: bytes) -> bytes:
     return gzip.compress(data, 9)
 
 
-def _send(request: "Request", data: bytes, media_type: str, headers: dict[str, str]) -> "Response":
+def _send(
+    request: "Request", data: bytes, packed: Callable[[bytes], bytes], headers: dict[str, str]
+) -> "Response":
     """Return text, packed for browsers that can unpack it: a third of the bytes on a slow phone."""
     from starlette.responses import Response
 
     headers = headers | {"Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        data, headers = _packed(data), headers | {"Content-Encoding": "gzip"}
-    return Response(data, media_type=media_type, headers=headers)
+        data, headers = packed(data), headers | {"Content-Encoding": "gzip"}
+    return Response(data, headers=headers)
 
 
-async def swipe_page(request: "Request") -> "Response":
-    """Return the light page."""
-    return _send(request, _page().encode(), "text/html; charset=utf-8", {"Cache-Control": "no-cache"})
+def page(request: "Request", first: str = "", start: str = "") -> "Response":
+    """Return the light page. first: what its head begins with. start: what its deck begins with, as HTML."""
+    text = _page().replace("<!--first-->", first).replace("<!--start-->", start)
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": _policy(),
+        "Cache-Control": "private, no-cache",
+    }
+    return _send(request, text.encode(), gzip.compress if start else _packed, headers)
 
 
 async def deck_file(request: "Request") -> "Response":
@@ -128,7 +174,10 @@ async def deck_file(request: "Request") -> "Response":
     }
     if f'"{version}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return _send(request, data, TYPES[Path(name).suffix], headers)
+    headers["Content-Type"] = TYPES[Path(name).suffix]
+    if name == KEEPER:  # what it may look after, from its own place on: the light page beside its folder
+        headers["Service-Worker-Allowed"] = "../swipe"
+    return _send(request, data, _packed, headers)
 
 
 def docs_page(openapi: dict[str, Any]) -> "Response":  # Any: an OpenAPI document

@@ -1,0 +1,142 @@
+"""Cards taken along: leased for a day, nobody else's meanwhile, given back; no browser needed."""
+
+import time
+from collections import Counter
+
+import pytest
+
+from labeler import learning, loop, packs
+from tests.pools import make_pool
+from tests.served import answer, begin, cards_of, is_problem, served, visit
+
+
+@pytest.fixture
+def ws(tmp_path):
+    ws = make_pool(tmp_path, 120, images=True)
+    begin(ws)
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
+def app(ws, monkeypatch):
+    with served(ws, monkeypatch) as (app, _):
+        yield app
+
+
+def take(client, n, have=()):
+    reply = client.post("/api/pack", json={"n": n, "have": list(have)})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def leases(ws):
+    """Return {card: seconds that it is held from now on}."""
+    now = time.time()
+    rows = ws.dealing.conn.execute("SELECT id, lease_until FROM cards").fetchall()
+    return {card: until - now for card, until in rows}
+
+
+def test_a_pack_is_leased_for_a_day_and_nobody_else_gets_its_cards(app, ws):
+    mine, other = visit(app), visit(app)
+    deck = [c["card"] for c in cards_of(mine, n=5)]
+    pack = take(mine, 30, deck)
+    along = [c["card"] for c in pack["cards"]]
+    assert len(along) == 30
+    assert pack["lease_s"] == packs.PACK_S
+    assert all(packs.PACK_S - 60 < leases(ws)[card] <= packs.PACK_S for card in [*deck, *along])
+    items = {c["item"] for c in pack["cards"]}
+    ws.dealing.forget()
+    assert not items & {c["item"] for c in cards_of(other, n=100)}
+    assert mine.get("/api/pack").json()["held"] == 35
+    assert other.get("/api/pack").json()["held"] == 0
+
+
+def test_what_a_deck_asks_later_does_not_cut_a_pack_short_and_gives_none_of_it_again(app, ws):
+    client = visit(app)
+    cards_of(client, n=1)
+    along = [c["card"] for c in take(client, 20)["cards"]]
+    new = cards_of(client, n=5)  # a new deck: in another tab, or after a reload
+    assert not {c["card"] for c in new} & set(along)
+    cards_of(client, n=1, have=",".join(map(str, along)))
+    assert take(client, 0, along)["gone"] == []
+    assert all(leases(ws)[card] > packs.PACK_S - 60 for card in along)
+
+
+def test_a_lease_that_a_clock_made_longer_is_shortened_again(app, ws):
+    """Cards that were given "later" than now, before the clock was set back, are no pack."""
+    client = visit(app)
+    (card,) = cards_of(client, n=1)
+    with ws.dealing.conn as conn:
+        conn.execute("UPDATE cards SET leased_at = leased_at + 7200, lease_until = lease_until + 7200")
+    cards_of(client, n=1, have=str(card["card"]))
+    assert leases(ws)[card["card"]] < 301
+
+
+def test_what_is_given_back_is_dealt_again_and_answered_cards_stay_answered(app, ws):
+    mine, other = visit(app), visit(app)
+    along = take(mine, 40)["cards"]
+    done = along[0]
+    mine.post("/api/labels", json={"events": [answer(done["item"], "yes", done["card"])]})
+    assert other.post("/api/pack/back", json={"cards": [c["card"] for c in along]}).json() == {"back": 0}
+    some = [c["card"] for c in along[:11]]
+    assert mine.post("/api/pack/back", json={"cards": some}).json() == {"back": 10}
+    again = {c["item"] for c in cards_of(other, n=60)}
+    assert {c["item"] for c in along[1:11]} <= again
+    assert not {c["item"] for c in [done, *along[11:]]} & again
+    assert mine.post("/api/pack/back", json={}).json() == {"back": 29}
+    assert mine.get("/api/pack").json()["held"] == 0
+    assert visit(app).post("/api/pack/back", json={}).json() == {"back": 0}
+
+
+def test_the_pack_hears_which_cards_are_gone_and_a_late_answer_is_one_more_vote(app, ws):
+    mine, other = visit(app), visit(app)
+    along = take(mine, 10)["cards"]
+    ids = [c["card"] for c in along]
+    mine.post("/api/pack/back", json={})  # as when the day is over
+    theirs = cards_of(other, n=4)
+    said = [answer(c["item"], "no", c["card"]) for c in theirs[:2]]
+    other.post("/api/labels", json={"events": said})
+    taken = {c["item"] for c in theirs}
+    assert take(mine, 0, ids)["gone"] == [c["card"] for c in along if c["item"] in taken]
+    late = [answer(c["item"], "yes", c["card"]) for c in along]
+    assert mine.post("/api/labels", json={"events": late}).json()["accepted"] == 10
+    votes = Counter(e.item for e in ws.journal.log(ws.store.session(1)))
+    assert votes == Counter([*(c["item"] for c in along), *(c["item"] for c in theirs[:2])])
+
+
+def test_one_person_takes_no_more_than_500_and_a_round_is_made_for_who_asks(app, ws, monkeypatch):
+    monkeypatch.setattr(packs, "MOST", 70)
+    client = visit(app)
+    session = ws.store.session(1)
+    before = learning._how_many(ws, session, time.time())
+    first = take(client, 60)["cards"]
+    assert learning._how_many(ws, session, time.time()) == before + 2 * len(first)
+    assert learning._how_many(ws, session, time.time() + learning.PRESENT_S) == before
+    loop.learn(ws, session)
+    rest = take(client, 60)["cards"]
+    assert len(first) + len(rest) == 70
+    full = client.post("/api/pack", json={"n": 1, "have": []})
+    assert is_problem(full, 409)
+    assert "70 cards" in full.json()["error"]
+    assert take(client, 0, [rest[0]["card"]])["gone"] == []
+
+
+def test_a_pack_says_what_it_weighs_once_tiles_are_made(app, ws):
+    client = visit(app)
+    assert client.get("/api/pack").json()["tile_bytes"] is None
+    sizes = [len(client.get(f"/tiles/{item}").content) for item in range(120)]
+    known = client.get("/api/pack").json()
+    assert known["tile_bytes"] == pytest.approx(sum(sizes) / 120, abs=30)
+    assert (known["most"], known["lease_s"]) == (500, 86_400)
+    for card in take(client, 20)["cards"]:
+        assert card["bytes"] == sizes[card["item"]]
+
+
+def test_asking_what_a_pack_weighs_leaves_nobody(app, ws):
+    people = "SELECT count(*) FROM people"
+    before = ws.store.conn.execute(people).fetchone()
+    for _ in range(3):
+        assert visit(app).get("/api/pack").status_code == 200
+        assert visit(app).post("/api/pack/back", json={}).status_code == 200
+    assert ws.store.conn.execute(people).fetchone() == before
