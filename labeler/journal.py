@@ -329,6 +329,11 @@ class Journal:
                 SKIP: tally[SKIP_NUMBER],
             }
 
+    def given(self, session: int, person: int) -> tuple[int, int]:
+        """Return how many answers of a person stand, skips left out, and how many of them say the target."""
+        with self._standing_now(session) as stands:
+            return stands.given.get(person, (0, 0))
+
     def count_events(self, session: int) -> int:
         """Return how many events are stored, taken-back ones included."""
         with self._standing_now(session) as stands:

@@ -44,6 +44,7 @@ class Standing:
             not taken back; of several people what most of them say, skips left out, and of answers that
             equally many give the newest. Where owners have answered, the newest of theirs counts alone.
     owned   items that owners have answered. tally  {number: how many items}.
+    given   {person: (answers that stand, skips left out; how many of them say the target)}.
     shown   cards that were ever answered. seq  the last event fed, 0 before the first.
     """
 
@@ -53,6 +54,7 @@ class Standing:
         self.now: dict[int, int] = {}
         self.owned: set[int] = set()
         self.tally: Counter[int] = Counter()
+        self.given: dict[int, tuple[int, int]] = {}
         self.shown: set[int] = set()
         self._said: dict[int, tuple[_Said, ...]] = {}
 
@@ -69,11 +71,20 @@ class Standing:
                 assert number is not None
                 said = _Said(c.seq, c.person, number, c.is_owner)
                 self._said[c.item] = (*self._said.get(c.item, ()), said)
+                self._give(said, 1)
                 if c.card is not None:
                     self.shown.add(c.card)
             elif c.undoes is not None:
+                for said in self._said.get(c.item, ()):
+                    if said.seq == c.undoes:
+                        self._give(said, -1)
                 self._said[c.item] = tuple(s for s in self._said.get(c.item, ()) if s.seq != c.undoes)
             self._settle(c.item)
+
+    def _give(self, said: _Said, n: int) -> None:
+        if said.number != SKIP_NUMBER:
+            answers, finds = self.given.get(said.person, (0, 0))
+            self.given[said.person] = answers + n, finds + n * (said.number == 0)
 
     def _settle(self, item: int) -> None:
         before = self.now.pop(item, None)

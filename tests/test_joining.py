@@ -1,11 +1,13 @@
 """How people join by links, what each may do, and how access ends."""
 
+import contextlib
 import json
 import re
 import time
 
 import pytest
 
+from benchmarks.server import running
 from labeler import loop, members, people
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.nicknames import FIRST, SECOND, offered_name
@@ -13,10 +15,12 @@ from labeler.people import new_code, read_code, read_name
 from labeler.server import desk, guesses
 from tests.pools import make_pool
 from tests.served import OWNERS, ROUTES, answer, begin, cards_of, is_problem, served, visit
+from tests.test_app import free_port
 from tests.test_cli import run
 
 PHONE = "http://192.168.1.5:8501"
 HTML = {"accept": "text/html"}
+PHONE_LIKE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture
@@ -424,3 +428,26 @@ def test_a_question_put_in_other_words_keeps_its_answers_and_is_found_by_both(ws
         assert loop.start_session(ws, words, ("yes", "no")).id == session.id
     with pytest.raises(BadInput):
         loop.set_question(ws, session, " ")
+
+
+def test_a_phone_joins_by_one_scan_is_told_of_a_pause_and_goes_on_by_itself(ws, browser):
+    """A real server and a browser on a phone: from the link to the cards."""
+    options = ["--workspace", str(ws.folder), "--share", "--port", str(free_port())]
+    with running(*options) as server, contextlib.closing(browser.new_context(**PHONE_LIKE)) as context:
+        link = re.search(r"http://\S+/join\?token=\S+", "\n".join(server.lines))[0]
+        page = context.new_page()
+        page.goto(link)
+        page.get_by_role("button", name="Start").tap()
+        page.wait_for_url("**/swipe*")
+        card = page.locator(".card[data-place='0'] img")
+        card.wait_for()
+        (known,) = [p for p in ws.roster.people() if p.role == "swipe"]
+        assert known.name
+        loop.set_state(ws, ws.store.session(), "paused", "Back at ten.")
+        page.locator(".hint .btn").tap()
+        while not page.get_by_text("Paused for now").is_visible():
+            page.keyboard.press("ArrowLeft")
+            page.wait_for_timeout(200)
+        page.get_by_text("Back at ten.").wait_for()
+        loop.set_state(ws, ws.store.session(), "open", "")
+        card.wait_for(timeout=30_000)

@@ -659,6 +659,8 @@ class Screen {
       h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
       e ? h("p", {}, foundWords(e)) : "",
       a ? h("p", {}, advised(a)) : "",
+      session.mine?.answers ? h("p", {}, `Yours: ${count(session.mine.answers, "answer")}, ${text(session.mine.found)} of them ${session.labels[0]}.`) : "",
+      session.owner ? "" : h("p", {}, h("a", { href: new URL("../me", import.meta.url).href }, "You, and your other devices")),
       h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
   }
 
@@ -1461,7 +1463,7 @@ class Deck {
     const { kept, waiting } = this.sender;
     const waits = waiting.size ? "1" : "";
     if (this.opened && waits !== this.waits) memory.set("waits", this.waits = waits);
-    this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem]);
+    this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem, this.session?.notice]);
   }
 
   showState() { this.screen.showState(this.stateNow()); }
@@ -1480,7 +1482,9 @@ class Deck {
     return this.emptyState(session);
   }
 
-  emptyState({ images = 0, items = images, embedded = 0, total, worker, stage, left_s: left, counts = {} }) {
+  emptyState({ images = 0, items = images, embedded = 0, total, worker, stage, left_s: left, counts = {}, state, owner }) {
+    if (state === "paused" && !owner) return { icon: "later", title: "Paused for now", text: "Every answer is kept. The page goes on by itself." };
+    if (state === "closed" && !owner) return { icon: "done", title: "This question is closed", text: "Every answer is kept. Thank you." };
     const { answered, found } = this.figures();
     const all = total ?? images;
     if (worker === "embedding" || (stage && stage !== "done")) {

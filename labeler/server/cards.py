@@ -38,6 +38,7 @@ def session_json(
     asked = loop.get_session(ws, session)
     person = visitor.person or ws.roster.person_by_token(visitor.key)
     images, embedded, items = loop.pool_counts(ws)
+    answers, finds = (0, 0) if person is None else ws.journal.given(asked.id, person.id)
     progress = desk.worker.progress()
     return loop.session_status(ws, asked) | {
         "embedded": embedded,
@@ -49,6 +50,7 @@ def session_json(
         "worker": desk.worker.state(),
         "problem": desk.worker.problem() if visitor.owner else None,  # it may name files
         "owner": visitor.owner,
+        "mine": {"answers": answers, "found": finds},
         "stage": progress.stage if progress else None,
         "total": progress.total if progress else None,
         "left_s": progress.left_s if progress else None,

@@ -59,7 +59,8 @@ SESSION = {
 }  # fmt: skip
 NOW = {
     "embedded": 5120, "images": 10000, "items": 9987, "workspace": "1f2e3d4c", "drawn": False,
-    "can_undo": True, "worker": "embedding", "owner": True, "stage": "embedding", "total": 10000,
+    "can_undo": True, "worker": "embedding", "owner": True, "mine": {"answers": 40, "found": 3},
+    "stage": "embedding", "total": 10000,
     "left_s": 41.5, "problem": "The disk is full.",
 }  # fmt: skip
 EVENT = {
