@@ -2,10 +2,10 @@
 
 votes_ratio                        votes of the rule of retirement, as a part of five an item
 recall_rule, precision_rule        of positives, by that rule
-recall_fixed_5, precision_fixed_5  the same by five votes an item: the best of three models
-spam_loss                          the most that recall or precision of positives falls where every fifth
-                                   person does not look: at random, always yes, always no, each by itself
-refit_s_1m, refit_cpu_s_1m         a fit to a million votes on 200,000 items; processor time
+recall_fixed_5, precision_fixed_5  the same by five votes an item: of three models that which is best at it
+spam_loss                          the most that recall or precision of positives falls where every fifth person
+                                   does not look: at random, always yes, always no, each by itself
+refit_s_1m, refit_cpu_s_1m         a fit to a million votes, of 1,000 people on 200,000 items; its processor time
 vote_us, vote_us_p99               taking in one vote
 
 Each is given at 10 % and at 2 % positives (_10, _2) and, without that, where the rule does worst.
