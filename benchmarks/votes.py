@@ -182,6 +182,10 @@ def figures(counts: Iterable[Counts]) -> Figures:
     )  # fmt: skip
 
 
+def _of(counts: Counts, what: str) -> float:
+    return counts.right / max(1, counts.positive if what == "recall" else counts.called)
+
+
 def speed() -> dict[str, float]:
     """Return how long votes take: one by one, and a fit to a million, of 1,000 people on 200,000 items."""
     rng = np.random.default_rng(0)
@@ -227,13 +231,18 @@ def measure(args: argparse.Namespace, rule: Rule) -> dict[str, float]:
                 f"  votes {f.votes:.2f} ± {f.votes_sd:.2f}",
                 flush=True,
             )
-        fives = [f for k, f in found.items() if k in {"five each", "five one", "five ours"}]
+        fives = {k: f for k, f in found.items() if k in {"five each", "five one", "five ours"}}
+        for what in ("recall", "precision"):
+            best = max(fives, key=lambda k: float(getattr(fives[k], what)))
+            ahead = [_of(p["rule"], what) - _of(p[best], what) for p in played]
+            out[f"{what}_ahead_{name}"] = float(np.mean(ahead))
+            out[f"{what}_ahead_se_{name}"] = float(np.std(ahead)) / max(1, len(ahead) - 1) ** 0.5
         out |= {
             f"votes_ratio_{name}": found["rule"].votes / 5,
             f"recall_rule_{name}": found["rule"].recall,
-            f"recall_fixed_5_{name}": max(f.recall for f in fives),
+            f"recall_fixed_5_{name}": max(f.recall for f in fives.values()),
             f"precision_rule_{name}": found["rule"].precision,
-            f"precision_fixed_5_{name}": max(f.precision for f in fives),
+            f"precision_fixed_5_{name}": max(f.precision for f in fives.values()),
         }
         if args.spam:
             base = found["without"]
