@@ -9,7 +9,7 @@ from labeler.workspace import Workspace
 
 PACK_S = 86_400  # how long the cards of a pack belong to one person
 MOST = 500  # cards that one person may have along
-LOOKED_AT = 64  # tiles whose size is read to say what a pack weighs
+LOOKED_AT = 64  # items whose tiles are looked at to say what a pack weighs
 
 
 def take(ws: Workspace, session: Session, person: Person, n: int, have: Sequence[int]) -> list[Card]:
@@ -45,21 +45,15 @@ def give_back(ws: Workspace, session: Session, person: int, cards: Sequence[int]
     return ws.dealing.give_back(session.id, person, wanted)
 
 
-def tile_bytes(ws: Workspace, width: int = 512) -> int | None:
-    """Return how many bytes a tile has, the mean of some that are there; None where none is made yet."""
+def sample(ws: Workspace) -> list[int]:
+    """Return some items from all over the pool, in order: their tiles say what a pack weighs."""
     items = ws.catalog.count_items()
-    sizes = []
-    for item in range(0, items, max(1, items // LOOKED_AT)):
-        try:
-            sizes.append(ws.tile(item, width).stat().st_size)
-        except OSError:
-            pass  # not made yet
-    return round(sum(sizes) / len(sizes)) if sizes else None
+    return list(range(0, items, max(1, items // LOOKED_AT)))[:LOOKED_AT]
 
 
-def size_of(ws: Workspace, card: Card, width: int = 512) -> int | None:
-    """Return how many bytes the tile of a card has; None where it is not made yet."""
+def size_of(ws: Workspace, item: int, width: int = 512) -> int | None:
+    """Return how many bytes the tile of an item has; None where it is not made yet."""
     try:
-        return ws.tile(card.item, width).stat().st_size
+        return ws.tile(item, width).stat().st_size
     except OSError:
         return None

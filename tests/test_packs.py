@@ -122,15 +122,25 @@ def test_one_person_takes_no_more_than_500_and_a_round_is_made_for_who_asks(app,
     assert take(client, 0, [rest[0]["card"]])["gone"] == []
 
 
-def test_a_pack_says_what_it_weighs_once_tiles_are_made(app, ws):
+def test_a_pack_says_what_it_weighs_also_before_tiles_are_made(app, ws):
     client = visit(app)
-    assert client.get("/api/pack").json()["tile_bytes"] is None
+    before = client.get("/api/pack").json()
     sizes = [len(client.get(f"/tiles/{item}").content) for item in range(120)]
     known = client.get("/api/pack").json()
-    assert known["tile_bytes"] == pytest.approx(sum(sizes) / 120, abs=30)
+    for told in (before, known):
+        assert told["tile_bytes"] == pytest.approx(sum(sizes) / 120, abs=30)
     assert (known["most"], known["lease_s"]) == (500, 86_400)
     for card in take(client, 20)["cards"]:
         assert card["bytes"] == sizes[card["item"]]
+
+
+def test_where_no_picture_can_be_made_nothing_is_said_of_its_weight(tmp_path, monkeypatch):
+    ws = make_pool(tmp_path, 20)
+    begin(ws)
+    with served(ws, monkeypatch) as (app, _):
+        assert visit(app).get("/api/pack").json()["tile_bytes"] is None
+        assert {c["bytes"] for c in take(visit(app), 5)["cards"]} == {None}
+    ws.close()
 
 
 def test_asking_what_a_pack_weighs_leaves_nobody(app, ws):

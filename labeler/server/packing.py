@@ -8,12 +8,15 @@ from starlette.responses import JSONResponse
 
 from labeler import loop, packs
 from labeler.domain import Card
+from labeler.files import Unreadable
 from labeler.server.asking import DeskDep, SessionDep, VisitorDep
 from labeler.server.cards import await_round, person_of
 from labeler.server.examples import CARD, gives
+from labeler.server.tiles import make_tile
 from labeler.server.wire import Body, Whole, card_json
 from labeler.workspace import Workspace
 
+ENOUGH = 12  # tiles that say what one weighs
 Cards = Annotated[list[Whole], Field(max_length=1000)]
 
 ABOUT = {"most": packs.MOST, "lease_s": packs.PACK_S, "tile_bytes": 24_310, "held": 120}
@@ -40,16 +43,31 @@ class Back(Body):
 async def get_pack(desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """What a pack weighs, how many cards one may have along, and how many this client has.
 
-    `tile_bytes` is the mean size of a picture, null where none is made yet.
+    `tile_bytes` is the mean size of a picture, null where none can be made.
     """
 
     def look(ws: Workspace) -> dict[str, Any]:  # Any: JSON
         asked = loop.get_session(ws, session)
         person = visitor.person or ws.roster.person_by_token(visitor.key)
         held = len(packs.held(ws, asked, person.id)) if person else 0
-        return {"most": packs.MOST, "lease_s": packs.PACK_S, "tile_bytes": packs.tile_bytes(ws), "held": held}
+        return {"most": packs.MOST, "lease_s": packs.PACK_S, "tile_bytes": tile_bytes(ws), "held": held}
 
-    return JSONResponse(await desk.read(look))
+    return JSONResponse(await desk.ponder(look))
+
+
+def tile_bytes(ws: Workspace) -> int | None:
+    """Return how many bytes a tile has, the mean of some; made for that where too few were made before.
+
+    None where none can be.
+    """
+    items = packs.sample(ws)
+    sizes = [size for item in items if (size := packs.size_of(ws, item)) is not None]
+    for item in items[: max(0, ENOUGH - len(sizes))]:
+        try:
+            sizes.append(len(make_tile(ws, item, "512").data))
+        except Unreadable:
+            pass  # another one says it
+    return round(sum(sizes) / len(sizes)) if sizes else None
 
 
 @router.post("/pack", responses=gives(PACK))
