@@ -4,7 +4,6 @@ Nothing is decided here and nothing thrown away. Whoever is not right weighs lit
 answer faster than anybody can see counts less by `speed_weight`, whoever gives it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,20 +56,6 @@ class Sign:
     says: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """All that was seen of a crowd: its votes, the fit to them, how long each took, the names of the labels.
-
-    others  (v, c) as `by_others` gives it. ms  (v,) NaN where it is not known. names  (c,) for sentences.
-    """
-
-    votes: Votes
-    found: Consensus
-    others: Real
-    ms: Real
-    names: Sequence[str]
-
-
 def speed_weight(ms: Real) -> Real:
     """Return how much answers count that took so long, (v,), from LITTLE to 1; not known (NaN) counts 1."""
     ramp = (ms - TOO_FAST_MS) / (SEEN_MS - TOO_FAST_MS)
@@ -86,21 +71,21 @@ def by_others(votes: Votes, found: Consensus) -> Real:
         return softmax(np.log(found.standing.posterior[pos]) - own)
 
 
-def signs(person: int, seen: Seen) -> list[Sign]:
+def signs(person: int, votes: Votes, found: Consensus, others: Real, ms: Real) -> list[Sign]:
     """Return what is known of one person, in the order of `Name`; what can't be said yet is left out.
 
-    Costs v steps. The crowd is everybody else, for rates everybody else who looks.
+    others  (v, c) as `by_others` gives it. ms  (v,) how long each vote took, NaN where that is not known.
+    Costs v steps; the crowd is everybody else, for rates everybody else who looks.
     """
-    votes, found = seen.votes, seen.found
     mine = votes.people == person
     if not mine.any() or mine.all():
         return []
     able = looks(found.skill.kind, found.kinds) & (np.arange(votes.n_people) != person)
     crowd = found.counts[able].sum(0) + 1
     rates = crowd / crowd.sum(1, keepdims=True)
-    out = [*_looks(found, person), *_times(seen.ms[mine], seen.ms[~mine])]
-    out += _same(votes.labels[mine], seen.others[mine] @ rates, seen.names)
-    return [*out, *_gold(found.gold[person], rates), *_against(votes.labels, seen.others, mine)]
+    out = [*_looks(found, person), *_times(ms[mine], ms[~mine])]
+    out += _same(votes.labels[mine], others[mine] @ rates)
+    return [*out, *_gold(found.gold[person], rates), *_against(votes.labels, others, mine)]
 
 
 def _looks(found: Consensus, person: int) -> list[Sign]:
@@ -132,13 +117,15 @@ def _times(mine: Real, crowd: Real) -> list[Sign]:
     return [*out, Sign("even", spread, len(mine), usual, float("nan"), spread < EVEN, says)]
 
 
-def _same(said: Ids, p: Real, names: Sequence[str]) -> list[Sign]:
+def _same(said: Ids, p: Real) -> list[Sign]:
     """p  (k, c) how probable one who answers as the crowd does is to give each label to these very items."""
     counts, n = np.bincount(said, minlength=p.shape[1]), len(said)
     label = int(np.argmax(counts - p.sum(0)))
     usual = float(p[:, label].sum())
     chance = _at_least(int(counts[label]), n, usual)
-    says = f"Said {names[label]} to {counts[label]} of {n} images; others would to {usual:.1f} of the same."
+    says = (
+        f"Gave label {label} {counts[label]} times of {n}; to the same images others would {usual:.1f} times."
+    )
     return [Sign("same", float(counts[label]), n, usual, chance, chance < ODD, says)]
 
 

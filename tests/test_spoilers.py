@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from active.consensus import Known, fit, gold_counts
 from active.skill import looks, trust
-from active.spoilers import ALIKE, LITTLE, Seen, by_others, signs, speed_weight
+from active.spoilers import ALIKE, LITTLE, by_others, signs, speed_weight
 from active.spoilers import _at_least as at_least
 from active.votes import Votes
 
@@ -37,8 +37,11 @@ def crowd(seed: int, share: float = 0.1) -> tuple:
 
 def odd(seed: int, share: float = 0.1) -> list[set[str]]:
     votes, ms, found = crowd(seed, share)
-    seen = Seen(votes, found, by_others(votes, found), ms, ["no", "yes"])
-    return [{sign.name for sign in signs(person, seen) if sign.is_odd} for person in range(PEOPLE)]
+    others = by_others(votes, found)
+    return [
+        {sign.name for sign in signs(person, votes, found, others, ms) if sign.is_odd}
+        for person in range(PEOPLE)
+    ]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
@@ -66,12 +69,11 @@ def test_they_weigh_little_and_nothing_is_deleted():
 
 def test_the_sentences_say_what_was_counted():
     votes, ms, found = crowd(2)
-    seen = Seen(votes, found, by_others(votes, found), ms, ["no", "yes"])
-    said = {s.name: s for s in signs(ALWAYS_YES, seen)}
+    said = {s.name: s for s in signs(ALWAYS_YES, votes, found, by_others(votes, found), ms)}
     assert list(said) == ["looks", "fast", "even", "same", "gold", "others"]
     mine = int((votes.people == ALWAYS_YES).sum())
     assert said["same"].value == said["same"].of == mine
-    assert said["same"].says.startswith(f"Said yes to {mine} of {mine} images;")
+    assert said["same"].says.startswith(f"Gave label 1 {mine} times of {mine};")
     assert said["gold"].says.startswith("Right about 20 of 40 images")
     assert f"of {said['others'].of} cases" in said["others"].says
     assert not said["fast"].is_odd
@@ -80,12 +82,12 @@ def test_the_sentences_say_what_was_counted():
 def test_what_cannot_be_said_is_left_out():
     votes, _, found = crowd(3)
     others = by_others(votes, found)
-    seen = Seen(votes, found, others, np.full(len(votes), np.nan), ["no", "yes"])
-    assert [s.name for s in signs(7, seen)] == ["looks", "same", "gold", "others"]
+    unknown = np.full(len(votes), np.nan)
+    assert [s.name for s in signs(7, votes, found, others, unknown)] == ["looks", "same", "gold", "others"]
     only = Votes(np.array([1, 2]), np.array([0, 0]), np.array([0, 1]), 2, 2)
     alone = fit(only)
-    seen = Seen(only, alone, by_others(only, alone), np.full(2, 500.0), ["no", "yes"])
-    assert signs(0, seen) == signs(1, seen) == []
+    assert signs(0, only, alone, by_others(only, alone), np.full(2, 500.0)) == []
+    assert signs(1, only, alone, by_others(only, alone), np.full(2, 500.0)) == []
 
 
 def test_by_others_is_a_fit_without_that_vote():
