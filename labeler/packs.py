@@ -13,7 +13,7 @@ LOOKED_AT = 64  # items whose tiles are looked at to say what a pack weighs
 
 
 def take(ws: Workspace, session: Session, person: Person, n: int, have: Sequence[int]) -> list[Card]:
-    """Return up to n more cards, held for this person's device for a day, as are those of `have` from now on.
+    """Return up to n more cards, held for this device for a day, as are those of `have` from now on.
 
     n  0: nothing more; `have` is then held on as usual. Fewer come when the newest round has no more:
        the next one is made for that. Raises Conflict for somebody who has all along that one may have.

@@ -82,7 +82,7 @@ async def post_pack(body: Take, desk: DeskDep, visitor: VisitorDep, session: Ses
     def deal(ws: Workspace) -> tuple[int, list[Card], list[int | None], list[int]]:
         asked, who = loop.get_session(ws, session), person_of(desk, ws, visitor)
         cards = packs.take(ws, asked, who, body.n, body.have)
-        sizes = [packs.size_of(ws, card) for card in cards]
+        sizes = [packs.size_of(ws, card.item) for card in cards]
         return asked.id, cards, sizes, loop.gone_cards(ws, asked, who.id, body.have, who.device)
 
     number, cards, sizes, gone = await desk.write(deal)
