@@ -76,6 +76,7 @@ def test_the_page_brings_its_first_card_along_which_is_leased_by_asking_for_it(c
     card = start["card"]
     assert f'<link rel="preload" as="image" href="{html.escape(card["url"])}"' in page.text
     assert page.text.index('rel="preload"') < page.text.index("<style>")
+    assert page.headers["link"].startswith(f"<{card['url']}>; rel=preload; as=image")
     assert card["item"] in held(client)
     assert start["session"] == client.get("/api/session").json() | {"per_minute": 0}
     assert page.headers["cache-control"] == "private, no-cache"

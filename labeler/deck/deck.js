@@ -261,7 +261,8 @@ class Sender {
     this.waiting = new Map();
     // acknowledged: may still be in the outbox for a moment
     this.past = new Set();
-    Object.assign(this, { tabs, on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null });
+    Object.assign(this, { tabs, on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null,
+      opening: openOutbox() });
   }
 
   /**
@@ -271,7 +272,7 @@ class Sender {
   async open(home = this.home) {
     if (home === null) return [];
     this.home = home;
-    this.outbox ??= await openOutbox();
+    this.outbox ??= await this.opening;
     this.kept &&= this.outbox.kept;
     // what can't be read stays as it is
     const mine = await this.claim().catch(() => [...this.waiting.values()]);

@@ -147,14 +147,20 @@ def _send(
     return Response(data, headers=headers)
 
 
-def page(request: "Request", first: str = "", start: str = "") -> "Response":
-    """Return the light page. first: what its head begins with. start: what its deck begins with, as HTML."""
+def page(request: "Request", picture: str | None = None, start: str = "") -> "Response":
+    """Return the light page. picture: the address of its first one. start: what its deck begins with."""
+    first = ""
+    if picture is not None:
+        first = f'<link rel="preload" as="image" href="{html.escape(picture)}" fetchpriority="high">'
     text = _page().replace("<!--first-->", first).replace("<!--start-->", start)
     headers = {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": _policy(),
         "Cache-Control": "private, no-cache",
     }
+    if picture is not None:  # a slow phone asks for both before it has read the page
+        script = f"<deck/deck.js?v={_assets()['deck.js'][1]}>; rel=modulepreload"
+        headers["Link"] = f"<{picture}>; rel=preload; as=image; fetchpriority=high, {script}"
     return _send(request, text.encode(), gzip.compress if start else _packed, headers)
 
 

@@ -1,6 +1,5 @@
 """The light page at /swipe, with its first card inside: its picture is on the way with the first bytes."""
 
-import html
 import json
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -37,13 +36,10 @@ class SwipePage:
         start = await self._start(request) if is_opened(request) else None
         if start is None:
             return light.page(request)
-        first, card = "", start["card"]
-        if card is not None:
-            first = f'<link rel="preload" as="image" href="{html.escape(card["url"])}" fetchpriority="high">'
+        picture = start["card"] and start["card"]["url"]
         told = json.dumps(start, separators=(",", ":")).replace("<", "\\u003c")
-        return light.page(
-            request, first, f'<script type="application/json" id="labeler-start">{told}</script>'
-        )
+        held = f'<script type="application/json" id="labeler-start">{told}</script>'
+        return light.page(request, picture, held)
 
     async def _start(self, request: "Request") -> dict[str, Any] | None:  # Any: JSON
         """Return where the session stands and a card, leased; None: the deck asks, and hears what is wrong.
