@@ -1,9 +1,10 @@
 """The panels of the Team page (Streamlit): links with their QR codes, and who takes part."""
 
+import html
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -35,7 +36,7 @@ def how_to_share(ws: Workspace) -> None:
     """Draw how a server is started that others can reach."""
     st.caption("This server answers this computer only. To let others join, stop it and start it so:")
     images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
-    st.code(f"labeler start {images}--share", language=None, wrap_lines=True)
+    typed(f"labeler start {images}--share")
 
 
 def invitation(ws: Workspace, session: Session, url: str) -> None:
@@ -64,9 +65,14 @@ def link_card(link: Link, url: str) -> None:
     picture.image(qr_png(join), width=260)
     with words:
         st.caption(f"Whoever opens it may {ROLES[link.role]}; {inviting.describe(link)}")
-        st.code(join, language=None, wrap_lines=True)
+        typed(join)
         if not url.startswith("https://"):
             st.caption("It works in the same network.")
+
+
+def typed(text: str) -> None:
+    """Draw what somebody copies or types: one press chooses all of it."""
+    st.html(f'<code class="typed">{html.escape(text)}</code>')
 
 
 def qr_png(url: str) -> bytes:
@@ -198,15 +204,20 @@ def everybody(ws: Workspace) -> None:
         if not known:
             st.caption("Nobody has answered yet.")
             return
-        rows = [
-            {
-                "": "●" if is_on(one["last_at"]) else "", "Nickname": one["name"], "May": ROLES[one["role"]],
-                "Answers": one["answers"], "Last": ago(one["last_at"]), "Number": one["person"],
-            }
-            for one in known[:500]
-        ]  # fmt: skip
-        st.dataframe(rows, hide_index=True)
+        head = "".join(f"<th>{name}</th>" for name in ("", "Nickname", "May", "Answers", "Last", "Number"))
+        st.html(f'<table class="people"><tr>{head}</tr>{"".join(map(person_row, known[:500]))}</table>')
+        if len(known) > 500:
+            st.caption(f"And {len(known) - 500:,} more: labeler people lists all.")
     ws.close()
+
+
+def person_row(one: dict[str, Any]) -> str:  # Any: JSON
+    """Return a row of the table as HTML."""
+    cells = (
+        "●" if is_on(one["last_at"]) else "", html.escape(one["name"]), ROLES[cast(Role, one["role"])],
+        f"{one['answers']:,}", ago(one["last_at"]), str(one["person"]),
+    )  # fmt: skip
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def is_on(last: str | None) -> bool:

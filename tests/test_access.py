@@ -116,6 +116,7 @@ def open_page(browser, site):
             expect(page.locator(".st-key-nav a")).to_have_count(len(PAGES))
             expect(page.locator("[data-testid=stHeader]")).to_be_hidden()  # the style has come
             expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
+            expect(page.locator("[data-test-script-state=notRunning]")).to_have_count(1)  # all is there
         return page
 
     yield open_page

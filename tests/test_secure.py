@@ -21,7 +21,7 @@ from labeler.server.secure import Secure
 from tests.certificates import make_certificate
 from tests.listening import LIMIT_S, connect, listening, read_all, serve, status_of
 from tests.pools import make_pool
-from tests.served import begin
+from tests.served import awaited, begin
 
 GET = b"GET /api/session HTTP/1.1\r\nHost: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -230,4 +230,4 @@ def test_many_at_once_are_all_answered(server):
             urls = [f"https://localhost:{server.port}/api/session?x={i}" for i in range(60)]
             return [reply.status_code for reply in await asyncio.gather(*map(client.get, urls))]
 
-    assert asyncio.run(ask_all()) == [200] * 60
+    assert awaited(ask_all()) == [200] * 60
