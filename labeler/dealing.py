@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from labeler import draws
+from labeler.begun import Begun
 from labeler.database import timestamp, transaction
 from labeler.domain import Card, Reason
 from labeler.line import (
@@ -25,7 +27,6 @@ from labeler.line import (
     pause_began,
     put_off,
     shared,
-    unfinished,
 )
 
 WANTING_S = 60.0  # how long somebody who got too few cards is taken to wait for more
@@ -45,7 +46,7 @@ class Dealing:
         self.conn = conn
         self._lines: dict[int, Line] = {}
         self._asked: dict[int, tuple[int, float]] = {}  # of each session: place in `asked`, when it was read
-        self._passed: dict[tuple[int, int], int] = {}  # of session and person: see `unfinished`
+        self._begun: dict[int, Begun] = {}
 
     def ask(self, session: int, items: Sequence[int]) -> int:
         """Put items at the front of the deck; return how many were not answered or waiting already."""
@@ -220,9 +221,12 @@ class Dealing:
         """Return what others have answered and this person is asked too; none while a certificate runs."""
         if n <= 0 or args["drawn"] is not None:
             return []
-        who = args["session"], args["person"]
-        rows, self._passed[who] = unfinished(conn, args, n, self._passed.get(who, 0))
-        return [row for row in rows if row[0] not in but]
+        return self._begun.setdefault(args["session"], Begun()).take(conn, args, n, but=but)
+
+    def touch(self, session: int, items: Sequence[int]) -> None:
+        """Note that something was said about these items, where several people are asked."""
+        if session in self._begun:
+            self._begun[session].touch(self.conn, session, items, time.time())
 
     def _least(self, session: int) -> int:
         """Return how many people each image is put to at least; 1: one answer is enough."""
@@ -249,7 +253,7 @@ class Dealing:
         """Forget what is kept in memory of cards to deal: an answer was taken back, or work rolled back."""
         self._lines.clear()
         self._asked.clear()
-        self._passed.clear()
+        self._begun.clear()
 
     def cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
         """Return these cards, in this order."""

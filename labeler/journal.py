@@ -127,6 +127,7 @@ class Journal:
         elif card is not None:  # nobody holds it any more
             conn.execute("UPDATE cards SET lease_until = 0 WHERE id = ?", (card,))
         tally(conn, session, [e.item])
+        self.dealing.touch(session, [e.item])
         return card
 
     def undo(

@@ -42,17 +42,17 @@ DEALABLE = f"NOT {_LEASED} AND {_REST}"
 DEALABLE_AGAIN = f"NOT {_LEASED} AND {_AGAIN}"
 
 # Cards of another device than the one that asks, also when both are one person's.
-NOT_MINE = "({c}.person <> :person OR {c}.device IS NOT :device)"
+NOTMINE = "({c}.person <> :person OR {c}.device IS NOT :device)"
 
 # Whether another device holds an item.
 OTHERS = f"""EXISTS (SELECT 1 FROM cards o INDEXED BY cards_item
-  WHERE o.session = {{session}} AND o.item = {{item}} AND {NOT_MINE.format(c="o")} AND {HELD.format(c="o")}
+  WHERE o.session = {{session}} AND o.item = {{item}} AND {NOTMINE.format(c="o")} AND {HELD.format(c="o")}
   AND {WAITED_FOR.format(c="o")})"""
 
 # With several votes: who has answered what, who holds what, and whether one more is wanted. First :least
 # people are asked at a time; where what they say leaves it open, one after the other.
 _DONE = "EXISTS (SELECT 1 FROM tallies t WHERE t.session = :session AND t.item = {item} AND t.is_done)"
-_MINE = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
+MINE = """EXISTS (SELECT 1 FROM answers e WHERE e.session = :session AND e.item = {item}
   AND e.person = :person AND e.kind IN ('label', 'unsure'))"""
 _I_HOLD = f"""EXISTS (SELECT 1 FROM cards m INDEXED BY cards_item
   WHERE m.session = {{session}} AND m.item = {{item}} AND m.person = :person AND {{which}}
@@ -62,9 +62,9 @@ _FULL = f"""({_GIVEN} + (SELECT count(DISTINCT o.person) FROM cards o INDEXED BY
      WHERE o.session = {{session}} AND o.item = {{item}} AND o.person <> :person AND {HELD.format(c="o")}
      AND {WAITED_FOR.format(c="o")}) >= max(:least, {_GIVEN} + 1))"""
 SETTLED_MANY = f"""(CASE WHEN {{c}}.reason = 'repeat' THEN NOT {WAITED_FOR}
-  ELSE {_DONE.format(item="{c}.item")} OR {_MINE.format(item="{c}.item")} END)"""
+  ELSE {_DONE.format(item="{c}.item")} OR {MINE.format(item="{c}.item")} END)"""
 OTHERS_MANY = f"({_I_HOLD.replace('{which}', 'm.device IS NOT :device')} OR {_FULL})"
-_WANTED = f"""NOT {_MINE.format(item="x.item")}
+WANTED = f"""NOT {MINE.format(item="x.item")}
   AND NOT {_I_HOLD.format(session=":session", item="x.item", which="1")}
   AND NOT {_FULL.format(session=":session", item="x.item")} AND NOT {_SKIPPED.format(item="x.item")}
   AND EXISTS (SELECT 1 FROM items i WHERE i.id = x.item AND i.present = 1)"""
@@ -121,50 +121,12 @@ def put_off(conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> l
     return [row for row in rows if row[0] not in but][:n]
 
 
-def unfinished(conn: sqlite3.Connection, args: Args, n: int, after: int) -> tuple[list[Row], int]:
-    """Return up to n items that others have answered and that want one more answer, by this person.
-
-    after  a place in the log: items whose first answer is not behind it are passed over.
-    Second, the place to give next time: up to there all is done, or answered by this person.
-    """
-    newest = conn.execute(
-        "SELECT coalesce(max(first), 0) FROM tallies WHERE session = :session AND NOT is_done", args
-    ).fetchone()[0]
-    rows = conn.execute(
-        f"""SELECT x.item, x.first, {_WANTED} FROM tallies x
-            WHERE x.session = :session AND NOT x.is_done AND x.first > :after
-              AND NOT {_MINE.format(item="x.item")} ORDER BY x.first""",
-        args | {"after": after},
-    )
-    taken: list[int] = []
-    passed = int(newest)
-    for place, (item, first, is_wanted) in enumerate(rows):
-        if place == 0:
-            passed = first - 1
-        if is_wanted:
-            taken.append(item)
-        if len(taken) >= n:
-            break
-    rows.close()
-    return [_as_chosen(conn, args, item) for item in taken], max(after, passed)
-
-
-def _as_chosen(conn: sqlite3.Connection, args: Args, item: int) -> Row:
-    """Return an item with why it was chosen when it was first dealt."""
-    row = conn.execute(
-        """SELECT item, round, reason, p_chosen, score FROM cards WHERE session = ? AND item = ?
-           ORDER BY id LIMIT 1""",
-        (args["session"], item),
-    ).fetchone()
-    return (item, args["round"], "asked", None, None) if row is None else tuple(row)
-
-
 def shared(conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
     """Return up to n picks of the newest round that others hold now and that want one more answer."""
     rows = conn.execute(
         f"""SELECT x.item, x.round, x.reason, x.p_chosen, x.score FROM picks x
             WHERE x.session = :session AND x.round = :round AND x.reason <> 'repeat'
-              AND NOT {_DONE.format(item="x.item")} AND {_WANTED} ORDER BY x.place LIMIT :n""",
+              AND NOT {_DONE.format(item="x.item")} AND {WANTED} ORDER BY x.place LIMIT :n""",
         args | {"n": n + len(but)},
     ).fetchall()
     return [row for row in rows if row[0] not in but][:n]
