@@ -53,7 +53,7 @@ class Begun:
             if person in holds or item in but or len(answered) + len(holds) >= max(least, len(answered) + 1):
                 continue
             found.append(item)
-            if len(found) == n:
+            if len(found) == n and len(found := self._sure(conn, args, found)) == n:
                 break
         sure = self._sure(conn, args, found)
         for item in sure:

@@ -315,6 +315,8 @@ class Journal:
             set_done(conn, session, done, open_)
         if open_:
             self.dealing.forget()
+        else:
+            self.dealing.touch(session, done)
 
     def skipped(self, session: int, until: int | None = None) -> list[int]:
         """Return items skipped within the last 50 cards as of event `until` (None: now), in order."""
