@@ -1,6 +1,5 @@
 """The panels of the Team page (Streamlit): links with their QR codes, and who takes part."""
 
-import html
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -71,8 +70,9 @@ def link_card(link: Link, url: str) -> None:
 
 
 def typed(text: str) -> None:
-    """Draw what somebody copies or types: one press chooses all of it."""
-    st.html(f'<code class="typed">{html.escape(text)}</code>')
+    """Draw what somebody copies or types."""
+    with st.container(key="typed"):
+        st.text(text)
 
 
 def qr_png(url: str) -> bytes:
@@ -204,20 +204,20 @@ def everybody(ws: Workspace) -> None:
         if not known:
             st.caption("Nobody has answered yet.")
             return
-        head = "".join(f"<th>{name}</th>" for name in ("", "Nickname", "May", "Answers", "Last", "Number"))
-        st.html(f'<table class="people"><tr>{head}</tr>{"".join(map(person_row, known[:500]))}</table>')
+        head = "| | Nickname | May | Answers | Last | Number |\n|---|---|---|---|---|---|\n"
+        st.markdown(head + "".join(map(person_row, known[:500])))
         if len(known) > 500:
             st.caption(f"And {len(known) - 500:,} more: labeler people lists all.")
     ws.close()
 
 
 def person_row(one: dict[str, Any]) -> str:  # Any: JSON
-    """Return a row of the table as HTML."""
+    """Return a row of the table, as Markdown."""
     cells = (
-        "●" if is_on(one["last_at"]) else "", html.escape(one["name"]), ROLES[cast(Role, one["role"])],
+        "●" if is_on(one["last_at"]) else "", ui.plain(one["name"]), ROLES[cast(Role, one["role"])],
         f"{one['answers']:,}", ago(one["last_at"]), str(one["person"]),
     )  # fmt: skip
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f"| {' | '.join(cells)} |\n"
 
 
 def is_on(last: str | None) -> bool:
