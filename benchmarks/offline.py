@@ -34,7 +34,7 @@ PORT = 8645
 IMAGES = 240
 NAME = "phone.test"  # a name that this machine has in the browser alone: no secure context over plain HTTP
 READY = ".card[data-place='0'][data-ready]"
-RUN = 20  # swipes one way; a swipe back at once would be a finger bouncing
+RUN = 50  # swipes one way; a swipe back at once would be a finger bouncing
 BOUNCE_MS = 150
 HOUR_MS = 3_600_000
 # the hint has been seen; the phone's clock is wrong by `shiftMs`, in this page and those that follow
@@ -167,7 +167,7 @@ class Phone:
         self.page.keyboard.press("Escape")
 
     def swipe(self, n: int) -> None:
-        """Swipe n cards: twenty to the right, twenty to the left, and so on. Each leg begins with touch."""
+        """Swipe n cards: fifty to the right, fifty to the left, and so on. Each leg begins with touch."""
         while n:
             leg = min(n, RUN - len(self.given) % RUN)
             right = len(self.given) // RUN % 2 == 0

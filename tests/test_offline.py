@@ -125,16 +125,16 @@ def test_undo_goes_back_into_the_pack_also_after_the_tab_was_closed(phones):
     phone.join()
     phone.take(50)
     phone.away()
-    phone.swipe(30)
+    phone.swipe(6)
     phone.page.close()
     phone.open()
-    until(lambda: words(phone, ".figures").endswith("30 answered") or phone.page.wait_for_timeout(50))
+    until(lambda: words(phone, ".figures").endswith("6 answered") or phone.page.wait_for_timeout(50))
     cards = [card for card, _ in phone.given]
     for back in (cards[-1], cards[-2], cards[-3]):
         phone.page.keyboard.press("z")
         phone.page.wait_for_selector(f"{READY}[data-card='{back}']")
         assert phone.page.locator(f"{READY} img").evaluate("(img) => img.naturalWidth") == 96
-    until(lambda: "23 of 50" in words(phone, ".share") or phone.page.wait_for_timeout(50))
+    until(lambda: "47 of 50" in words(phone, ".share") or phone.page.wait_for_timeout(50))
     phone.page.keyboard.press("ArrowUp")
     phone.page.wait_for_selector(f"{READY}[data-card='{cards[-2]}']")
     phone.back()
