@@ -51,8 +51,10 @@ desk, pages = Desk(), Pages(load_pages)
 app = Starlette(routes=api.routes(desk, pages), middleware=api.guarded(desk), lifespan=lifespan)
 
 
-def serve(*, host: str, port: int, on_stop: Callable[[], None] = lambda: None) -> None:
-    """Serve until Ctrl-C, which calls on_stop first. The caller has opened and locked the workspace, and
-    said with `reach.use` how the server is reached, where it is not only on this machine."""
+def serve(
+    *, host: str, port: int, on_stop: Callable[[], None] = lambda: None, sockets: running.Sockets = None
+) -> None:
+    """Serve until Ctrl-C, which calls on_stop first. sockets: that listen there already, if any. The caller
+    has locked the workspace, and said with `reach.use` how it is reached, if not only on this machine."""
     place.update({"server.address": host, "server.port": port})
-    running.run(app, host=host, port=port, on_stop=on_stop)
+    running.run(app, host=host, port=port, on_stop=on_stop, sockets=sockets)

@@ -1,8 +1,8 @@
 """Many people's votes → the probability of each label, and how far to trust each person.
 
 Dawid and Skene's model with what is known beforehand: what kinds of people there are (`skill`), how common
-the labels are among items drawn at random, what the model thinks of an item (`voter`), and whose label is
-known.
+the labels are among items that came in the same way (`common`), what the model thinks of an item (`voter`),
+and whose label is known.
 """
 
 from dataclasses import dataclass, field
@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, are_in
+from active.arrays import Ids, are_in, distinct
+from active.common import of_pool, shares, summed
 from active.dawid_skene import counted, softmax, weighed
 from active.skill import Kinds, Skill, evidence, kinds, learned, looks, skill
 from active.voter import Voter, learn_voter, logs
 from active.votes import Real, Standing, Votes, majority
 
-FEW = 0.5
-"""What each label counts beforehand among the items drawn at random (Jeffreys)."""
 NONE = np.empty(0, np.int64)
 
 
@@ -25,13 +24,14 @@ NONE = np.empty(0, np.int64)
 class Known:
     """What is known beside the votes. Ids ascending; any of it may be empty.
 
-    drawn      items drawn evenly at random: they alone tell how common each label is. Others were picked
-               because they are likely or doubtful, and among them a rare label is common.
+    drawn      items drawn evenly at random. Others were picked because they are likely or doubtful, and
+               among them a rare label is common (`common`).
     settled    items whose label is known, as an owner said it. truth  (k,) their labels.
     predicted  items of which the model has said what it thinks without having learned from them (out of
     fold). p          (k, c) the probabilities it gave.
     gold       (p, c, c) how often each person said each label of each true one on gold items; None: no gold.
                Gold answers tell about people only.
+    pool       how many items there are; None: not known. It tells how common labels are in it, nothing else.
     """
 
     drawn: Ids = field(default_factory=lambda: NONE)
@@ -40,6 +40,7 @@ class Known:
     predicted: Ids = field(default_factory=lambda: NONE)
     p: Real | None = None
     gold: Real | None = None
+    pool: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Consensus:
 
     ids        (n,) items with at least one vote, ascending. An item without one has no label, whatever the
     model says. standing   (n,) of them: how each stands.
-    share      (c,) how common each label is among items drawn at random.
+    share      (c,) how common each label is in the pool; where its size is not known among items drawn at
+               random. among  (2, c) among those that were picked and those that were drawn.
     counts     (p, c, c) how often each person said each label of each true one, as far as is known, gold
     included. gold       (p, c, c) the same of gold items alone.
     skill      what that says of each person. kinds  how common each kind of person is.
@@ -59,6 +61,7 @@ class Consensus:
     ids: Ids
     standing: Standing
     share: Real
+    among: Real
     counts: Real
     gold: Real
     skill: Skill
@@ -72,36 +75,38 @@ def fit(
 ) -> Consensus:
     """Return what these votes say, by rounds of expectation and maximisation.
 
-    start  (p, c, c) counts of an earlier fit to go on from; None: those of the majority.
+    start  (p, c, c) counts of an earlier fit to go on from; None: everybody is new. From the shares of votes
+           people who are right seem to miss what nobody but one has seen, and the fit may turn over.
     most   rounds at most. tol  it ends when no item's probability moved by more.
     People judge the model, never the model people: what it says comes in at the end, and how far it is to be
     believed is learned from what people's votes alone say. The votes are not weighed by when they came.
     Costs v · c steps a round, and p · m · c² for the people.
     """
-    c, ids = votes.n_labels, np.unique(votes.items)
+    c, ids = votes.n_labels, distinct(votes.items)
     votes = votes.only(np.argsort(votes.items, kind="stable"))  # an item's side by side: half the time
     pos = np.searchsorted(ids, votes.items)
     has_voted = np.bincount(votes.people, minlength=votes.n_people) > 0
     beside = _Beside.of(ids, known or Known(), votes)
     posterior = beside.fixed(majority(votes)[1])
-    counts = beside.gold + (counted(votes, pos, posterior) if start is None else start)
-    share, of = beside.share(posterior), kinds(c)
+    counts = beside.gold if start is None else beside.gold + start
+    among, of = beside.among(posterior), kinds(c)
     people = skill(counts, of)
     likely, rounds = np.zeros((len(ids), c)), 0
     while rounds < most and len(votes):
         rounds += 1
         likely = weighed(votes, pos, evidence(people.rates), len(ids))
-        before, posterior = posterior, beside.fixed(softmax(np.log(share) + likely))
-        if np.abs(posterior - before).max() < tol:
+        before, posterior = posterior, beside.fixed(softmax(beside.prior(among) + likely))
+        if rounds > 1 and np.abs(posterior - before).max() < tol:  # the first knows nobody yet
             break
-        share = beside.share(posterior)
+        among = beside.among(posterior)
         counts = beside.gold + counted(votes, pos, posterior)
         of = learned(of, people.kind[has_voted])
         people = skill(counts, of)
     seen = weighed(votes, pos, looks(people.kind, of)[:, None, None] * np.eye(c), len(ids))
     voter, with_model = beside.with_model(posterior, likely)
     standing = Standing(with_model, posterior, likely, seen, np.bincount(pos, minlength=len(ids)))
-    return Consensus(ids, standing, share, counts, beside.gold, people, of, voter, rounds)
+    share = of_pool(among, beside.n, beside.pool)
+    return Consensus(ids, standing, share, among, counts, beside.gold, people, of, voter, rounds)
 
 
 def gold_counts(people: Ids, said: Ids, truth: Ids, *, n_people: int, n_labels: int) -> Real:
@@ -125,6 +130,7 @@ class _Beside:
     log_p: Real
     gold: Real
     has_model: bool
+    pool: int | None
 
     @classmethod
     def of(cls, ids: Ids, known: Known, votes: Votes) -> "_Beside":
@@ -141,6 +147,7 @@ class _Beside:
             np.empty((0, c)) if known.p is None else logs(known.p[of_predicted]),
             np.zeros((votes.n_people, c, c)) if known.gold is None else known.gold,
             known.p is not None,
+            known.pool,
         )
 
     def fixed(self, posterior: Real) -> Real:
@@ -148,9 +155,17 @@ class _Beside:
         posterior[self.settled] = self.truth
         return posterior
 
-    def share(self, posterior: Real) -> Real:
-        seen = posterior[self.drawn].sum(0) + FEW
-        return np.asarray(seen / seen.sum())
+    @property
+    def n(self) -> Ids:
+        """How many were picked, and how many drawn."""
+        return np.bincount(self.drawn, minlength=2)
+
+    def among(self, posterior: Real) -> Real:
+        return shares(*summed(posterior, self.drawn))
+
+    def prior(self, among: Real) -> Real:
+        """Return the logarithm of how likely each label is before the votes on an item, (n, c)."""
+        return np.asarray(np.log(among)[self.drawn.astype(np.int64)])
 
     def with_model(self, posterior: Real, likely: Real) -> tuple[Voter | None, Real]:
         """Return how far the model is to be believed, by `posterior`, and what `likely` comes to with it."""

@@ -90,6 +90,7 @@ def fit_head(
     *,
     weights: NDArray[np.float32] | None = None,
     pool: Rows | None = None,
+    out: Ids | None = None,
     is_rare: bool = False,
     rng: np.random.Generator,
 ) -> Head:
@@ -98,6 +99,7 @@ def fit_head(
     rows     (n, d) unit rows, n ≥ 1. labels  (n,) label numbers from 0 up.
     weights  (n,) how much each example counts, above 0; None: all alike. Labels are balanced on top.
     pool     rows of the pool. With one label only, `rng` draws provisional negatives from them, label -1.
+    out      rows of it that stand for nothing in it: what is drawn of them is dropped. None: none.
     is_rare  whether the first label is looked for among much else. Given two labels and a pool, provisional
              negatives then stand beside the second one's; calibration leaves them out.
     One label and no pool: a head that answers that label always.
@@ -111,7 +113,7 @@ def fit_head(
     given = len(rows)
     alone = len(seen) == 1
     if pool is not None and (alone or (is_rare and len(seen) == 2 and seen[0] == 0)):
-        drawn = _provisional(rows, pool, rng)
+        drawn = _provisional(rows, pool, rng, out=out)
         label = PROVISIONAL if alone else int(seen[1])
         each = 1.0 if alone else float(count[labels == label].sum()) / max(1, len(drawn))
         rows = np.vstack([rows, drawn])
@@ -170,9 +172,10 @@ def _column(head: Head, label: int) -> tuple[int, np.float32]:
     return 0, np.float32(1 if at == len(head.labels) - 1 else -1)  # one line, for the last label
 
 
-def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator) -> Rows:
-    """Return rows drawn from `pool`, without those that are among the examples `rows` already."""
-    drawn = pool[np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))]
+def _provisional(rows: Rows, pool: Rows, rng: np.random.Generator, *, out: Ids | None = None) -> Rows:
+    """Return rows drawn from `pool`, without those that are `out` or among the examples `rows` already."""
+    at = np.sort(rng.choice(len(pool), min(len(pool), PROVISIONAL_ROWS), replace=False))
+    drawn = pool[at if out is None else at[~np.isin(at, out)]]
     return np.asarray(drawn[(drawn @ rows.T).max(1, initial=-1) < 1 - 1e-6], np.float32)
 
 

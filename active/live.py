@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from active.arrays import Ids, are_in
-from active.consensus import FEW, Consensus, Known, fit
+from active.arrays import Ids, are_in, distinct
+from active.common import of_pool, shares, summed
+from active.consensus import Consensus, Known, fit
 from active.dawid_skene import counted, softmax, weighed
 from active.skill import Kinds, evidence, kinds, looks, skill
 from active.voter import Voter, logs
@@ -25,6 +26,8 @@ class Live:
     A vote's cost grows with the votes on its item, a dozen at most, and with nothing else. One thread at a
     time. People are numbered from 0, items by their ids. What is told of an item before its first vote is
     kept for it.
+
+    pool  how many items there are, to be set by whoever knows; None: not known (`Known`).
     """
 
     def __init__(self, n_labels: int) -> None:
@@ -38,7 +41,8 @@ class Live:
         self._evidence, self._posterior, self._votes, self._told = np.zeros((4, 64, c))
         self._asked = np.zeros(64, np.int64)
         self._log_p = np.full((64, c), np.nan)  # what the model says, where it has said something
-        self._among_drawn = np.full(c, FEW)  # how many of each label there are among items drawn at random
+        self._sums, self._n = np.zeros((2, c)), np.zeros(2, np.int64)  # of picked items, and of drawn ones
+        self.pool: int | None = None
         self._row, self._who, self._said = array("q"), array("q"), array("q")  # of each vote
         self._weight, self._before = array("d"), array("q")  # and the vote before it on the same item
         self._counts, self._gold = np.zeros((2, 16, c, c))
@@ -53,7 +57,7 @@ class Live:
         As if each came one by one and `adopt` followed, but in a second for a million.
         """
         live = cls(votes.n_labels)
-        ids = np.unique(np.concatenate([votes.items, known.drawn, known.settled, known.predicted]))
+        ids = distinct(np.concatenate([votes.items, known.drawn, known.settled, known.predicted]))
         rows, n = np.searchsorted(ids, votes.items), len(ids)
         for item in ids.tolist():
             live._at(item)
@@ -79,13 +83,14 @@ class Live:
         if known.p is not None:
             live._has_model = True
             live._log_p[np.searchsorted(ids, known.predicted)] = logs(known.p)
+        live.pool = known.pool
         live.adopt(found)
         return live
 
     @property
     def share(self) -> Real:
-        """How common each label is among items drawn at random, (c,)."""
-        return np.asarray(self._among_drawn / self._among_drawn.sum())
+        """How common each label is in the pool, (c,), as in `Consensus`."""
+        return of_pool(shares(self._sums, self._n), self._n, self.pool)
 
     def standing(self, items: Sequence[int]) -> Standing:
         """Return how items stand, in their order. One without a vote (`asked` is 0) has no label."""
@@ -97,6 +102,11 @@ class Live:
             both, open_ = by_people.copy(), ~np.isnan(self._log_p[rows, 0]) & is_open
             both[open_] = softmax(self._voter.log_prior(self._log_p[rows[open_]]) + likely[open_])
         return Standing(both, by_people, likely, self._votes[rows], self._asked[rows])
+
+    @property
+    def n_votes(self) -> int:
+        """How many votes were taken in, those too that were taken back since."""
+        return len(self._row)
 
     def counts(self, person: int) -> Real:
         """Return how often a person said each label of each true one, (c, c), gold included."""
@@ -139,18 +149,27 @@ class Live:
             self._learn(slice(person, person + 1))
         return self.standing([item])
 
-    def gold(self, person: int, *, said: int, truth: int) -> None:
-        """Take in what a person said of an item whose label is known: it tells about the person alone."""
+    def gold(self, person: int, *, said: int, truth: int, is_back: bool = False) -> None:
+        """Take in what a person said of an item whose label is known: it tells about the person alone.
+
+        is_back  it was taken in before and is taken back.
+        """
         self._meet(person)
-        self._counts[person, truth, said] += 1
-        self._gold[person, truth, said] += 1
-        self._hear(person, 1)
+        for counts in (self._counts, self._gold):
+            counts[person, truth, said] += -1 if is_back else 1
+        if is_back:
+            self._heard[person] -= 1
+            self._learn(slice(person, person + 1))
+        else:
+            self._hear(person, 1)
 
     def drawn(self, item: int) -> None:
-        """Note that an item was drawn evenly at random: it tells how common labels are once it has a vote."""
+        """Note that an item was drawn evenly at random: once it has a vote, it tells of others that were."""
         row = self._at(item)
-        self._is_drawn[row] = 1
-        self._tell(row)
+        if not self._is_drawn[row]:
+            self._tell(row, 0)
+            self._is_drawn[row] = 1
+            self._settle(row)
 
     def settle(self, item: int, truth: int | None) -> Standing:
         """Note the label of an item as an owner gave it; None: it is open again."""
@@ -162,7 +181,8 @@ class Live:
     def predict(self, item: int, p: Real | None) -> None:
         """Note what the model says of an item that it has not learned from, (c,); None: nothing any more."""
         self._has_model = True
-        self._log_p[self._at(item)] = np.nan if p is None else logs(np.asarray(p)[None])[0]
+        row = self._at(item)  # first: it may make room, in another array
+        self._log_p[row] = np.nan if p is None else logs(np.asarray(p)[None])[0]
 
     def votes(self) -> Votes:
         """Return all votes as they stand, in the order in which they came. Costs v steps."""
@@ -180,6 +200,7 @@ class Live:
         has_p, is_known = ~np.isnan(p[:, 0]), truth != NONE
         return Known(
             drawn=ids[is_drawn],
+            pool=self.pool,
             settled=ids[is_known],
             truth=truth[is_known],
             predicted=ids[has_p],
@@ -203,11 +224,12 @@ class Live:
         counts[: len(found.counts)] = found.counts
         self._evidence[:n] = weighed(votes, rows, evidence(skill(counts, self._kinds).rates), n)
         truth = np.array(self._truth, np.int64)
-        self._posterior[:n] = softmax(np.log(found.share) + self._evidence[:n])
+        is_drawn = np.array(self._is_drawn, np.int64)
+        self._posterior[:n] = softmax(np.log(found.among)[is_drawn] + self._evidence[:n])
         self._posterior[:n][truth != NONE] = np.eye(self.n_labels)[truth[truth != NONE]]
-        tells = np.array(self._is_drawn, bool) & (np.array(self._last, np.int64) != NONE)
+        tells = np.array(self._last, np.int64) != NONE
         self._told[:n] = self._posterior[:n] * tells[:, None]
-        self._among_drawn = FEW + self._told.sum(0)
+        self._sums, self._n = summed(self._told[:n][tells], is_drawn[tells] == 1)
         self._counts = self._gold + counted(votes, rows, self._posterior[:n])
         self._learn(slice(None))
         self._votes[:n] = weighed(votes, rows, self._looks[:, None, None] * np.eye(self.n_labels), n)
@@ -232,19 +254,22 @@ class Live:
         if self._truth[row] != NONE:
             after = np.eye(self.n_labels)[self._truth[row]]
         else:
-            log = np.log(self._among_drawn) + said_so
+            self._tell(row, 0)  # nobody's vote counts twice, as it would by what it says of others
+            log = np.log(shares(self._sums, self._n)[self._is_drawn[row]]) + said_so
             after = np.exp(log - log.max())
             after /= after.sum()
         moved = after - self._posterior[row]
         self._posterior[row] = after
         for who, said, weight in votes:
             self._counts[who, :, said] += weight * moved
-        self._tell(row)
+        self._tell(row, int(self._last[row] != NONE))
 
-    def _tell(self, row: int) -> None:
-        """Let a row tell how common the labels are, if it was drawn at random and has a vote."""
-        tells = self._posterior[row] if self._is_drawn[row] and self._last[row] != NONE else 0
-        self._among_drawn += tells - self._told[row]
+    def _tell(self, row: int, once: int) -> None:
+        """Let a row tell how common labels are where it came from, as its votes say now; once 0: no more."""
+        way = self._is_drawn[row]
+        self._n[way] += once - int(self._told[row].any())
+        tells = once * self._posterior[row]
+        self._sums[way] += tells - self._told[row]
         self._told[row] = tells
 
     def _drop(self, row: int, person: int) -> bool:

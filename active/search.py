@@ -16,6 +16,14 @@ BLOCK = 65_536
 PROBES, TRAIN_ROWS = 16, 64
 """Lists that `Inverted` reads for a query unless it is tuned, and rows for each of its centres that these are
 made of."""
+LENGTH, GRAPH = 1024, 2048
+"""Rows of a list beyond a million, in the mean, and lists from which on the nearest of them are found through
+a graph: comparing the centre of each takes longer."""
+LINKS, WIDTH = 32, 64
+"""Neighbours of a centre in the graph, and centres that are kept while one looks for the nearest."""
+PASSES, AT_ONCE, HEAP = 10, 256, 0.9
+"""Rounds of k-means for centres that are found through a graph, how many of them are sought at once, and the
+share of all rows in one part from which on the parts tell nothing."""
 ASKED = 64
 """Rows whose neighbours are looked up twice, to measure what an index finds."""
 UNLIKE_WEIGHT = 0.5
@@ -61,29 +69,33 @@ class Exact:
 
 
 class Inverted:
-    """FAISS lists around √n centres, of which a search reads a few: for pools too large for `Exact`.
+    """FAISS lists around centres, of which a search reads a few: for pools too large for `Exact`.
 
+    There are √n lists, and beyond a million rows one for each LENGTH of them: as many lists then hold as
+    much, however many rows there are.
     made  the FAISS index, for whoever keeps it in a file.
+    Source: Jégou et al. 2011 (inverted lists), Malkov and Yashunin 2018 (the graph over their centres).
     """
 
     def __init__(self, rows: Source, ids: Ids | None = None, *, seed: int = 0, is_half: bool = False) -> None:
         """rows  (n, d) unit rows, copied. ids  (n,) their ids; None: 0 … n-1.
 
         is_half  whether the copy has half the precision: half the memory, cosines right to about 0.001.
-        The same rows and seed give the same index. Cost: n^1.5 · d operations.
+        The same rows and seed give the same index. Cost: n^1.5 · d operations up to GRAPH lists, then n · d.
         """
         import faiss
 
         self._ids = ids
-        lists = max(1, int(np.sqrt(len(rows))))
+        lists = lists_for(len(rows))
         dim = np.shape(rows[:1])[1]
+        inner = faiss.METRIC_INNER_PRODUCT
+        graph = faiss.IndexHNSWFlat(dim, LINKS, inner) if lists >= GRAPH else None
+        centres = faiss.IndexFlatIP(dim) if graph is None else graph
         kind = faiss.ScalarQuantizer.QT_fp16
         self.made: faiss.IndexIVF = (
-            faiss.IndexIVFScalarQuantizer(
-                faiss.IndexFlatIP(dim), dim, lists, kind, faiss.METRIC_INNER_PRODUCT, False
-            )
+            faiss.IndexIVFScalarQuantizer(centres, dim, lists, kind, inner, False)
             if is_half
-            else faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+            else faiss.IndexIVFFlat(centres, dim, lists, inner)
         )
         self.made.nprobe = min(PROBES, lists)
         self.made.cp.seed = seed
@@ -91,7 +103,12 @@ class Inverted:
         if len(rows):
             k = min(len(rows), lists * TRAIN_ROWS)
             drawn = np.random.default_rng(seed).choice(len(rows), k, replace=False)
-            self.made.train(_floats(rows[np.sort(drawn)]))
+            drawn.sort()
+            some = _floats(rows[drawn])
+            if graph is not None:
+                _link(graph, _centres(some, lists, seed))
+            self.made.train(some)  # of a graph that is there nothing is learned
+            del some
         self.add(rows, 0)
 
     @classmethod
@@ -155,10 +172,88 @@ class Inverted:
         """Return the cosines and places of the nearest in so many lists; -1 where there are fewer than k."""
         import faiss
 
+        if probes == self.made.nlist:
+            return self._read_all(rows, k)
         how = faiss.SearchParametersIVF()
         how.nprobe = probes
         cos, at = self.made.search(rows, k, params=how)
         return cos, at
+
+    def _read_all(self, rows: Rows, k: int) -> tuple[Rows, Ids]:
+        """Return the cosines and places of the nearest in all lists, also in those that no graph leads to."""
+        import faiss
+
+        lists = np.tile(np.arange(self.made.nlist), (len(rows), 1))
+        far = np.zeros(lists.shape, np.float32)  # read by indexes of other kinds
+        cos, at = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.int64)
+        how = faiss.SearchParametersIVF()
+        how.nprobe = self.made.nlist
+        rows = _floats(rows)
+        where = [faiss.swig_ptr(a) for a in (rows, lists, far, cos, at)]
+        self.made.search_preassigned_c(  # type: ignore[attr-defined]  # what FAISS's wrapper, with no parameters, calls
+            len(rows), where[0], k, *where[1:], False, how
+        )
+        return cos, at
+
+
+def lists_for(n: int) -> int:
+    """Return how many lists `Inverted` puts n rows into."""
+    return max(1, int(np.sqrt(n)), n // LENGTH)
+
+
+def _centres(rows: Rows, lists: int, seed: int) -> Rows:
+    """Return (lists, d) unit centres of rows: those of parts of them, more for a part with more rows.
+
+    So k-means costs n · √lists and not n · lists comparisons a round. Where nearly all rows are in one part,
+    they hardly differ, and some of them are the centres.
+    """
+    if lists <= AT_ONCE:
+        return _kmeans(rows, lists, seed)[0]
+    first, part = _kmeans(rows, int(np.sqrt(lists)), seed)
+    sizes = np.bincount(part, minlength=len(first))
+    if sizes.max() > HEAP * len(rows):
+        return rows[np.linspace(0, len(rows) - 1, lists).astype(np.int64)]
+    # a centre for each part that has rows, the others to where they are missed most
+    exact = sizes * (lists / len(rows))
+    share = np.where(sizes > 0, np.maximum(1, exact.astype(np.int64)), 0)
+    share = np.minimum(share, sizes)
+    while (missing := lists - int(share.sum())) != 0:
+        room = sizes > share if missing > 0 else share > 1
+        most = np.argsort(np.where(room, (share - exact) * np.sign(missing), np.inf), kind="stable")
+        at = most[: min(abs(missing), int(room.sum()))]
+        share[at] += np.sign(missing)
+    found = [_centres(rows[part == i], n, seed) for i, n in enumerate(share.tolist()) if n]
+    return np.concatenate(found)
+
+
+def _kmeans(rows: Rows, k: int, seed: int) -> tuple[Rows, Ids]:
+    """Return k unit centres of unit rows, and to which of them each is nearest."""
+    import faiss
+
+    if k == 1:
+        return unit_rows(rows.mean(0, keepdims=True)), np.zeros(len(rows), np.int64)
+    made = faiss.Kmeans(
+        rows.shape[1], k, niter=PASSES, seed=seed, spherical=True, min_points_per_centroid=1,
+        max_points_per_centroid=len(rows),
+    )  # fmt: skip
+    made.train(rows)
+    part: Ids = made.index.search(rows, 1)[1].ravel()
+    assert made.centroids is not None
+    return made.centroids, part
+
+
+def _link(graph: "faiss.IndexHNSWFlat", centres: Rows) -> None:
+    """Add the centres to a graph; by one thread, as several make another graph each time."""
+    import faiss
+
+    graph.hnsw.efConstruction = 2 * WIDTH
+    graph.hnsw.efSearch = WIDTH
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        graph.add(centres)
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def combine(like: Rows, unlike: Rows | None = None) -> Rows:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Probs, Rows, Scores, are_in
+from active.arrays import Ids, Probs, Rows, Scores, are_in, union
 from active.kriging import Told, agree, krige
 from active.representative import clusters
 from active.search import Exact, combine
@@ -23,6 +23,10 @@ MIX: dict[Goal, dict[Why, float]] = {
 """How the cards that are not drawn at random are shared out; docs/decisions has what each share costs."""
 FIRST_MIX: dict[Why, float] = {"find": 0.9, "spread": 0.1}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
+UNLIKE = 0.5
+"""So much of `spread` is what is least like all that was asked; docs/decisions/0018 has what it brings."""
+UNLIKE_AMONG, UNLIKE_TO = 2000, 1000
+"""That is looked for among so many candidates, and compared with so many that were asked."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
 AMONG = 500
@@ -45,16 +49,16 @@ class Pool:
 
     rows        (n, d) unit rows of the items 0 … n-1.
     candidates  the items that may be asked, ascending.
-    target      (n,) P(target) by the head; None: there is no head yet.
-    doubt       (n,) as `learner.doubt`; None: nothing to doubt.
+    target      (n,) P(target) by the head, or of each of `among`; None: there is no head yet.
+    doubt       as long, as `learner.doubt`; None: nothing to doubt.
     like        (m, d) unit rows of the examples of the target; None or empty: no examples.
     sample      the items that stand for the whole pool; None: every item.
     among       where the pool is too large for all: the items that are looked at, ascending. Only `audit`
-                draws from the others, of which target and doubt are not known. None: every item.
+                draws from the others. None: every item.
     before      the last cards dealt, in order, which the first picks shall not resemble.
     probs       (n, c) of every label; labeled (m, d) rows that the head learned from: for other strategies.
     told        the same rows, with what was answered and expected; None: nothing to correct `target` with.
-    left        where not all are looked at: all that may be asked, of which the candidates are a part.
+    left        where not all are looked at: all that may be asked. The candidates are those of `among`.
     """
 
     rows: Rows
@@ -75,6 +79,10 @@ class Pool:
         """Return how many items may be chosen in all."""
         return len(self.candidates) if self.left is None else len(self.left)
 
+    def places(self, items: Ids) -> Ids:
+        """Return where target and doubt of these items stand; all of them are looked at."""
+        return items if self.among is None else np.searchsorted(self.among, items)
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -92,7 +100,7 @@ class Left:
 
     def but(self, items: Ids) -> "Left":
         """Return the same without some more of them."""
-        return Left(self.n, np.union1d(self.out, items))
+        return Left(self.n, union(self.out, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,8 @@ def choose(
         audited = np.concatenate([audited, drawn.ids])
     # from here on only what is looked at counts: of a very large pool a hundredth
     undrawn = replace(pool, candidates=_without(_looked_at(pool), audited))
-    drawn = spread(undrawn, plan.count("spread"), rng)
+    wanted = plan.count("spread")  # once there is a head mostly none: then nobody asks what is closed
+    drawn = spread(undrawn, wanted, rng, asked=union(_closed(pool), audited) if wanted else None)
     queues["spread"] = [drawn]
     undrawn = replace(undrawn, candidates=_without(undrawn.candidates, drawn.ids))
     if "uncertain" in plan:
@@ -174,22 +183,20 @@ def _likeliest(pool: Pool, k: int) -> Picks:
     likeliest candidates and the likeliest of what was asked alone, so the cost does not grow with the pool.
     """
     assert pool.target is not None
-    open_ = _looked_at(pool)
-    if pool.among is None:
-        is_asked = np.ones(len(pool.rows), bool)
-        is_asked[open_] = False
-        asked = np.flatnonzero(is_asked)
-    else:
-        asked = pool.among[~are_in(pool.among, open_)]
+    open_ = pool.places(_looked_at(pool))
+    is_asked = np.ones(len(pool.target), bool)
+    is_asked[open_] = False
+    asked = np.flatnonzero(is_asked)
     asked = asked[_best(pool.target[asked], AMONG)]
-    ids = open_[_best(pool.target[open_], max(k, AMONG))]
-    both = np.concatenate([ids, asked])
-    rows, p = pool.rows[both], pool.target[both]
+    likely = open_[_best(pool.target[open_], max(k, AMONG))]
+    both = np.concatenate([likely, asked])
+    items = both if pool.among is None else pool.among[both]
+    rows, p = pool.rows[items], pool.target[both]
     if pool.told is not None:
         p = p + krige(rows, pool.told)
-    score = agree(rows, len(ids), p)
+    score = agree(rows, len(likely), p)
     best = _best(score, k)
-    return _picks(ids[best], "find", scores=score[best])
+    return _picks(items[best], "find", scores=score[best])
 
 
 def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
@@ -210,10 +217,12 @@ def uncertain(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
         looked[pool.sample] = True
         looked[Exact(pool.rows).search(pool.rows[seeds], NEAR)[0].ravel()] = True
         among = among[looked[among]]
-    ids = among[_best(pool.doubt[among], max(k, AMONG))]
-    doubt = pool.doubt[ids]
+    places = pool.places(among)
+    best = _best(pool.doubt[places], max(k, AMONG))
+    ids, places = among[best], places[best]
+    doubt = pool.doubt[places]
     if pool.told is not None and pool.target is not None:
-        p = np.clip(pool.target[ids] + krige(pool.rows[ids], pool.told), 0, 1)
+        p = np.clip(pool.target[places] + krige(pool.rows[ids], pool.told), 0, 1)
         doubt = 1 - np.abs(2 * p - 1)
     best = _best(doubt, k)
     best = best[_different_first(pool.rows[ids[best]])]
@@ -228,12 +237,13 @@ def _different_first(rows: Rows) -> Ids:
     return np.argsort(~is_first, kind="stable")
 
 
-def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
-    """Return one candidate drawn at random from each of `k` clusters of the candidates.
+def spread(pool: Pool, k: int, rng: np.random.Generator, *, asked: Ids | None = None) -> Picks:
+    """Return `k` candidates from all over: what is least like those asked, and draws from clusters, in turn.
 
-    p_chosen is 1 by the number of candidates in its cluster. Where rows repeat so that fewer clusters
-    exist, the rest is drawn evenly from what is left. Where not all are looked at, the candidates are those
-    of the sample: p_chosen is 0 for all others.
+    asked  the items that were asked, or can't be; None: all that are no candidates.
+    The first kind is taken by rank, as in `_unlike`; of the others, p_chosen is 1 by the number of candidates
+    in their cluster. So 1 / p_chosen adds up to the number of candidates. Where not all are looked at, the
+    candidates are those of the sample: p_chosen is 0 for all others.
     """
     drawn_from = _looked_at(pool)
     if pool.among is not None and pool.sample is not None:
@@ -242,18 +252,59 @@ def spread(pool: Pool, k: int, rng: np.random.Generator) -> Picks:
     k = min(k, len(drawn_from))
     if k == 0:
         return _picks(_nothing(), "spread")
-    of = clusters(pool.rows[drawn_from], k, rng)
+    out = _closed(pool) if asked is None else asked
+    far = _unlike(pool.rows, drawn_from, int(k * UNLIKE), rng, asked=out)
+    of_each = _of_each(pool.rows, _without(drawn_from, far.ids), k - len(far.ids), rng)
+    both = joined([far, of_each])
+    turn = np.argsort([*range(len(far.ids)), *range(len(of_each.ids))], kind="stable")
+    return Picks(both.ids[turn], both.reasons, both.p_chosen[turn], both.scores[turn])
+
+
+def _unlike(rows: Rows, items: Ids, k: int, rng: np.random.Generator, *, asked: Ids) -> Picks:
+    """Return `k` of the items, those furthest (1 - cosine) from the nearest asked one, the furthest first.
+
+    What is taken counts as asked for the next one. They are looked for among some drawn evenly, so that lone
+    odd images are not all that is taken and the cost does not grow with the pool. Nothing asked: nothing.
+    Source: Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5 (farthest first).
+    """
+    if len(asked) == 0 or k == 0:
+        return _picks(_nothing(), "spread")
+    some = _some(items, max(k, UNLIKE_AMONG), rng)
+    theirs = rows[some]
+    near = (theirs @ rows[_some(asked, UNLIKE_TO, rng)].T).max(1)
+    at, dist = np.empty(min(k, len(some)), np.int64), np.empty(min(k, len(some)), np.float32)
+    for place in range(len(at)):
+        at[place] = here = near.argmin()
+        dist[place] = max(0, 1 - near[here])
+        near = np.maximum(near, theirs @ theirs[here])
+        near[here] = np.inf  # taken
+    return _picks(some[at], "spread", scores=dist)
+
+
+def _some(ids: Ids, k: int, rng: np.random.Generator) -> Ids:
+    """Return at most `k` of the ids, drawn evenly, in their order."""
+    return ids if len(ids) <= k else ids[np.sort(rng.choice(len(ids), k, replace=False))]
+
+
+def _of_each(rows: Rows, items: Ids, k: int, rng: np.random.Generator) -> Picks:
+    """Return one item drawn at random from each of `k` clusters of them; `k` is at most their number.
+
+    Where rows repeat so that fewer clusters exist, the rest is drawn evenly from what is left.
+    """
+    if k == 0:
+        return _picks(_nothing(), "spread")
+    of = clusters(rows[items], k, rng)
     shuffled = rng.permutation(len(of))
     _, first, sizes = np.unique(of[shuffled], return_index=True, return_counts=True)
     at, p = shuffled[first], 1 / sizes
     order = rng.permutation(len(at))
-    ids, p = drawn_from[at[order]], p[order]
+    ids, p = items[at[order]], p[order]
     if len(ids) < k:
-        rest = _without(drawn_from, ids)
+        rest = _without(items, ids)
         more = rng.choice(rest, k - len(ids), replace=False)
         ids = np.concatenate([ids, more])
         again = len(more) / len(rest)  # whoever was not drawn from its cluster has this second chance
-        alone = 1 / np.bincount(of)[of[np.searchsorted(drawn_from, ids)]]
+        alone = 1 / np.bincount(of)[of[np.searchsorted(items, ids)]]
         p = alone + (1 - alone) * again
     return _picks(ids, "spread", p_chosen=p)
 
@@ -278,10 +329,19 @@ def audit(pool: Pool, k: int, rng: np.random.Generator, *, but: Ids | None = Non
 
 
 def _looked_at(pool: Pool) -> Ids:
-    """Return the candidates that are looked at, ascending."""
-    if pool.among is None or len(pool.candidates) == 0:
+    """Return the candidates that are looked at, ascending: all of them, where `left` holds the others."""
+    if pool.among is None or pool.left is not None:
         return pool.candidates
     return np.asarray(pool.among[are_in(pool.among, pool.candidates)], np.int64)
+
+
+def _closed(pool: Pool) -> Ids:
+    """Return the items that may not be asked any more, ascending: answered ones, for the most part."""
+    if pool.left is not None:
+        return pool.left.out
+    is_closed = np.ones(len(pool.rows), bool)
+    is_closed[pool.candidates] = False
+    return np.flatnonzero(is_closed)
 
 
 def _has_like(pool: Pool) -> bool:

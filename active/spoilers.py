@@ -78,14 +78,18 @@ def signs(person: int, votes: Votes, found: Consensus, others: Real, ms: Real) -
     Costs v steps; the crowd is everybody else, for rates everybody else who looks.
     """
     mine = votes.people == person
-    if not mine.any() or mine.all():
+    on_gold = found.gold[person]
+    if votes.n_people < 2 or not (mine.any() or on_gold.any()):
         return []
     able = looks(found.skill.kind, found.kinds) & (np.arange(votes.n_people) != person)
     crowd = found.counts[able].sum(0) + 1
     rates = crowd / crowd.sum(1, keepdims=True)
+    known = _gold(on_gold, rates)
+    if not mine.any() or mine.all():  # others have said nothing to compare with
+        return known
     out = [*_looks(found, person), *_times(ms[mine], ms[~mine])]
     out += _same(votes.labels[mine], others[mine] @ rates)
-    return [*out, *_gold(found.gold[person], rates), *_against(votes.labels, others, mine)]
+    return [*out, *known, *_against(votes.labels, others, mine)]
 
 
 def _looks(found: Consensus, person: int) -> list[Sign]:

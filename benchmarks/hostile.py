@@ -56,9 +56,9 @@ from benchmarks.rubbish import (
     obey_permissions,
 )
 from benchmarks.server import ROOT, Client, running, settle
-from labeler.catalog import shown_path
 from labeler.files import Unreadable, read_file
 from labeler.images import decode
+from labeler.items import shown_path
 from labeler.workspace import Workspace
 
 PORT = "8647"

@@ -176,11 +176,11 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
     ends = began + joined_s + args.seconds
 
     async def work(client: Client, due: float) -> None:
-        if args.token and not client.cookie:
-            await client.join(args.token)
         while due < ends:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             if args.token:
+                if not client.cookie:
+                    await client.join(args.token)
                 await client.vote()
             elif args.tiles:
                 await client.look()
@@ -188,7 +188,12 @@ async def flood(args: argparse.Namespace, tally: Tally) -> float:
                 await client.search()
             else:
                 await client.answer(joining=due < began + joined_s)
-            due = due + pause_s if pause_s else time.perf_counter()
+            # people are no metronomes: who came together would fetch in the same moments ever after
+            due = (
+                due + pause_s * (rng.uniform(0.5, 1.5) if args.token else 1)
+                if pause_s
+                else time.perf_counter()
+            )
 
     if args.cookies and args.cookies.exists():
         for client, cookie in zip(clients, json.loads(args.cookies.read_text("utf-8")), strict=True):

@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.deck import BROWSER, PHONE, swipe
 from benchmarks.relay import Relay, self_signed
-from benchmarks.server import Client, running
+from benchmarks.server import Client, Server, running
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class House:
     port: int
     stack: ExitStack
     relays: dict[str, Relay] = field(default_factory=dict)
+    server: Server = field(init=False)
 
     @property
     def token(self) -> str:
@@ -93,7 +94,7 @@ class House:
     def start(self) -> None:
         """Start the server, as one that other machines reach, and wait until it has all images."""
         where = ("--images", str(self.folder / "images"), "--workspace", str(self.folder / "ws"))
-        self.stack.enter_context(running(*where, "--host", "0.0.0.0", "--port", str(self.port)))
+        self.server = self.stack.enter_context(running(*where, "--host", "0.0.0.0", "--port", str(self.port)))
         self.client = Client(f"http://127.0.0.1:{self.port}")
         self.client.get(f"/api/session?token={self.token}")
         wait(lambda: self.client.get("/api/session")["embedded"] == IMAGES, limit_s=120)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ class Linked:
             if not path.is_symlink():
                 path.symlink_to(target.resolve())
 
+    @staticmethod
+    def mark(pool: Pool) -> str:
+        """Return what tells these files from the same ones laid down anew, which would all be read again."""
+        stats = [(pool.folder / name).stat() for name in sorted(pool.truth)]
+        return blake2b(repr([(s.st_size, s.st_mtime_ns) for s in stats]).encode(), digest_size=4).hexdigest()
+
     def name(self, i: int) -> str:
         """Return the path of a link in the folder."""
         return f"{i // PER_FOLDER:04}/{i:08}.jpg"
@@ -79,7 +86,7 @@ def made(pool: Pool, cache: Path, n: int) -> Path:
     key, dim, known = used
     crowd = Crowd(ws.vectors(key, dim).rows(0, known))
     ws.close()
-    folder = cache / f"search-load-{n}-{crowd.mark()}"
+    folder = cache / f"search-load-{n}-{crowd.mark()}-{Linked.mark(pool)}"
     if not (folder / "ready").exists():
         (folder / "images").mkdir(parents=True, exist_ok=True)
         links = Linked(folder / "images", pool, n)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -74,8 +75,10 @@ def running(
 
     cwd  the folder in which the command is given; None: this one. address: a pattern; what matches it
     first in what is printed becomes the server's `url`, whoever has signed its certificate.
+    Without a --port it is some free one: two that look for one from 8501 on may find the same.
     """
-    command = [sys.executable, "-m", "labeler.cli", "start", "--no-browser", *options]
+    where = () if "--port" in options else ("--port", str(_some_port()))
+    command = [sys.executable, "-m", "labeler.cli", "start", "--no-browser", *where, *options]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -112,6 +115,13 @@ def running(
         ear.join(timeout=5)
         if process.stdout:
             process.stdout.close()
+
+
+def _some_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
 
 
 def _wait_until_open(server: Server, limit_s: float = 60) -> None:

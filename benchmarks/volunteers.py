@@ -4,8 +4,9 @@ A real `labeler start --share --votes 3` whose worker embeds and learns meanwhil
 link and are in a process of their own on the same cores, each with a connection and a cookie. What they were
 told is compared with what the database holds at the end.
 
+votes             --votes auto: to as many people as it takes, instead of three
 errors_5xx        answers with a status of 500 or more, at all rates together
-doubled           answers beyond the three that each image is put to, and second answers of one person
+doubled           answers beyond those that an image is put to at most, and second answers of one person
 lost              answers that were acknowledged and are not in the database
 starved           people who got no card within the paced load
 p99_ms, p50_ms    of answering at 200 answers a second; worst_ms the slowest
@@ -18,6 +19,7 @@ import os
 import re
 import shutil
 import tempfile
+import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,20 @@ from benchmarks.pool import Pool, arguments, growing, open_pool, show
 from benchmarks.server import Server, first_cards, running
 from labeler.database import connect
 
-PEOPLE, VOTES, RATE = 200, 3, 200
+PEOPLE, VOTES, RATE = 200, "3", 200
 PORT = 8660
 HERE = f"http://127.0.0.1:{PORT}"
 RATES = (300, 400, 500, 600, 800, 1000)
 LIMIT_MS = 50.0
 
 
-def measure(pool: Pool, seconds: float) -> dict[str, object]:
+def measure(pool: Pool, seconds: float, votes: str = VOTES) -> dict[str, object]:
     """Return the object that --json prints."""
     grown = growing(pool)
     with tempfile.TemporaryDirectory() as fresh:
         copy = Path(fresh) / "w"
         shutil.copytree(grown.workspace, copy)
-        options = ["--share", "--votes", str(VOTES), "--question", "Is it one?", "--port", str(PORT)]
+        options = ["--share", "--votes", votes, "--question", "Is it one?", "--port", str(PORT)]
         with running(*grown.options(copy), *options) as server:
             found, acked = crowded(server, seconds, Path(fresh) / "cookies.json")
         return found | compared(copy / "labeler.db", acked) | {"cores": os.cpu_count()}
@@ -54,6 +56,10 @@ def crowded(server: Server, seconds: float, cookies: Path) -> tuple[dict[str, ob
         raise RuntimeError(f"no links were printed:\n{text}")
     server.url = HERE  # connections from this machine are not counted as one household's
     first_cards(server, token=own[1])
+    with urllib.request.urlopen(
+        f"{HERE}/?token={own[1]}", timeout=60
+    ) as page:  # the owner's, before anybody comes
+        page.read()
     timed = ["--clients", str(PEOPLE), "--token", join[1], "--cookies", str(cookies)]
     paced = load(server.url, "--rate", str(RATE), "--seconds", str(seconds), *timed)
     acked: list[str] = paced["acked"]
@@ -94,20 +100,22 @@ def compared(database: Path, acked: list[str]) -> dict[str, Any]:  # Any: JSON
             "SELECT count(*) FROM (SELECT 1 FROM events GROUP BY session, item, person HAVING count(*) > 1)"
         ).fetchone()[0]
         beyond = conn.execute(
-            """SELECT coalesce(sum(n - ?), 0) FROM (SELECT count(DISTINCT person) n FROM events
-               GROUP BY session, item HAVING n > ?)""",
-            (VOTES, VOTES),
+            """SELECT coalesce(sum(n - votes), 0) FROM (SELECT count(DISTINCT person) n, s.votes
+               FROM events e JOIN sessions s ON s.id = e.session GROUP BY e.session, e.item)
+               WHERE n > votes"""
         ).fetchone()[0]
+        done = conn.execute("SELECT count(*) FROM tallies WHERE is_done").fetchone()[0]
         rounds = conn.execute("SELECT count(*) FROM rounds").fetchone()[0]
-    return {"lost": len(set(acked) - stored), "doubled": twice + beyond, "rounds": rounds}
+    return {"lost": len(set(acked) - stored), "doubled": twice + beyond, "rounds": rounds, "done": done}
 
 
 def main() -> None:
     """Run the benchmark and print what it found."""
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=30.0, help="of the paced load")
+    parser.add_argument("--votes", choices=("3", "auto"), default=VOTES, help="people for each image")
     args = parser.parse_args()
-    show(measure(open_pool(args), args.seconds), as_json=args.json)
+    show(measure(open_pool(args), args.seconds, args.votes), as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Fifty people who are right as often as Beta(8, 2) says vote on items of which 10 % or 2 % are positive. Each
 item has its own order of people, in turn the next of whom votes on it. The rule looks after every vote and
-sees the votes alone: it knows neither the people nor how many positives there are. A fit to all votes is made
+sees the votes alone: it knows neither the people nor how many positives there are; one item in twenty counts
+as drawn at random. A fit to all votes is made
 after every 2,000, and items that are no longer sure by it are open again. The fixed five are the first five
 people of each item, their votes counted by Dawid and Skene's model with one rate a person, with a rate for
 each label, and by our own: the best of the three for each figure. With spammers, ten are among forty people
@@ -33,6 +34,8 @@ OPEN = 200
 """Items that are being voted on at a time: a new one opens when one retires."""
 REFIT = 2000
 """Votes between two fits to all of them."""
+DRAWN_EVERY = 20
+"""One item in so many counts as drawn at random, as cards are dealt. All are, but that is not told."""
 SEEDS = {0.1: (12, 4000), 0.02: (24, 5000)}
 """Of each prevalence: how many crowds, and how many items each has."""
 Crowd = Literal["middling", "good", "poor", "uneven", "careful"]
@@ -91,9 +94,10 @@ def world(
     return World(is_yes, order, (luck < chance).astype(np.int64))
 
 
-def play(world: World, rule: Rule) -> Counts:
-    """Return what the rule comes to, votes arriving one after the other."""
+def play(world: World, rule: Rule, every: int = DRAWN_EVERY) -> Counts:
+    """Return what the rule comes to, votes arriving one after the other; every  as `DRAWN_EVERY`."""
     live, items = Live(2), len(world.is_yes)
+    live.pool = items
     order, says = world.order.tolist(), world.says.tolist()
     turn, turns = [0] * items, world.order.shape[1]
     waiting: deque[int] = deque()
@@ -102,7 +106,8 @@ def play(world: World, rule: Rule) -> Counts:
 
     def fill() -> None:
         while len(waiting) < OPEN and (item := next(new, None)) is not None:
-            live.drawn(item)
+            if item % every == 0:
+                live.drawn(item)
             waiting.append(item)
 
     fill()
@@ -125,15 +130,15 @@ def play(world: World, rule: Rule) -> Counts:
     return _counted(live.standing(range(items)).posterior, world, votes)
 
 
-def five(world: World, people: int, votes: int = 5) -> dict[str, Counts]:
+def five(world: World, people: int, every: int = DRAWN_EVERY, votes: int = 5) -> dict[str, Counts]:
     """Return what a fixed number of votes comes to, by each model."""
     n = len(world.is_yes)
-    items = np.repeat(np.arange(n), votes)
+    items, known = np.repeat(np.arange(n), votes), Known(drawn=np.arange(0, n, every), pool=n)
     given = Votes(items, world.order[:, :votes].ravel(), world.says[:, :votes].ravel(), people, 2)
     return {
         "each": _counted(dawid_skene(given).posterior, world, len(given)),
         "one": _counted(dawid_skene(given, "one").posterior, world, len(given)),
-        "ours": _counted(fit(given, Known(drawn=np.arange(n))).standing.posterior, world, len(given)),
+        "ours": _counted(fit(given, known).standing.posterior, world, len(given)),
     }
 
 
@@ -143,18 +148,23 @@ def _counted(posterior: Real, world: World, votes: int) -> Counts:
     return Counts(right, int(world.is_yes.sum()), int(called.sum()), votes, len(called))
 
 
-def one_seed(args: tuple[int, int, float, Crowd, Rule, bool]) -> dict[str, Counts]:
-    """Return all plays of one crowd: number, items, share of positives, kind, rule, with spam or not."""
-    seed, items, share, crowd, rule, with_spam = args
+def one_seed(args: tuple[int, int, float, Crowd, Rule, bool, int]) -> dict[str, Counts]:
+    """Return all plays of one crowd: its number, items, share of positives, kind, the rule, with spam or not,
+    and one in how many items counts as drawn.
+    """
+    seed, items, share, crowd, rule, with_spam, every = args
     plain = world(seed, items, share, crowd=crowd)
-    out = {"rule": play(plain, rule), **{f"five {k}": v for k, v in five(plain, PEOPLE).items()}}
+    out = {
+        "rule": play(plain, rule, every),
+        **{f"five {k}": v for k, v in five(plain, PEOPLE, every).items()},
+    }
     if with_spam:
         turns = PEOPLE - SPAMMERS
-        out["without"] = play(plain.without(SPAMMERS, turns), rule)
+        out["without"] = play(plain.without(SPAMMERS, turns), rule, every)
         for spam in SAYS:
             spoiled = world(seed, items, share, crowd=crowd, spam=spam)
-            out[f"with {spam}"] = play(spoiled, rule)
-            out[f"five with {spam}"] = five(spoiled, PEOPLE)["each"]
+            out[f"with {spam}"] = play(spoiled, rule, every)
+            out[f"five with {spam}"] = five(spoiled, PEOPLE, every)["each"]
     return out
 
 
@@ -220,7 +230,7 @@ def measure(args: argparse.Namespace, rule: Rule) -> dict[str, float]:
     for share, (seeds, items) in SEEDS.items():
         name = f"{100 * share:.0f}"
         crowds = range(args.first, args.first + (args.seeds or seeds))
-        tasks = [(number, items, share, args.crowd, rule, args.spam) for number in crowds]
+        tasks = [(number, items, share, args.crowd, rule, args.spam, args.drawn_every) for number in crowds]
         with ProcessPoolExecutor(args.processes) as pool:
             played = list(pool.map(one_seed, tasks))
         found = {k: figures(p[k] for p in played) for k in played[0]}
@@ -273,6 +283,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, help="crowds of each prevalence; default: 12 and 24")
     parser.add_argument("--first", type=int, default=0, help="the number of the first crowd")
     parser.add_argument("--no-spam", dest="spam", action="store_false", help="leave spammers out")
+    parser.add_argument(
+        "--drawn-every", type=int, default=DRAWN_EVERY, help="one item in so many counts as drawn; 1: all"
+    )
     parser.add_argument("--processes", type=int, default=2)
     for name in ("wrong", "lost", "alone"):
         parser.add_argument(f"--{name}", type=float, default=getattr(rule, name), help="of the rule")

@@ -14,15 +14,21 @@ from starlette.routing import BaseRoute, Mount, Route
 from labeler import __version__, reach
 from labeler.errors import Blocked, LabelerError, status_of
 from labeler.server import cards, light, packing, pool
+from labeler.server.boarding import Board
 from labeler.server.desk import Desk
 from labeler.server.disputing import Disputing
 from labeler.server.examples import PROBLEM, content
 from labeler.server.front import Front
-from labeler.server.guard import Guard, Refusal
+from labeler.server.guard import LIGHT, Guard, Refusal
 from labeler.server.joining import Joining
-from labeler.server.plain import answered
+from labeler.server.oneself import Oneself
+from labeler.server.plain import answered, words_for
+from labeler.server.screening import Screen
+from labeler.server.sharing import Sharing
 from labeler.server.swipe import SwipePage
+from labeler.server.teaching import Learning
 from labeler.server.tiles import Tiles
+from labeler.server.turns import Turns
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -52,29 +58,37 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {  # Any: part of an OpenAPI documen
 
 def routes(desk: Desk, pages: "ASGIApp") -> list[BaseRoute]:
     """Return all routes of the port; what is not ours goes to `pages`. `guarded` stands in front of them."""
-    tiles, joining = Tiles(desk), Joining(desk)
+    tiles, joining, screen = Tiles(desk), Joining(desk), Screen(desk)
     return [
         Mount("/api", build(desk)),
         Route("/tiles/{item}", tiles.respond, methods=["GET"]),
         Route("/swipe", SwipePage(desk).respond, methods=["GET"]),
         Route("/join", answered(joining.join), methods=["GET", "POST"]),
-        Route("/me", answered(joining.me), methods=["GET", "POST"]),
+        Route("/board", answered(Board(desk).respond), methods=["GET"]),
+        Route("/me", answered(Oneself(desk).me), methods=["GET", "POST"]),
         Route("/disputes", answered(Disputing(desk).respond), methods=["GET", "POST"]),
+        Route("/screen", answered(screen.page), methods=["GET"]),
+        Route("/screen/now", answered(screen.now), methods=["GET"]),
+        Route("/share", answered(Sharing(desk).respond), methods=["GET", "POST"]),
+        Route("/learn", answered(Learning(desk).respond), methods=["GET"]),
         Route("/deck/{name}", light.deck_file, methods=["GET"]),
         *(Route(room + "{rest:path}", _nowhere, methods=METHODS) for room in ROOMS),
+        *(Route(path, _nowhere, methods=METHODS) for path in LIGHT),  # by another method
         Mount("/", pages),
     ]
 
 
 def guarded(desk: Desk) -> list[Middleware]:
     """Return what stands in front of every route."""
-    return [Middleware(Front), Middleware(Guard, desk=desk)]
+    return [Middleware(Front), Middleware(Turns), Middleware(Guard, desk=desk)]
 
 
 async def _nowhere(request: Request) -> Response:
     if request.method not in ("GET", "HEAD"):
-        return problem(405, "This address takes another method.", "See /api/docs.", {"Allow": "GET, HEAD"})
-    return problem(404, "There is no such address.", "See /api/docs.")
+        return problem(
+            request, 405, "This address takes another method.", "See /api/docs.", {"Allow": "GET, HEAD"}
+        )
+    return problem(request, 404, "There is no such address.", "See /api/docs.")
 
 
 def build(desk: Desk) -> FastAPI:
@@ -100,16 +114,20 @@ async def _docs(request: Request) -> Response:
     return light.docs_page(request.app.openapi())
 
 
-def problem(status: int, error: str, do: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return an error as every client gets it."""
-    return JSONResponse({"error": error, "do": do}, status, headers)
+def problem(
+    request: Request, status: int, error: str, do: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Return an error as every client gets it: in the browser's language, where a table has it."""
+    words = words_for(request)
+    told = {"error": words.said(error), "do": words.said(do)}
+    return JSONResponse(told, status, {"Vary": "Accept-Language"} | (headers or {}))
 
 
 async def _labeler_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, LabelerError)
     status = status_of(e)
     headers = {"Retry-After": str(e.wait_s)} if isinstance(e, Blocked) else None
-    return problem(status, e.error, e.do, headers)
+    return problem(request, status, e.error, e.do, headers)
 
 
 async def _not_valid(request: Request, e: Exception) -> Response:
@@ -117,25 +135,26 @@ async def _not_valid(request: Request, e: Exception) -> Response:
     assert isinstance(e, RequestValidationError)
     first: dict[str, Any] = e.errors()[0]  # Any: as pydantic gives it
     if first["type"] == "json_invalid":
-        return problem(400, "The body is not valid JSON.", "See /api/docs.")
+        return problem(request, 400, "The body is not valid JSON.", "See /api/docs.")
     where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-    return problem(400, f"The request can't be used: {where[:80]}: {first['msg']}.", "See /api/docs.")
+    why = f"The request can't be used: {where[:80]}: {first['msg']}."
+    return problem(request, 400, why, "See /api/docs.")
 
 
 async def _http_error(request: Request, e: Exception) -> Response:
     assert isinstance(e, HTTPException)
     if isinstance(e, Refusal):
-        return problem(e.status_code, e.error, e.do)
+        return problem(request, e.status_code, e.error, e.do)
     known = {404: "There is no such address.", 405: "This address takes another method."}
     error = known.get(e.status_code, "The body can't be read.")
-    return problem(e.status_code, error, "See /api/docs.", dict(e.headers or {}))
+    return problem(request, e.status_code, error, "See /api/docs.", dict(e.headers or {}))
 
 
 async def _gone(request: Request, e: Exception) -> Response:
     """Answer a client that has hung up: nobody hears it, but its traceback would fill the log."""
-    return problem(400, "The request did not arrive whole.", "Send it again.")
+    return problem(request, 400, "The request did not arrive whole.", "Send it again.")
 
 
 async def _bug(request: Request, e: Exception) -> Response:
     """Answer for an error that nobody foresaw; its traceback goes to the server's log."""
-    return problem(500, "Something went wrong in the server.", "Try again; its log says more.")
+    return problem(request, 500, "Something went wrong in the server.", "Try again; its log says more.")

@@ -25,15 +25,16 @@ from labeler.errors import BadInput, Blocked, Conflict
 from labeler.journal import Journal
 from labeler.overview import is_drawn
 from labeler.registry import Registry
-from labeler.schema import STEPS
 from labeler.standing import Standings
+from labeler.steps import STEPS
 from labeler.store import Store
 from labeler.workroom import flush, workroom
 from labeler.workspace import DATABASE, SETTINGS, Workspace
 
 SECRETS = (people.TOKEN_FACT,)
 """Facts that no backup holds. Links and cookies are hashes in the database, but whoever restores a backup
-elsewhere is another owner, whose server the link from here must not open."""
+elsewhere is another owner, whose server the link from here must not open. The key that cookies are signed
+with comes along: it opens nothing, and people's cookies are good there."""
 MB = 1_000_000
 
 Report = Callable[[Progress], None]

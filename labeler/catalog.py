@@ -1,4 +1,4 @@
-"""What is known about files and items (SQL).
+"""What is known about files, and how they become items (SQL); what is known of these is in items.py.
 
 Encoders are in registry.py, sessions in store.py, answers in journal.py.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from labeler.database import HEAL, Connection, shown, transaction
-from labeler.domain import Item
 from labeler.errors import Blocked
+from labeler.items import Items, shown_path
 
 # Reasons that may be gone the next time although the file is the same: rights, disk, memory, a copy.
 PASSING = ("permission", " disk ", "memory", "still being written")
@@ -22,8 +22,8 @@ RETRIED = " OR ".join(f"coalesce(reason, '') LIKE '%{words}%'" for words in PASS
 
 @dataclass(frozen=True, slots=True)
 class SeenFile:
-    """A file as a scan met it. `path` is relative to the images folder, with / between parts,
-    as os.fsdecode gives it (bytes that are no UTF-8 come as surrogates)."""
+    """A file as a scan met it. `path` is relative to the images folder, with / between parts, or absolute for
+    a file outside; as os.fsdecode gives it (bytes that are no UTF-8 come as surrogates)."""
 
     path: str
     size: int
@@ -56,16 +56,6 @@ class Aside:
     reason: str
 
 
-def shown_path(path: str) -> tuple[str, bytes | None]:
-    """Return a path as it can be stored and shown, and its raw bytes where those differ."""
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        raw = os.fsencode(path)
-        return raw.decode("utf-8", "backslashreplace"), raw
-    return path, None
-
-
 def _rank(path: str) -> int:
     """Return the place of a path in a fixed random order, so that early items stand for all."""
     return int.from_bytes(blake2b(path.encode("utf-8", "surrogateescape"), digest_size=7).digest(), "big")
@@ -74,6 +64,14 @@ def _rank(path: str) -> int:
 def _last_line(said: str) -> str:
     """Return what SQLite found, without the headline that it puts over some findings."""
     return said.strip().splitlines()[-1].rstrip(".")
+
+
+# An item of which a file was read: it points to that, unless another one of the folder holds it.
+_HELD = """UPDATE items SET file = ?, present = 1 WHERE id = ? AND (present <> 1 OR NOT EXISTS
+  (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id AND f.state IN ('item', 'new')))"""
+_HELD_OUTSIDE = """UPDATE items SET file = ?, present = 2 WHERE id = ? AND (present = 0 OR (present = 2
+  AND NOT EXISTS
+  (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id AND f.state = 'item')))"""
 
 
 class _Met:
@@ -91,11 +89,11 @@ class _Met:
         return file >> 3 < len(self._bits) and bool(self._bits[file >> 3] >> (file & 7) & 1)
 
 
-class Catalog:
-    """Files and items of one workspace, over one connection of one thread."""
+class Catalog(Items):
+    """The files of one workspace, and how they become its items."""
 
     def __init__(self, conn: Connection) -> None:
-        self.conn = conn
+        super().__init__(conn)
         self._scan, self._met = 0, _Met()  # the scan that goes on, and the unchanged files that it met
 
     # files ---------------------------------------------------------------------------------
@@ -149,11 +147,13 @@ class Catalog:
         What changes is looked up before anything is locked, so that nobody waits for a large pool.
         """
         met = self._met_by(scan)
-        left = self.conn.execute("SELECT id FROM files WHERE scan <> ? AND state <> 'gone'", (scan,))
+        left = self.conn.execute(
+            "SELECT id FROM files WHERE scan <> ? AND state <> 'gone' AND outside = 0", (scan,)
+        )
         gone = [file for (file,) in left if file not in met]
         back = self.conn.execute(
-            """SELECT id FROM items WHERE present = 0 AND EXISTS
-                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')"""
+            """SELECT id FROM items WHERE present <> 1 AND EXISTS
+                 (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item' AND f.outside = 0)"""
         ).fetchall()
         self._scan, self._met = 0, _Met()
         if not gone and not back:
@@ -179,32 +179,76 @@ class Catalog:
         return self._met
 
     def _refresh_present(self, conn: sqlite3.Connection, items: Sequence[int]) -> None:
-        """Let items be present while a file holds them, and point to such a file.
+        """Let items be present while a file of the folder holds them, and point to such a file.
 
-        A file that waits to be read again ('new') still counts for the item it held.
+        Where only a file outside does, to that. A file that waits to be read again ('new') still counts
+        for the item it held.
         """
         for lo in range(0, len(items), CHUNK):
             some = (json.dumps(items[lo : lo + CHUNK]),)
             these = "items.id IN (SELECT value FROM json_each(?))"
             conn.execute(
-                f"""UPDATE items SET present = 0 WHERE {these} AND present = 1 AND NOT EXISTS
-                     (SELECT 1 FROM files f WHERE f.item = items.id AND f.state IN ('item', 'new'))""",
+                f"""UPDATE items SET present = 0 WHERE {these} AND present > 0 AND NOT EXISTS
+                     (SELECT 1 FROM files f WHERE f.item = items.id AND f.state IN ('item', 'new')
+                        AND f.outside = present - 1)""",
                 some,
             )
-            conn.execute(
-                f"""UPDATE items SET present = 1 WHERE {these} AND present = 0 AND EXISTS
-                     (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')""",
-                some,
+            for is_outside, present in ((0, 1), (1, 2)):
+                held = f"f.item = items.id AND f.state = 'item' AND f.outside = {is_outside}"
+                conn.execute(
+                    f"""UPDATE items SET present = {present} WHERE {these} AND present IN (0, 2)
+                          AND EXISTS (SELECT 1 FROM files f WHERE {held})""",
+                    some,
+                )
+                conn.execute(
+                    f"""UPDATE items SET file = (SELECT min(f.id) FROM files f WHERE {held})
+                        WHERE {these} AND present = {present} AND EXISTS (SELECT 1 FROM files f WHERE {held})
+                          AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND {held})""",
+                    some,
+                )
+
+    def note_outside(self, files: Sequence[SeenFile], items: Sequence[int | None] | None = None) -> None:
+        """Note files outside the folder of images, by absolute paths; new and changed ones wait to be read.
+
+        items  as long: what a file holds, where that is known to be an item; None: nothing is known.
+        They are read in the same random order as the others, so that their items lie between those. A file
+        that was read, did not change, and holds an item still, here or in the folder, is left alone.
+        """
+        if not files:
+            return
+        known = [None] * len(files) if items is None else items
+        rows = []
+        for f, item in zip(files, known, strict=True):
+            path, raw = shown_path(f.path)
+            rows.append((path, raw, f.size, f.mtime_ns, _rank(path), "new" if item is None else "item", item))
+        with transaction(self.conn) as conn:
+            conn.executemany(
+                """INSERT INTO files(path, raw, size, mtime_ns, rank, state, item, scan, outside)
+                     VALUES (?,?,?,?,?,?,?,0,1)
+                   ON CONFLICT(path) DO UPDATE SET state = 'new', size = excluded.size,
+                     mtime_ns = excluded.mtime_ns
+                   WHERE size <> excluded.size OR mtime_ns <> excluded.mtime_ns OR state IN ('aside', 'gone')
+                     OR NOT EXISTS (SELECT 1 FROM items i WHERE i.id = files.item AND i.present > 0)""",
+                rows,
             )
-            conn.execute(
-                f"""UPDATE items SET file =
-                     (SELECT min(f.id) FROM files f WHERE f.item = items.id AND f.state = 'item')
-                   WHERE {these} AND present = 1
-                     AND EXISTS (SELECT 1 FROM files f WHERE f.item = items.id AND f.state = 'item')
-                     AND NOT EXISTS (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
-                                     AND f.state = 'item')""",
-                some,
-            )
+            self._refresh_present(conn, [item for item in known if item is not None])
+
+    def outside(self) -> list[tuple[int, str]]:
+        """Return (file id, path) of the files outside the folder of images that were looked at."""
+        rows = self.conn.execute("SELECT id, path, raw FROM files WHERE outside = 1 AND state <> 'new'")
+        return [(i, os.fsdecode(raw) if raw is not None else path) for i, path, raw in rows]
+
+    def lose_outside(self, files: Sequence[int]) -> None:
+        """Note that files outside the folder of images are gone; what nothing else holds is dealt no more."""
+        if not files:
+            return
+        these = "id IN (SELECT value FROM json_each(?)) AND outside = 1"
+        some = (json.dumps(list(files)),)
+        with transaction(self.conn) as conn:
+            held = conn.execute(f"SELECT DISTINCT item FROM files WHERE {these} AND item IS NOT NULL", some)
+            items = [item for (item,) in held]
+            conn.execute(f"UPDATE files SET state = 'gone', reason = NULL WHERE {these}", some)
+            self._refresh_present(conn, items)
 
     def new_files(self, limit: int, after_rank: int = -1) -> list[FileRow]:
         """Return files still to be read, in a fixed random order, above `after_rank`."""
@@ -223,15 +267,22 @@ class Catalog:
         )
 
     def count_files(self) -> int:
-        """Return how many files are there and not set aside."""
+        """Return how many files of the folder are there and not set aside."""
         return int(
-            self.conn.execute("SELECT count(*) FROM files WHERE state IN ('new', 'item')").fetchone()[0]
+            self.conn.execute(
+                """SELECT count(*) -
+                     (SELECT count(*) FROM files WHERE outside = 1 AND state IN ('new', 'item'))
+                   FROM files WHERE state IN ('new', 'item')"""
+            ).fetchone()[0]
         )
 
     def count_duplicates(self) -> int:
-        """Return how many files hold the same bytes as another one that came first."""
+        """Return how many files of the folder hold the same bytes as another one that came first."""
         row = self.conn.execute(
             """SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT item FROM files WHERE state = 'item'))
+                 - (SELECT count(*) FROM (SELECT 1 FROM files f WHERE f.outside = 1 AND f.state = 'item'
+                      AND EXISTS (SELECT 1 FROM files g WHERE g.item = f.item AND g.state = 'item'
+                        AND (g.outside = 0 OR g.id < f.id))))
                FROM files WHERE state = 'item'"""
         ).fetchone()
         return int(row[0])
@@ -255,13 +306,14 @@ class Catalog:
         """Store what became of some files, in one transaction; return {file id: item id}.
 
         The same content is the same item; a new content gets the next id. An item whose last
-        file changed content stays, with its labels, and leaves the pool.
+        file changed content stays, with its labels, and leaves the pool. What only a file outside the folder
+        holds is not of the pool.
         """
         out: dict[int, int] = {}
         with transaction(self.conn) as conn:
             left: set[int] = set()
             for r in results:
-                old = conn.execute("SELECT item FROM files WHERE id = ?", (r.file,)).fetchone()
+                old = conn.execute("SELECT item, outside FROM files WHERE id = ?", (r.file,)).fetchone()
                 if old is None:
                     continue
                 if isinstance(r, Aside):
@@ -271,155 +323,57 @@ class Catalog:
                     )
                     left.add(old[0])
                     continue
-                item = self._item_for(conn, r)
+                item = self._item_for(conn, r, present=2 if old[1] else 1)
                 out[r.file] = item
                 conn.execute(
                     "UPDATE files SET state = 'item', item = ?, reason = NULL WHERE id = ?", (item, r.file)
                 )
-                conn.execute(
-                    """UPDATE items SET file = ?, present = 1 WHERE id = ? AND (present = 0 OR NOT EXISTS
-                         (SELECT 1 FROM files f WHERE f.id = items.file AND f.item = items.id
-                            AND f.state IN ('item', 'new')))""",
-                    (r.file, item),
-                )
+                conn.execute(_HELD_OUTSIDE if old[1] else _HELD, (r.file, item))
                 if old[0] != item:
                     left.add(old[0])
             for item in left - {None}:
                 self._leave(conn, item)
         return out
 
-    def _item_for(self, conn: sqlite3.Connection, r: Decoded) -> int:
+    def _item_for(self, conn: sqlite3.Connection, r: Decoded, *, present: int) -> int:
         row = conn.execute("SELECT id FROM items WHERE hash = ?", (r.hash,)).fetchone()
         if row is not None:
             return int(row[0])
         conn.execute(
-            """INSERT INTO items(id, hash, width, height, file)
-               VALUES ((SELECT coalesce(max(id) + 1, 0) FROM items), ?, ?, ?, ?)""",
-            (r.hash, r.width, r.height, r.file),
+            """INSERT INTO items(id, hash, width, height, file, present)
+               VALUES ((SELECT coalesce(max(id) + 1, 0) FROM items), ?, ?, ?, ?, ?)""",
+            (r.hash, r.width, r.height, r.file, present),
         )
         return int(conn.execute("SELECT max(id) FROM items").fetchone()[0])
 
     def _leave(self, conn: sqlite3.Connection, item: int) -> None:
         """Point an item that lost a file to another one, or let it leave the pool."""
         row = conn.execute(
-            "SELECT min(id) FROM files WHERE item = ? AND state IN ('item', 'new')", (item,)
+            """SELECT id, outside FROM files WHERE item = ? AND state IN ('item', 'new')
+               ORDER BY outside, id LIMIT 1""",
+            (item,),
         ).fetchone()
-        if row[0] is None:
+        if row is None:
             conn.execute("UPDATE items SET present = 0 WHERE id = ?", (item,))
         else:
-            conn.execute("UPDATE items SET file = ?, present = 1 WHERE id = ?", (row[0], item))
-
-    # items ---------------------------------------------------------------------------------
-
-    def count_items(self) -> int:
-        """Return how many items there are, also those whose files are gone."""
-        return int(self.conn.execute("SELECT coalesce(max(id) + 1, 0) FROM items").fetchone()[0])
-
-    def count_present(self) -> int:
-        """Return how many items have a file."""
-        absent = self.conn.execute("SELECT count(*) FROM items WHERE present = 0").fetchone()[0]
-        return self.count_items() - int(absent)
-
-    def items_between(self, lo: int, hi: int) -> list[Item]:
-        """Return the items with lo <= id < hi, in order. `path` can be given to the file system."""
-        rows = self.conn.execute(
-            """SELECT i.id, f.path, f.raw, i.hash, i.width, i.height, i.present
-               FROM items i LEFT JOIN files f ON f.id = i.file WHERE i.id >= ? AND i.id < ? ORDER BY i.id""",
-            (lo, hi),
-        )
-        return [
-            Item(i, os.fsdecode(raw) if raw is not None else path or "", h, w, ht, bool(present))
-            for i, path, raw, h, w, ht, present in rows
-        ]
-
-    def item(self, item: int) -> Item | None:
-        """Return one item, or None."""
-        found = self.items_between(item, item + 1) if 0 <= item < 2**62 else []
-        return found[0] if found else None
-
-    def item_by_hash(self, content_hash: str) -> int | None:
-        """Return the id of the item with this content, or None."""
-        row = self.conn.execute("SELECT id FROM items WHERE hash = ?", (content_hash,)).fetchone()
-        return None if row is None else int(row[0])
-
-    def absent(self) -> list[int]:
-        """Return the items whose files are gone, in order."""
-        return [i for (i,) in self.conn.execute("SELECT id FROM items WHERE present = 0 ORDER BY id")]
-
-    def absent_among(self, items: Sequence[int]) -> set[int]:
-        """Return which of these items have no file any more."""
-        rows = self.conn.execute(
-            """SELECT id FROM items
-               WHERE id IN (SELECT value FROM json_each(?)) AND present = 0""",
-            (json.dumps(list(items)),),
-        )
-        return {int(i) for (i,) in rows}
-
-    def shown_paths(self, items: Sequence[int]) -> dict[int, str]:
-        """Return where items lie in the folder of images, as text."""
-        rows = self.conn.execute(
-            """SELECT i.id, f.path, f.raw FROM items i LEFT JOIN files f ON f.id = i.file
-               WHERE i.id IN (SELECT value FROM json_each(?))""",
-            (json.dumps(list(items)),),
-        )
-        return {
-            int(i): shown_path(os.fsdecode(raw) if raw is not None else path or "")[0]
-            for i, path, raw in rows
-        }
-
-    def count_absent(self, items: Sequence[int]) -> int:
-        """Return how many of these items have no file any more."""
-        row = self.conn.execute(
-            """SELECT count(*) FROM items
-               WHERE id IN (SELECT value FROM json_each(?)) AND present = 0""",
-            (json.dumps(list(items)),),
-        ).fetchone()
-        return int(row[0])
-
-    def mark_absent(self, items: Sequence[int]) -> None:
-        """Let items leave the pool, because their files can't be read any more."""
-        with transaction(self.conn) as conn:
-            conn.executemany("UPDATE items SET present = 0 WHERE id = ?", [(i,) for i in items])
-
-    def paths(self, items: Sequence[int] | None = None) -> dict[int, list[str]]:
-        """Return every path of the given items (all: None); gone files only if none is left.
-
-        Paths can be given to the file system; `shown_path` makes text of them.
-        """
-        query = "SELECT item, path, raw, state FROM files WHERE item IS NOT NULL {} ORDER BY item, id"
-        if items is None:
-            rows = self.conn.execute(query.format("")).fetchall()
-        else:
-            rows = []
-            for start in range(0, len(items), 500):
-                part = list(items[start : start + 500])
-                marks = ",".join("?" * len(part))
-                rows += self.conn.execute(query.format(f"AND item IN ({marks})"), part).fetchall()
-        there: dict[int, list[str]] = {}
-        gone: dict[int, list[str]] = {}
-        for item, text, raw, state in rows:
-            path = os.fsdecode(raw) if raw is not None else text
-            (gone if state == "gone" else there).setdefault(item, []).append(path)
-        return {i: there.get(i) or gone[i] for i in there.keys() | gone.keys()}
+            conn.execute("UPDATE items SET file = ?, present = ? WHERE id = ?", (row[0], 1 + row[1], item))
 
     def stamps(self) -> dict[str, tuple[int, int]]:
-        """Return {path: (bytes, modification time in ns)} of every file as it was when it was read."""
-        rows = self.conn.execute("SELECT path, raw, size, mtime_ns FROM files WHERE state = 'item'")
+        """Return {path: (bytes, modification time in ns)} of the folder's files as they were when read."""
+        rows = self.conn.execute(
+            "SELECT path, raw, size, mtime_ns FROM files WHERE state = 'item' AND outside = 0"
+        )
         return {os.fsdecode(raw) if raw is not None else path: (size, at) for path, raw, size, at in rows}
-
-    def last_path(self, item: int) -> str:
-        """Return where an item was last, also when that file holds something else by now."""
-        row = self.conn.execute(
-            "SELECT f.path, f.raw FROM items i JOIN files f ON f.id = i.file WHERE i.id = ?", (item,)
-        ).fetchone()
-        return "" if row is None else os.fsdecode(row[1]) if row[1] is not None else str(row[0])
 
     # checks --------------------------------------------------------------------------------
 
     def count_files_of(self, n: int) -> int:
-        """Return how many files hold an item with id below n."""
+        """Return how many files of the folder hold an item with id below n."""
         row = self.conn.execute(
-            "SELECT count(*) FROM files WHERE state IN ('item', 'new') AND item < ?", (n,)
+            """SELECT count(*) - (SELECT count(*) FROM files
+                 WHERE outside = 1 AND state IN ('item', 'new') AND item < :n)
+               FROM files WHERE state IN ('item', 'new') AND item < :n""",
+            {"n": n},
         ).fetchone()
         return int(row[0])
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from active.arrays import Ids
-from labeler import crowds, draws
+from labeler import draws
 from labeler.arrays import load_arrays, save_arrays
 from labeler.domain import Pick, Round, Session
 from labeler.draws import Begun
 from labeler.errors import BadInput, Conflict, NotReady
-from labeler.journal import Answers
+from labeler.log import Answers
 from labeler.workspace import Workspace
 
 State = Literal["running", "done", "cancelled"]
@@ -303,8 +303,11 @@ def _bound(begun: Begun, said: Ids, drawn: Ids) -> tuple[float | None, int]:
 
 
 def _now(ws: Workspace, session: Session) -> tuple[Answers, int, Ids]:
-    """Return the answers, the size of the pool, and the items whose files are gone."""
-    answers = crowds.answers(ws, session)
+    """Return the answers, the size of the pool, and the items whose files are gone.
+
+    Of several people what most of them say: a certificate rests on nothing that was learned.
+    """
+    answers = ws.journal.answers(session.id)
     return answers, ws.catalog.count_items(), np.array(ws.catalog.absent(), np.int64)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labeler.domain import Round
+from labeler.tongue import ENGLISH, Words
 from labeler.wording import percent, rounded
 
 MOST_POINTS = 120
@@ -45,54 +46,54 @@ def is_drawable(rounds: Sequence[Round]) -> bool:
     return len({r.shown for r in rounds if r.estimate is not None}) > 1
 
 
-def narrowing(rounds: Sequence[Round], target: float | None) -> str:
+def narrowing(rounds: Sequence[Round], target: float | None, words: Words = ENGLISH) -> str:
     """Return two pictures over the cards shown: the share found, and what was found of how many.
 
     rounds  oldest first, enough for `is_drawable`. target  a share to mark.
     """
     known = _thin([r for r in rounds if r.estimate is not None])
-    return _share(known, target) + _found(_thin(rounds), known)
+    return _share(known, target, words) + _found(_thin(rounds), known, words)
 
 
-def _share(known: Sequence[Round], target: float | None) -> str:
+def _share(known: Sequence[Round], target: float | None, words: Words) -> str:
     frame = _Frame(known[-1].shown, 1.0)
     said = [(r.shown, r.estimate) for r in known if r.estimate is not None]
     last = said[-1][1]
     band = [(x, e.high) for x, e in said] + [(x, e.low) for x, e in reversed(said)]
     lines = f'<polygon class="band" points="{frame.path(band)}"/>'
     lines += f'<polyline class="middle" points="{frame.path([(x, e.share) for x, e in said])}"/>'
-    words = _end(frame, frame.right, last.share, f"{rounded(last.share)} %")
+    said_on = _end(frame, frame.right, last.share, f"{rounded(last.share)} %")
     if target is not None:
         lines += f'<polyline class="aim" points="{frame.path([(0, target), (frame.right, target)])}"/>'
-        words += (
-            f'<span class="aim" style="top:{frame.at(0, target)[1]:.1f}%">target {percent(target)}</span>'
-        )
+        aim = words("wording.chart.aim", share=percent(target))
+        said_on += f'<span class="aim" style="top:{frame.at(0, target)[1]:.1f}%">{aim}</span>'
     first = said[0][1]
-    text = (
-        f"After {known[-1].shown:,} cards about {rounded(last.share)} % were found, 95 % sure:"
-        f" {rounded(last.low)} to {rounded(last.high)} %; after {known[0].shown:,} cards it was"
-        f" {rounded(first.low)} to {rounded(first.high)} %."
-    )
+    now = {"found": rounded(last.share), "low": rounded(last.low), "high": rounded(last.high)}
+    then = {"first_low": rounded(first.low), "first_high": rounded(first.high)}
+    shown = {"shown": f"{known[-1].shown:,}", "first": f"{known[0].shown:,}"}
+    text = words("wording.chart.share.said", **shown, **now, **then)
     ticks = [(y, f"{y:.0%}".replace("%", " %")) for y in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    return _figure("Share found, with its 95 % band", text, frame, (lines, words), ticks)
+    under = words("wording.chart.cards")
+    return _figure(words("wording.chart.share"), text, frame, (lines, said_on), ticks, under=under)
 
 
-def _found(rounds: Sequence[Round], known: Sequence[Round]) -> str:
+def _found(rounds: Sequence[Round], known: Sequence[Round], words: Words) -> str:
     said = [(r.shown, r.estimate) for r in known if r.estimate is not None]
     last, found = said[-1][1], rounds[-1].found
-    # early on it may be thousands: what is far above all later ones is cut off
-    top = 1.08 * max(found, min(last.total_high, 3 * last.total), 1)
+    most = 3 * last.total  # early on it may be thousands: the line begins after the last that is far too many
+    top = 1.08 * max(found, min(last.total_high, most), *(e.total for _, e in said if e.total <= most), 1)
+    begins = 1 + max((i for i, (_, e) in enumerate(said) if e.total > top), default=-1)
     frame = _Frame(max(rounds[-1].shown, 1), top)
     band = [(x, e.total_high) for x, e in said] + [(x, e.total_low) for x, e in reversed(said)]
     lines = f'<polygon class="band" points="{frame.path(band)}"/>'
-    lines += f'<polyline class="total" points="{frame.path([(x, e.total) for x, e in said])}"/>'
+    lines += f'<polyline class="total" points="{frame.path([(x, e.total) for x, e in said[begins:]])}"/>'
     lines += f'<polyline class="middle" points="{frame.path([(r.shown, r.found) for r in rounds])}"/>'
-    words = _end(frame, frame.right, found, f"{found:,}")
-    text = f"{found:,} found of about {last.total:,.0f}, at most {last.total_high:,.0f} (95 % sure)."
+    said_on = _end(frame, frame.right, found, f"{found:,}")
+    totals = {"total": f"{last.total:,.0f}", "most": f"{last.total_high:,.0f}"}
+    text = words("wording.chart.found.said", n=f"{found:,}", **totals)
     ticks = [(float(y), f"{y:,.0f}") for y in _steps(top)]
-    return _figure(
-        "Found so far, and how many there may be (dashed, band)", text, frame, (lines, words), ticks
-    )
+    title, under = words("wording.chart.found"), words("wording.chart.cards")
+    return _figure(title, text, frame, (lines, said_on), ticks, under=under)
 
 
 def line(
@@ -126,7 +127,7 @@ def _figure(
     drawn: tuple[str, str],
     ticks: Sequence[tuple[float, str]],
     *,
-    under: str = "cards shown",
+    under: str,
 ) -> str:
     """Return one picture. drawn: its lines, and the words on them; ticks: values and what they are called."""
     lines, words = drawn

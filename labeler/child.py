@@ -24,6 +24,7 @@ SAID = 3  # the exit code after an error that a person has to mend; starting aga
 WORDS = ".words"  # ends the names of files to embed that hold words, not a picture
 LONGEST_WAIT_S = 30.0  # between a death and the next start
 LIVES_S = 60.0  # a process that lived this long starts again without a long wait
+NICE = 5  # how far our processes leave the cores to those that answer
 STOP_S = 0.6  # how long a process may take to end by itself
 
 
@@ -146,11 +147,11 @@ def _close(pipe: Any) -> None:  # Any: a text pipe, or None
 _mouth = threading.Lock()
 
 
-def begin(niceness: int = 0) -> None:
-    """Leave Ctrl-C to the server, and the processor, as far as `niceness` says, to whoever answers people."""
+def begin() -> None:
+    """Leave Ctrl-C to the server, and the processor, as far as NICE says, to whoever answers people."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
-        os.nice(niceness)
+        os.nice(NICE)
 
 
 def give_way() -> None:

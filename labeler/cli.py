@@ -2,6 +2,7 @@
 
 import io
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import click
 from labeler import __version__, opening, reaching, say, serving
 from labeler.certify import certificate
 from labeler.errors import LabelerError
+from labeler.gilding import gold as gold_command
+from labeler.gilding import say_gold
 from labeler.inviting import invite, people_command
 from labeler.keeping import backup, restore
 from labeler.options import (
@@ -27,7 +30,7 @@ from labeler.schooling import train
 from labeler.seeing import encoders
 from labeler.seeking import search
 from labeler.trying import simulate
-from labeler.waiting import INTERRUPTED, INTERRUPTED_CODE, prepare
+from labeler.waiting import ENDED_CODE, INTERRUPTED, INTERRUPTED_CODE, Ended, ended_in_order, prepare
 
 if TYPE_CHECKING:
     from labeler.domain import Goal
@@ -44,9 +47,9 @@ class Commands(click.Group):
         except LabelerError as e:
             click.echo(f"Error: {say.plain(e.error)}" + (f"\n{say.plain(e.do)}" if e.do else ""), err=True)
             ctx.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as e:
             click.echo(f"\n{INTERRUPTED}", err=True)
-            ctx.exit(INTERRUPTED_CODE)
+            ctx.exit(ENDED_CODE if isinstance(e, Ended) else INTERRUPTED_CODE)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -100,6 +103,17 @@ def cli() -> None:
     "  [default: 1]",
 )
 @click.option(
+    "--gold",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Images whose answer is known, to see how right people are: one folder for each label.",
+)
+@click.option(
+    "--gold-feedback/--no-gold-feedback",
+    default=None,
+    help="Tell people whether they agreed with what is known.  [default: no]",
+)
+@click.option(
     "--share", is_flag=True, help="Let others join from their own devices, by a link and a QR code."
 )
 @click.option("--host", help="Where to listen; 0.0.0.0 lets other devices in, by link.  [default: 127.0.0.1]")
@@ -120,6 +134,8 @@ def start(
     device: str | None,
     batch_size: int | None,
     votes: str | None,
+    gold: Path | None,
+    gold_feedback: bool | None,
     share: bool,
     host: str | None,
     port: int,
@@ -136,33 +152,38 @@ def start(
     """
     from labeler.child import take_one_thread
 
+    click.get_current_context().with_resource(ended_in_order())
     take_one_thread()  # before NumPy comes
-    from labeler import loop, people, places, reach
+    from labeler import addresses, loop, places, reach
 
     wanted, asked = opening.read_until(until), opening.read_votes(votes)
     here = reaching.read(
         certificate=certificate, key=key, behind_proxy=behind_proxy, base_path=base_path, proxy_at=proxy_at
     )
     host = host or ("0.0.0.0" if share and not here.proxies else "127.0.0.1")
-    if share and people.is_loopback(host) and not here.proxies:
+    if share and addresses.is_loopback(host) and not here.proxies:
         raise click.UsageError("--share lets others in, --host only this computer. Leave one out.")
-    opening.check_early(question, labels, like)
-    is_new = places.free_port(host, port)
-    ws = opening.open_for_work(
-        images, workspace, encoder=encoder, views=views, device=device, batch_size=batch_size
-    )
-    with ws.lock("server"):
+    opening.check_early(question, labels, like, gold)
+    with ExitStack() as held:
+        is_new, sockets = held.enter_context(places.held_port(host, port))
+        ws = opening.open_for_work(
+            images, workspace, encoder=encoder, views=views, device=device, batch_size=batch_size
+        )
+        held.enter_context(ws.lock("server"))
         session = opening.start_session(
             ws, question=question, labels=labels, goal=goal, like=like, words=words, votes=asked
         )
         if until is not None:
             session = loop.set_target(ws, session, wanted)
+        session, unread = opening.take_gold(ws, session, gold, gold_feedback)
         say.question(ws, session, batch_size)
+        if gold is not None:
+            say_gold(ws, session, unread, is_coming=True)
         if is_new != port:
             click.echo(f"Port {port} is taken, so this is port {is_new}.")
         reach.use(replace(here, host=host, port=is_new))
         site = serving.load_site(ws)
-        serving.serve(ws, site, host=host, port=is_new, browser=not no_browser, share=share)
+        serving.serve(ws, site, sockets=sockets, browser=not no_browser, share=share)
 
 
 @cli.command()
@@ -215,6 +236,8 @@ def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
         click.echo("Question    none yet; start one with labeler start")
     else:
         say.answers(found["session"])
+        if found["session"]["gold"]:
+            click.echo(f"Gold        {found['session']['gold']:,} images with a known answer")
         for other in loop.sessions(ws):
             if other.id != found["session"]["id"]:
                 click.echo(f"Another     --session {other.id}: {other.question} ({', '.join(other.labels)})")
@@ -248,6 +271,7 @@ def status(workspace: Path | None, session: int | None, as_json: bool) -> None:
     help="Add predictions with at least this probability.  [default: all in csv and jsonl, none in folders]",
 )
 @click.option("--no-predicted", is_flag=True, help="Write only what people answered.")
+@click.option("--no-names", is_flag=True, help="Write numbers instead of people's nicknames.")
 @json_option
 def export(
     workspace: Path | None,
@@ -257,6 +281,7 @@ def export(
     how: "How | None",
     predicted_from: float | None,
     no_predicted: bool,
+    no_names: bool,
     as_json: bool,
 ) -> None:
     """Write the labels to files.
@@ -273,7 +298,10 @@ def export(
         predicted_from = 0.0
     ws = opening.find(workspace)
     asked = loop.get_session(ws, session)
-    report = loop.export(ws, asked, format=kind, out=out, how=how or "copy", predicted_from=predicted_from)
+    report = loop.export(
+        ws, asked, format=kind, out=out, how=how or "copy", predicted_from=predicted_from,
+        with_names=not no_names,
+    )  # fmt: skip
     if as_json:
         say.print_json(say.report_json(report))
         return
@@ -312,6 +340,7 @@ def doctor(workspace: Path | None, host: str, port: int, as_json: bool) -> None:
 cli.add_command(backup)
 cli.add_command(certificate)
 cli.add_command(encoders)
+cli.add_command(gold_command)
 cli.add_command(invite)
 cli.add_command(people_command)
 cli.add_command(restore)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from active.arrays import Rows
 from labeler import maps, shelves
 from labeler.arrays import load_arrays, save_arrays
-from labeler.errors import Blocked, NotReady, writing
+from labeler.errors import BadInput, Blocked, NotReady, writing
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("labeler.coding")
 
 VERSION = 3  # of the files: others are made anew
-EXACT_ROWS = 20_000  # pools of at most so many are compared whole
+EXACT_ROWS = 100_000  # pools of at most so many are compared whole
 FITTED = (20_000, 80_000, 320_000, 1_280_000)  # items after which a turn is learned anew
 SLOW_ROWS = 3_000_000  # more than these are never compared whole: a search waits for the codes
 LEARNED_AGAIN = 1.25  # times as many items as a turn was learned with, before it is learned anew
@@ -70,17 +70,23 @@ class Coding:
         return grown and (now.recall < now.target or now.reach > 2 * self.learned_reach)
 
 
-def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False) -> "Index":
+def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False, exact: bool = False) -> "Index":
     """Return what finds the nearest of the first n items: by their codes if there are some, else exactly.
 
     apart  what is searched by lies apart from all items, as words do.
+    exact  compare all, codes or not. Raises BadInput where there are too many to.
     Raises NotReady where there are too many to compare all, and no codes yet.
     """
     from active.codes import Coded
     from active.search import Exact
 
     rows = maps.rows(ws.vectors(key, dim).path, np.float32, dim, most=n)
-    if n <= EXACT_ROWS:
+    if exact and n > SLOW_ROWS:
+        raise BadInput(
+            f"{n:,} images are too many to compare all of them.",
+            f"Search without exact; up to {SLOW_ROWS:,} can be compared.",
+        )
+    if exact or n <= EXACT_ROWS:
         return Exact(rows)
     found = ready(ws, key)
     path = None if found is None else _file(ws, key, found.basis)

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from labeler.errors import Blocked
 
+TRIES = 50  # to begin to write, one a millisecond
 LOCKED_S = 5.0  # how long a statement waits for another program; the deck gives a request up after 12 s
 
 WAIT = "Close that program, or wait; then try again."
@@ -243,7 +244,7 @@ def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             raise
         conn.execute("RELEASE part")
         return
-    conn.execute("BEGIN IMMEDIATE")
+    _begin(conn)
     try:
         yield conn
         conn.execute("COMMIT")
@@ -251,3 +252,19 @@ def transaction(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if conn.in_transaction:  # SQLite ends it itself when the disk is full
             conn.execute("ROLLBACK")
         raise
+
+
+def _begin(conn: sqlite3.Connection) -> None:
+    """Begin to write. Where another process writes for 2 ms, SQLite's own way to wait sleeps for up to 20."""
+    conn.execute("PRAGMA busy_timeout = 0")
+    try:
+        for _ in range(TRIES):
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+            except (Blocked, sqlite3.Error):  # what is wrong for longer is said below
+                time.sleep(0.001)
+            else:
+                return
+    finally:
+        conn.execute(f"PRAGMA busy_timeout = {LOCKED_S * 1000:.0f}")
+    conn.execute("BEGIN IMMEDIATE")

@@ -5,8 +5,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-from labeler import draws
-from labeler.begun import Begun
+from labeler import draws, pieces
+from labeler.begun import Begun, Handed
 from labeler.database import timestamp, transaction
 from labeler.domain import Card, Reason
 from labeler.line import (
@@ -14,25 +14,28 @@ from labeler.line import (
     DEALABLE,
     HELD,
     HELD_ITEMS,
-    OTHERS,
-    OTHERS_MANY,
-    SETTLED,
-    SETTLED_MANY,
     STALE_S,
     WAITED_FOR,
     WAITING,
     Args,
     Line,
     Row,
+    is_owner,
     pause_began,
     put_off,
+    room,
+    rules,
     shared,
 )
+from labeler.mixing import Mixer
 
+MOST_HELD = 200  # cards that somebody may hold beside packs, on all their devices; a deck has some 24
 WANTING_S = 60.0  # how long somebody who got too few cards is taken to wait for more
+_WANTS = """INSERT INTO wanting VALUES (:session, :person, :now) ON CONFLICT DO UPDATE SET at = excluded.at
+  WHERE at NOT BETWEEN excluded.at - 20 AND excluded.at"""  # whoever asks all the time writes now and then
 UNDRAWN = """(:drawn IS NOT NULL AND {c}.reason <> 'asked' AND {c}.item NOT IN
   (SELECT item FROM picks WHERE session = :session AND round = :drawn)
-  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id))"""
+  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = {c}.id AND e.person = {c}.person))"""
 """Whether card c can wait: it is none of the draws of the certificate that runs, whose round is :drawn.
 
 One that had an answer is there because that was taken back: it may count as a miss until it has one.
@@ -47,6 +50,8 @@ class Dealing:
         self._lines: dict[int, Line] = {}
         self._asked: dict[int, tuple[int, float]] = {}  # of each session: place in `asked`, when it was read
         self._begun: dict[int, Begun] = {}
+        self._handed: dict[int, Handed] = {}
+        self._mixers: dict[int, Mixer] = {}
 
     def ask(self, session: int, items: Sequence[int]) -> int:
         """Put items at the front of the deck; return how many were not answered or waiting already."""
@@ -73,15 +78,19 @@ class Dealing:
         now: float,
         lease_s: int,
         device: int | None = None,
+        most: int | None = None,
     ) -> list[Card]:
         """Return up to n cards for a person's device, held for `lease_s` seconds from `now` (unix time).
 
         device  the one that asks; None: the command line, or a page.
+        most  how many cards held no longer than that somebody who is no owner may have, MOST_HELD for None:
+              nobody gets a new one beyond. Else one device that asks again and again has all there are.
         have  the cards that the device's deck still holds: the lease of those without an answer is
               extended (never cut short), also when it ran out and nobody else has the item; none is
               sent again. None: the deck is new (a reload), so the device's own unanswered cards come
               first, but for those of a pack: these are leased for longer, and the deck knows them.
-        Order: own cards, what people asked for, then the newest round by place. An item that
+        Order: own cards, what people asked for, then the newest round by place; `Mixer` says what others
+        than owners get between these. An item that
         is answered, held by somebody, skipped within the last 50 cards, or gone is passed over;
         when nothing else of a certificate's draws is left, those that were skipped come at once.
         While a certificate runs, own cards that it has not drawn are let go, but for those asked for.
@@ -91,7 +100,7 @@ class Dealing:
             "since": pause_began(self.conn, session), "drawn": draws.running(self.conn, session),
             "least": self._least(session),
         }  # fmt: skip
-        settled, others = (SETTLED, OTHERS) if args["least"] == 1 else (SETTLED_MANY, OTHERS_MANY)
+        settled, others = rules(args["least"])
         with transaction(self.conn) as conn:
             ids: list[int] = []
             if args["drawn"] is not None:  # their items are anybody's as soon as the certificate ends
@@ -110,14 +119,15 @@ class Dealing:
                          AND +person = :person AND device IS :device AND {WAITED_FOR.format(c="cards")}
                          AND NOT (lease_until > :until AND leased_at < :now + 60)
                          AND NOT {settled.format(c="cards")} AND NOT {UNDRAWN.format(c="cards")}
-                         AND NOT {others.format(session=":session", item="cards.item")}""",
+                         AND NOT {others.format(c="cards")}""",
                     args | {"have": json.dumps(list(have))},
                 )
             if ids:
                 marks = ",".join("?" * len(ids))
                 until = (now, args["until"], *ids)
                 conn.execute(f"UPDATE cards SET leased_at = ?, lease_until = ? WHERE id IN ({marks})", until)
-            if rows := self._next_items(conn, args, n - len(ids)):
+            free = room(conn, args, n - len(ids), MOST_HELD if most is None else most)
+            if rows := self._next_items(conn, args, free):
                 # of a clock that was put back there may be leases that begin again later
                 conn.execute(
                     f"""UPDATE cards INDEXED BY cards_item SET lease_until = 0
@@ -131,10 +141,12 @@ class Dealing:
                        VALUES (?,?,?,?,?,?,?,?,?,?)""",
                     [(session, *row, person, device, now, now + lease_s) for row in rows],
                 )
+                if session in self._handed:
+                    self._handed[session].note(rows, person)
                 last = conn.execute("SELECT last_insert_rowid()").fetchone()[0]  # they are numbered in order
                 ids += range(last - len(rows) + 1, last + 1)
-            if len(ids) < n:
-                conn.execute("INSERT OR REPLACE INTO wanting VALUES (:session, :person, :now)", args)
+            if len(rows) < free:
+                conn.execute(_WANTS, args)
             return self.cards(conn, ids)
 
     def count_wanting(self, session: int, now: float) -> int:
@@ -154,12 +166,13 @@ class Dealing:
         """
         marks = ",".join(str(int(card)) for card in have)
         drawn, least = draws.running(self.conn, session), self._least(session)
-        settled, others = (SETTLED, OTHERS) if least == 1 else (SETTLED_MANY, OTHERS_MANY)
+        settled, others = rules(least)
         rows = self.conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.id IN ({marks}) AND (i.present = 0
+                  OR (i.present = 2 AND c.reason <> 'gold')
                   OR {settled.format(c="c")}
-                  OR {others.format(session=":session", item="c.item")}
+                  OR {others.format(c="c")}
                   OR {UNDRAWN.format(c="c")})
                 ORDER BY c.id""",
             {
@@ -179,13 +192,13 @@ class Dealing:
         A card of an older round whose lease ran out is not one: its item goes back to the pool. Nor is
         one that is leased for longer than is asked for now: it is in a pack.
         """
-        settled = SETTLED if args["least"] == 1 else SETTLED_MANY
+        settled, _ = rules(args["least"])
         rows = conn.execute(
             f"""SELECT c.id FROM cards c JOIN items i ON i.id = c.item
                 WHERE c.session = :session AND c.person = :person AND c.device IS :device
-                  AND {HELD.format(c="c")} AND i.present = 1 AND c.lease_until <= :until
-                  AND NOT EXISTS (SELECT 1 FROM events e WHERE e.card = c.id AND e.kind <> 'undo'
-                    AND NOT EXISTS (SELECT 1 FROM events u WHERE u.undoes = e.seq))
+                  AND {HELD.format(c="c")} AND (i.present = 1 OR (i.present = 2 AND c.reason = 'gold'))
+                  AND c.lease_until <= :until
+                  AND {WAITED_FOR.format(c="c")}
                   AND NOT {settled.format(c="c")} AND NOT {UNDRAWN.format(c="c")}
                 ORDER BY c.id LIMIT :n""",
             args | {"n": n},
@@ -199,7 +212,25 @@ class Dealing:
         newest = conn.execute(
             "SELECT coalesce(max(number), 0) FROM rounds WHERE session = :session", args
         ).fetchone()[0]
-        args = args | {"round": newest, "n": n}
+        args = args | {"round": newest}
+        if args["drawn"] is not None or is_owner(conn, args):
+            return self._ordinary(conn, args, n)
+        return self._mixers.setdefault(args["session"], Mixer()).deal(
+            conn, args, n,
+            line=self._lines.setdefault(args["session"], Line()),
+            ordinary=lambda k: self._ordinary(conn, args, k),
+            has_more=lambda: self._has_more(conn, args),
+        )  # fmt: skip
+
+    def _has_more(self, conn: sqlite3.Connection, args: Args) -> bool:
+        """Return whether the round, or an image that others have begun, has a card for this person."""
+        if self._lines.setdefault(args["session"], Line()).has_more(conn, args):
+            return True
+        return args["least"] > 1 and self._begun.setdefault(args["session"], Begun()).has_more(conn, args)
+
+    def _ordinary(self, conn: sqlite3.Connection, args: Args, n: int) -> list[Row]:
+        """Return what to ask next, as it was chosen."""
+        args = args | {"n": n}
         asked = conn.execute(
             f"""SELECT x.item, :round, 'asked', NULL, NULL FROM asked x
                 WHERE x.session = :session AND x.seq >= :first AND {DEALABLE.format(item="x.item")}
@@ -212,8 +243,8 @@ class Dealing:
             rows += self._unfinished(conn, args, n - len(rows), but={row[0] for row in rows})
         rows += line.take(conn, args, n - len(rows), but={row[0] for row in rows})
         if len(rows) < n and args["least"] > 1:
-            rows += shared(conn, args, n - len(rows), but={row[0] for row in rows})
-        if len(rows) < n and draws.running(conn, args["session"]) == newest:
+            rows += self._shared(conn, args, n - len(rows), but={row[0] for row in rows})
+        if len(rows) < n and draws.running(conn, args["session"]) == args["round"]:
             rows += put_off(conn, args, n - len(rows), but={row[0] for row in rows})
         return rows
 
@@ -223,10 +254,18 @@ class Dealing:
             return []
         return self._begun.setdefault(args["session"], Begun()).take(conn, args, n, but=but)
 
+    def _shared(self, conn: sqlite3.Connection, args: Args, n: int, *, but: set[int]) -> list[Row]:
+        """Return picks of the newest round that others hold and that want one more answer."""
+        if args["drawn"] is not None:
+            return shared(conn, args, n, but=but)
+        return self._handed.setdefault(args["session"], Handed()).take(conn, args, n, but=but)
+
     def touch(self, session: int, items: Sequence[int]) -> None:
         """Note that something was said about these items, where several people are asked."""
         if session in self._begun:
             self._begun[session].touch(self.conn, session, items, time.time())
+        if session in self._handed:
+            self._handed[session].forget(items)
 
     def _least(self, session: int) -> int:
         """Return how many people each image is put to at least; 1: one answer is enough."""
@@ -254,6 +293,7 @@ class Dealing:
         self._lines.clear()
         self._asked.clear()
         self._begun.clear()
+        self._handed.clear()
 
     def cards(self, conn: sqlite3.Connection, ids: Sequence[int]) -> list[Card]:
         """Return these cards, in this order."""
@@ -274,6 +314,11 @@ class Dealing:
                 (session, item, session, reason, person, now, now),
             )
         return int(cursor.lastrowid or 0)
+
+    def own_card(self, card: int | None, person: int) -> int | None:
+        """Return a card where it was dealt to this person, else None."""
+        row = self.conn.execute("SELECT id FROM cards WHERE id = ? AND person = ?", (card, person)).fetchone()
+        return None if row is None else int(row[0])
 
     def last_dealt(self, session: int, n: int = 2) -> list[int]:
         """Return the items of the n newest cards, oldest first."""
@@ -329,6 +374,19 @@ class Dealing:
         ).fetchone()
         return int(row[0])
 
+    def forget_gold(self) -> None:
+        """Forget which images have a known answer: other ones may."""
+        for mixer in self._mixers.values():
+            mixer.forget()
+
+    def count_gold(self, session: int) -> int:
+        """Return how many images there are whose answer is known and that may be dealt as gold."""
+        return len(pieces.known(self.conn, session))
+
+    def has_gold(self, session: int) -> bool:
+        """Return whether there is any gold, ready to be dealt or not; cheap enough for every request."""
+        return pieces.is_any(self.conn, session)
+
     def session_of(self, card: int) -> int | None:
         """Return the session of a card, None for a card that was never dealt."""
         if not 0 < card < 2**62:
@@ -337,12 +395,16 @@ class Dealing:
         return None if row is None else int(row[0])
 
     def hold_again(self, card: int, person: int, now: float, lease_s: int, device: int | None = None) -> None:
-        """Give a card that is shown again to this device, unless another one holds its item."""
+        """Give a person's card that is shown again to this device, unless another one holds its item.
+
+        One of a pack is held for as long as it was.
+        """
         least = self._least(self.session_of(card) or 0)
-        others = (OTHERS if least == 1 else OTHERS_MANY).format(session="cards.session", item="cards.item")
+        others = rules(least)[1].format(c="cards")
         self.conn.execute(
-            f"""UPDATE cards SET leased_at = :now, lease_until = :until, person = :person, device = :device
-                WHERE id = :card AND NOT {others}""",
+            f"""UPDATE cards SET leased_at = :now, device = :device, lease_until =
+                  CASE WHEN leased_at < :now + 60 THEN max(:until, abs(lease_until)) ELSE :until END
+                WHERE id = :card AND person = :person AND NOT {others}""",
             {
                 "until": now + lease_s,
                 "person": person,

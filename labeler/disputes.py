@@ -11,11 +11,15 @@ from active.spoilers import by_others, signs
 from active.votes import tally
 from labeler import crowds
 from labeler.domain import Session
+from labeler.lately import Kept
 from labeler.standing import UNSURE_NUMBER
 from labeler.workspace import Workspace
 
 SHOWN = 200  # disputes that are looked through at most
 MOST_JUDGED = 500  # people whose answers are looked at for signs
+LATELY_S = 10.0  # how old what `lately` returns may be
+REST = 20.0  # and how many times as old as it takes to find out: a million votes take seconds
+ALONE = ("fast", "even", "gold")  # signs that need nobody else to have answered the same images
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,29 @@ class Doubt:
     name: str
     answers: int
     says: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """How people agreed a moment ago: as `agree` has it (None: nobody was asked twice), and what beside."""
+
+    whole: Agreement | None
+    labels: list[Agreement]
+    disputed: int
+    doubts: list[Doubt]
+
+
+_lately: Kept[Lately] = Kept(LATELY_S, REST)
+
+
+def lately(ws: Workspace, session: Session) -> Lately:
+    """Return how people agree, at most some seconds old: for pages that ask again and again, however many."""
+    return _lately.get(ws, session.id, lambda: _found_out(ws, session))
+
+
+def _found_out(ws: Workspace, session: Session) -> Lately:
+    whole, labels = agree(ws, session) or (None, [])
+    return Lately(whole, labels, len(queue(ws, session)), doubts(ws, session))
 
 
 def agree(ws: Workspace, session: Session) -> tuple[Agreement, list[Agreement]] | None:
@@ -83,22 +110,33 @@ def votes_on(ws: Workspace, session: Session, item: int) -> dict[str, int]:
     return out | {"unsure": int((numbers == UNSURE_NUMBER).sum())}
 
 
+def has_judged(ws: Workspace, session: Session, item: int, person: int) -> bool:
+    """Return whether a label or "unsure" of a person on an image stands; a skip says nothing."""
+    said = ws.journal.cast(session.id, items=[item])
+    return bool(((said["person"] == person) & (said["number"] >= UNSURE_NUMBER)).any())
+
+
 def doubts(ws: Workspace, session: Session) -> list[Doubt]:
     """Return whose answers show signs that they don't look, and which; nobody is left out for it.
 
+    Where one answer is enough for an image, only gold and how long answers take tell it, and nothing does
+    without gold.
     Of many people the MOST_JUDGED who gave most answers are looked at.
     """
+    if session.votes == 1 and not len(ws.journal.cast_gold(session.id)):
+        return []
     held = crowds.opinion(ws, session)
     votes, found = held.votes, held.found
     if len(held.people) < 2:
         return []
-    said = ws.journal.cast(session.id, held.last_event)
-    ms = np.asarray(said["ms"][said["number"] >= 0])  # in the order of the votes
+    ms = np.asarray(held.said["ms"])
     others = by_others(votes, found)
     given = np.bincount(votes.people, minlength=len(held.people))
+    given += found.gold[: len(given)].sum((1, 2)).astype(np.int64)
     names, out = ws.roster.names(), []
     for person in np.argsort(-given, kind="stable")[:MOST_JUDGED].tolist():
-        odd = [sign.says for sign in signs(person, votes, found, others, ms) if sign.is_odd]
+        known = signs(person, votes, found, others, ms)
+        odd = [s.says for s in known if s.is_odd and (session.votes > 1 or s.name in ALONE)]
         if odd:
             number = int(held.people[person])
             out.append(Doubt(number, names.get(number, ""), int(given[person]), _in_words(session, odd)))

@@ -1,12 +1,13 @@
 """The nouns: frozen records that check themselves and do no work."""
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from labeler.errors import BadInput
 
-Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat"]
+Reason = Literal["find", "uncertain", "spread", "audit", "asked", "repeat", "gold"]
 """Why a card was chosen; docs/http.md says what each means."""
 Role = Literal["own", "review", "swipe"]
 """What somebody may do: everything, look into disputes too, or answer cards."""
@@ -26,7 +27,10 @@ LEAST_TARGET, MOST_TARGET = 0.5, 0.999  # below, the estimate says too much; all
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image content. `id` is its row in every array; `path` is relative to the images folder."""
+    """One image content. `id` is its row in every array; `path` is relative to the images folder.
+
+    present  whether a file of the folder holds it. Of one that only a file outside does `path` is absolute.
+    """
 
     id: int
     path: str
@@ -34,6 +38,11 @@ class Item:
     width: int
     height: int
     present: bool = True
+
+    @property
+    def is_of_folder(self) -> bool:
+        """Return whether it is, or was, in the folder of images."""
+        return bool(self.path) and not os.path.isabs(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Session:
     least         how many at least, before what they say may end it; 0: as many as votes.
     state         paused and closed: others than owners get no cards. notice: what they are told meanwhile,
                   or beside the question.
+    gold_feedback whether people are told, after a card whose answer is known, if theirs agreed with it.
     """
 
     id: int
@@ -59,6 +69,7 @@ class Session:
     least: int = 0
     state: State = "open"
     notice: str = ""
+    gold_feedback: bool = False
 
     def __post_init__(self) -> None:
         if self.least == 0:
@@ -281,18 +292,27 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a group of answers. `rejected` pairs an event id with why."""
+    """What became of a group of answers. `rejected` pairs an event id with why.
+
+    known  (event id, label number) of those that were given on gold: what the image is known to be.
+    """
 
     accepted: int
     duplicates: int
     rejected: tuple[tuple[str, str], ...] = ()
+    known: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who answers; `role` says what they may do. device: the one that asks; None: no cookie."""
+    """Somebody who answers; `role` says what they may do.
+
+    device   the one that asks; None: no cookie.
+    session  the question of the link by which that one came; None: whichever is the newest.
+    """
 
     id: int
     name: str
     role: Role
     device: int | None = None
+    session: int | None = None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids, Rows
+from active.arrays import Ids, Rows, are_in, distinct
 from labeler import certificate, crowds, looking, neighbourhood, samples, space
 from labeler.arrays import load_arrays
 from labeler.domain import Goal, Pick, Round, Session
 from labeler.errors import NotReady
-from labeler.journal import Answers
+from labeler.log import Answers
 from labeler.looking import Eye, Labeled, Seen, all_labels
 from labeler.neighbourhood import Extent
 from labeler.workspace import Workspace
@@ -112,17 +112,22 @@ def draw(
 ) -> tuple[list[Pick], Fitted | None]:
     """Return the picks of a round, and what it fitted; a pure function of what is recorded."""
     rng = np.random.default_rng(made.seed)
-    is_open = np.ones(made.pool, bool)
-    is_open[material.left_out] = False
     if not made.embedded:
-        candidates = np.flatnonzero(is_open)
+        candidates = _open(made.pool, material.left_out)
         chosen = rng.choice(candidates, min(material.n, len(candidates)), replace=False)
         p = len(chosen) / max(1, len(candidates))
         return [Pick(int(i), "spread", p, None) for i in chosen], None
     assert made.encoder is not None
     rows, turn = space.rows_of(ws, made.encoder, made.basis, made.pool)
     labeled = labeled_rows(ws, session, made, material, answers, rows, turn)
-    return _choose(ws, made, material, is_open, rows, labeled, rng)
+    return _choose(ws, made, material, answers, rows, labeled, rng)
+
+
+def _open(n: int, closed: Ids) -> Ids:
+    """Return the items 0 … n-1 but for those that may not be asked."""
+    is_open = np.ones(n, bool)
+    is_open[closed] = False
+    return np.flatnonzero(is_open)
 
 
 def labeled_rows(
@@ -137,7 +142,7 @@ def labeled_rows(
     """Return the labeled rows and their label numbers, from the pool and outside."""
     known = (answers.labels >= 0) & (answers.items < made.pool)
     items = answers.items[known]
-    x, y = rows[items], answers.labels[known]
+    x, y = rows[items], (answers.labels if answers.taught is None else answers.taught)[known]
     wanted = set(material.examples.tolist())
     given = [(e, v) for e, v in ws.store.example_vectors(session.id, made.encoder or "") if e.id in wanted]
     vectors = np.array([v for _, v in given], np.float32)
@@ -156,7 +161,7 @@ def labeled_rows(
 
 
 def _choose(
-    ws: Workspace, made: Round, material: Material, is_open: NDArray[np.bool_], rows: Rows, labeled: Labeled,
+    ws: Workspace, made: Round, material: Material, answers: Answers, rows: Rows, labeled: Labeled,
     rng: np.random.Generator,
 ) -> tuple[list[Pick], Fitted | None]:  # fmt: skip
     """Fit the head when there is something to fit, look at the pool, and let the selection choose."""
@@ -168,21 +173,25 @@ def _choose(
     head = None
     asks_head = material.strategy not in HEADLESS or material.goal == "classify"
     if asks_head and (len(np.unique(y)) > 1 or (0 in y and len(y) >= material.batch_size)):
-        head = fit_head(x, y, weights=labeled.sure, pool=rows, is_rare=material.goal == "find", rng=rng)
+        absent = np.setdiff1d(material.left_out, answers.items)  # gone, or known images from outside the pool
+        head = fit_head(
+            x, y, weights=labeled.sure, pool=rows, out=absent, is_rare=material.goal == "find", rng=rng
+        )
     sample = samples.sample(ws, made.encoder or "", material.sample_step, material.sample_size)
     eye = Eye(rows, labeled, head, n_labels=material.n_labels, is_one=is_recipe and material.goal == "find")
     if material.index_step and sample is not None:
         hood = neighbourhood.neighbourhood(ws, made.encoder or "", material.index)
-        spare = material.n + SPARE
-        seen = looking.nearby(eye, hood, sample, is_open, spare=spare, basis=made.basis)
+        closed, spare = distinct(material.left_out), material.n + SPARE
+        seen = looking.nearby(eye, hood, sample, closed, spare=spare, basis=made.basis)
+        assert seen.among is not None  # no list of all that are left is made
+        candidates, left = seen.among[~are_in(seen.among, closed)], Left(made.pool, closed)
     else:
         seen = looking.everywhere(eye)
+        candidates, left = _open(made.pool, material.left_out), None
     told = None if head is None else _told(head, labeled)
-    among = seen.among  # of a very large pool no list of all that are left is made
     pool = Pool(
-        rows=rows, candidates=np.flatnonzero(is_open) if among is None else among[is_open[among]],
-        left=None if among is None else Left(made.pool, np.unique(material.left_out)),
-        target=seen.target, doubt=seen.doubt, like=labeled.like, sample=sample, among=among,
+        rows=rows, candidates=candidates, left=left,
+        target=seen.target, doubt=seen.doubt, like=labeled.like, sample=sample, among=seen.among,
         before=material.before, labeled=x if len(x) else None,
         probs=None if is_recipe or head is None else all_labels(head, rows, material.n_labels),
         told=told if is_recipe else None,

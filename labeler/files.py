@@ -6,6 +6,8 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -78,14 +80,20 @@ def _why_not_opened(e: OSError, path: Path | str) -> str:
 
 def save_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or none: readers meet the old one or the new one, never a part."""
+    with saving(path, data) as put:
+        put()
+
+
+@contextmanager
+def saving(path: Path, data: bytes) -> Iterator[Callable[[], None]]:
+    """Write a file beside its place; what is given to the block puts it there. Else nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         half.write_bytes(data)
-        _replace(half, path)
-    except BaseException:
+        yield lambda: _replace(half, path)
+    finally:
         half.unlink(missing_ok=True)
-        raise
 
 
 def _replace(new: Path, path: Path) -> None:

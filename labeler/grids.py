@@ -10,13 +10,13 @@ from typing import Any
 
 import streamlit as st
 
-from labeler import encoders, reach
+from labeler import encoders, reach, reader
 from labeler.domain import SKIP, UNSURE, Session
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
 
 HERE = Path(__file__).parent / "deck"
-WORDS = {UNSURE: "can't tell", SKIP: "later"}
+WORDS = {UNSURE: "grid.unsure", SKIP: "grid.later"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,11 @@ class Tile:
 
 def look(session: Session, answer: str) -> tuple[str, str, str]:
     """Return (word, colour class, icon) of an answer: never by colour alone."""
+    words = reader.words()
     if answer not in session.labels:
-        return WORDS.get(answer, answer), answer, "?"
+        return words(WORDS[answer]) if answer in WORDS else answer, answer, "?"
     at = session.labels.index(answer)
-    return answer, f"k{at}", "✓✕"[at] if len(session.labels) == 2 else str(at + 1)
+    return words.answer(answer), f"k{at}", "✓✕"[at] if len(session.labels) == 2 else str(at + 1)
 
 
 def answers(session: Session) -> list[Act]:
@@ -85,6 +86,7 @@ def grid(
         "acts": [asdict(a) for a in acts],
         "bulk": [asdict(a) for a in bulk],
         "label": label,
+        "words": reader.words().part("grid."),
     }
     _component("grid", "grid")(key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state))
 
@@ -103,17 +105,17 @@ def search(
     begin   tiles to begin with. first: what is wanted from the start.
     on_act  as in `grid`, for answers and "ask".
     """
-    stamp = ws.store.fact("stamp") or "0"
-    ask = Act("ask", "Ask me about these", icon="↑", short="Ask")
+    stamp, words = ws.store.fact("stamp") or "0", reader.words()
+    ask = Act("ask", words("grid.act.ask.many"), icon="↑", short=words("grid.act.ask.short"))
     acts = [
         *answers(session),
-        Act("only", "More like this", icon="≈"),
-        replace(ask, text="Ask me about this", short="", stay=True),
+        Act("only", words("grid.act.more"), icon="≈"),
+        replace(ask, text=words("grid.act.ask"), short="", stay=True),
     ]
     bulk = [
         *(replace(a, stay=False) for a in answers(session)[:-1]),
-        Act("like", "More like these", icon="≈", short="More"),
-        Act("unlike", "Less like these", icon="≠", short="Less"),
+        Act("like", words("grid.act.more.many"), icon="≈", short=words("grid.act.more.short")),
+        Act("unlike", words("grid.act.less.many"), icon="≠", short=words("grid.act.less.short")),
         ask,
     ]
     looks = {
@@ -122,7 +124,7 @@ def search(
     }
     data = {
         "session": session.id,
-        "question": session.question,
+        "question": words.question(session.question),
         "first": first and _tile(session, first, stamp),
         "begin": [_tile(session, tile, stamp) for tile in begin],
         "looks": looks,
@@ -130,6 +132,7 @@ def search(
         "bulk": [asdict(a) for a in bulk],
         "reads": encoders.why_no_words(ws.config.encoder) is None,
         "stamp": stamp,
+        "words": words.part("grid."),
     }
     _component("search", "search", "grid", styles=("grid",))(
         key=key, data=data, on_act_change=lambda: acted(key, on_act, st.session_state)
@@ -171,12 +174,15 @@ def page_top(key: str, shown: object) -> int:
 
 def pager(key: str, top: int, size: int, total: int) -> None:
     """Draw the way to the pages before and after."""
-    shown = st.session_state[f"{key}-page"][0]
+    shown, words = st.session_state[f"{key}-page"][0], reader.words()
     with st.container(horizontal=True, horizontal_alignment="center", vertical_alignment="center"):
-        for word, to in (("Back", top - size), ("On", top + size)):
-            if word == "On" and total:
-                st.markdown(f"{top + 1:,}–{min(top + size, total):,} of {total:,}", width="content")
-            if total > size and st.button(word, disabled=not 0 <= to < total, key=f"{key}-{word}"):
+        for way, to in (("back", top - size), ("on", top + size)):
+            if way == "on" and total:
+                first, last = f"{top + 1:,}", f"{min(top + size, total):,}"
+                said = words("grid.page.of", first=first, last=last, n=f"{total:,}")
+                st.markdown(said, width="content")
+            is_end = not 0 <= to < total
+            if total > size and st.button(words(f"grid.page.{way}"), disabled=is_end, key=f"{key}-{way}"):
                 st.session_state[f"{key}-page"] = (shown, to)
                 st.rerun()
 
@@ -186,7 +192,7 @@ def pager(key: str, top: int, size: int, total: int) -> None:
 
 def deck(session: Session, on_round: Callable[[], None]) -> None:
     """Mount the swipe deck. Swipes go to /api, not through a script run; on_round runs once per round."""
-    data = {"session": session.id}
+    data = {"session": session.id, "words": reader.words().part("deck.")}
     with st.container(key="deck"):
         _component("deck", "streamlit", "deck")(
             key="swipe", data=data, height="stretch", on_round_change=on_round

@@ -117,8 +117,10 @@ def decode(
             needed = _bytes_a_pixel(image, want_px)
             most = min(max_megapixels, _most_megapixels(image, needed))
             if image.width * image.height > most * 1_000_000:
-                size = f"{image.width:,} × {image.height:,} pixels"
-                raise Unreadable(f"The image has {size}; at most {most} megapixels are read.")
+                raise Unreadable(
+                    f"The image has {image.width:,} × {image.height:,} pixels; "
+                    f"at most {most} megapixels are read."
+                )
             is_giant = image.width * image.height * needed > _BIG_BYTES
             with _BIG if is_giant else nullcontext(), core or nullcontext():
                 return _decode_open(image, want_px)

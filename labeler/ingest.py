@@ -81,6 +81,20 @@ class _Read:
     held: Held | None = None
 
 
+def look_outside(ws: Workspace) -> None:
+    """Note which files outside the folder of images are gone, changed, or there again: there are few."""
+    there, gone = [], []
+    for file, path in ws.catalog.outside():
+        try:
+            found = os.stat(path)
+        except OSError:
+            gone.append(file)
+        else:
+            there.append(SeenFile(path, found.st_size, found.st_mtime_ns))
+    ws.catalog.note_outside(there)
+    ws.catalog.lose_outside(gone)
+
+
 def count_cores() -> int:
     """Return how many threads of work this process may run at once."""
     if hasattr(os, "sched_getaffinity"):
@@ -134,7 +148,7 @@ class _Intake:
         if self._error is not None:
             raise self._error
         if not self._stop.is_set():
-            n = self._embedded
+            n = self._ws.catalog.count_present()
             report(Progress("done", n, n, aside=self._ws.catalog.count_aside()))
 
     def _play(self, role: Callable[[], None]) -> None:
@@ -194,6 +208,7 @@ class _Intake:
                 "Is its disk connected? Or give another folder with --images.",
             )
         catalog.end_scan(scan)
+        look_outside(self._ws)
         self._scanned.set()
 
     # decode --------------------------------------------------------------------------------
@@ -448,8 +463,11 @@ def _forward(encoder: "Encoder", prepared: "list[Prepared]") -> Rows:
     except ValueError as e:  # NaN or infinity
         raise BadInput(f"The encoder {encoder.key} makes no vectors of these images: {e}", other) from e
     if rows.shape != (len(prepared), encoder.dim):
-        gives = f"vectors of {rows.shape[-1]} numbers, where it gave {encoder.dim} before"
-        raise BadInput(f"The encoder {encoder.key} gives {gives}.", other)
+        raise BadInput(
+            f"The encoder {encoder.key} gives vectors of {rows.shape[-1]} numbers, "
+            f"where it gave {encoder.dim} before.",
+            other,
+        )
     return rows
 
 

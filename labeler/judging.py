@@ -3,12 +3,13 @@
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Probs
+from labeler import crowds
 from labeler.arrays import load_arrays
 from labeler.domain import Advice, Estimate, Precision, Quality, Round, Session
 from labeler.workspace import Workspace
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from active.recall import Estimate as Whole
 
 Json = dict[str, Any]  # Any: JSON
+Lack = Literal["finds", "cards", "others", "looked", "round"]
 
 
 def short(now: "Whole") -> Estimate:
@@ -64,6 +66,28 @@ def advice(ws: Workspace, session: Session, made: Round | None) -> Advice | None
         cards_to_next=more.next_find, cards_to_target=more.to_target,
         cards_to_sure=float(session.batch_size) if is_alone else more.to_sure,
     )  # fmt: skip
+
+
+def lacking(ws: Workspace, session: Session) -> tuple[Lack, int]:
+    """Return what a session that has no estimate lacks for one, and how many finds count for it by now.
+
+    finds   there are too few. cards: there are enough, but too few of them came as cards: what was given as
+            an example, or found by searching, does not tell what the cards have not reached.
+    others  every answer is the target. looked: no encoder has looked at the images yet.
+    round   nothing: the next round of learning will say it.
+    """
+    from active.recall import ENOUGH
+
+    answers = crowds.answers(ws, session)
+    asked, why = ws.journal.reasons(session.id)
+    finds = answers.items[answers.labels == 0]
+    n = int((np.isin(asked, finds) & (why != "asked")).sum())
+    if n < ENOUGH:
+        return ("finds" if len(finds) < ENOUGH else "cards"), n
+    if not (answers.labels > 0).any():
+        return "others", n
+    last = ws.store.rounds(session.id, last=1)
+    return ("round" if last and last[-1].embedded else "looked"), n
 
 
 def _before(ws: Workspace, session: Session, made: Round) -> bool:

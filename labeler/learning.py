@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Ids
+from active.arrays import Ids, are_in, distinct, union
 from labeler import certificate, crowds, drawing, judging, neighbourhood, retiring, samples, space
-from labeler.arrays import save_arrays
+from labeler.arrays import saving_arrays
 from labeler.domain import Quality, Round, Session
 from labeler.drawing import RECIPE, Fitted, Material
-from labeler.journal import Answers
+from labeler.log import Answers
 from labeler.looking import spread_labels
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
     from active import recall
 
+CLASS = 60  # people who may come at once
+A_ROUND = 10  # people who answer: what they say fills one batch before a round is made of it
 PRESENT_S = 600.0  # who answered within this time is taken to go on
 
 
@@ -45,8 +47,8 @@ def learn(
         retiring.keep(ws, session, crowds.opinion(ws, session, answers.last_event))
     held = ws.dealing.held(session.id, now)
     skipped = journal.skipped(session.id, answers.last_event)
-    closed = np.union1d(answers.items, np.array([*catalog.absent(), *hide], np.int64))
-    left_out = np.union1d(closed, np.array([*held, *skipped], np.int64))
+    closed = union(answers.items, np.array([*catalog.absent(), *hide], np.int64))
+    left_out = union(closed, np.array([*held, *skipped], np.int64))
     left_out = left_out[left_out < pool]
     vectors = store.example_vectors(session.id, sp.key) if sp else []
     examples = np.array([e.id for e, _ in vectors if e.item is None], np.int64)
@@ -87,10 +89,12 @@ def learn(
             if said is not None:
                 made = replace(made, estimate=judging.short(said[0]))
                 stored |= judging.arrays(*said)
-    with store.transaction():  # a round that is refused leaves no file, a file that can't be written no round
+    file = ws.round_file(session.id, number)
+    # a round that is refused leaves no file, a file that can't be written no round
+    with saving_arrays(file, **material.to_arrays(), **stored) as put, store.transaction():
         if not store.add_round(made, picks, quality):
             return store.rounds(session.id, last=1)[-1]  # of another process
-        save_arrays(ws.round_file(session.id, number), **material.to_arrays(), **stored)
+        put()
     return made
 
 
@@ -142,14 +146,12 @@ def _estimate(
     score = left_out(head, 0)[order]
     unasked = len(rows) - np.arange(len(order))
     known = Asked(yes=y[order] == 0, why=why, unasked=unasked, score=score)
-    closed = np.unique(closed[closed < len(rows)])
+    closed = distinct(closed[closed < len(rows)])
     n_left = len(rows) - len(closed)
-    is_closed = np.zeros(len(rows), bool)
-    is_closed[closed] = True
     lines = fitted.seen.decision
     if lines is None:
         lines = decision(head, rows if among is None else rows[among], 0)
-    left = lines[~(is_closed if among is None else is_closed[among])]
+    left = np.delete(lines, closed) if among is None else lines[~are_in(among, closed)]
     now = estimate(known, left, repeats=ws.journal.repeats(session.id), others=n_left - len(left))
     return None if now is None else (now, n_left)
 
@@ -172,10 +174,12 @@ def _how_many(ws: Workspace, session: Session, now: float) -> int:
     """Return how many cards a round is made for: a batch for everybody who answers, and as many to spare.
 
     What people hold is no measure of what they need: a crowd that waits holds nothing. Of a class that comes
-    at once nobody has answered yet. Packs that were taken along count for as long as others of their kind may
-    be asked for.
+    at once nobody has answered yet: where a link lets people in, as many as a class are taken to be about to.
+    Packs that were taken along count for as long as others of their kind may be asked for.
     """
     people = ws.journal.count_people(session.id, PRESENT_S) + ws.dealing.count_wanting(session.id, now)
+    if people <= 1 and any(link.person is None and not link.shut(now) for link in ws.roster.links()):
+        people = CLASS
     leased = ws.dealing.count_leased(session.id, now - PRESENT_S, now)
     return session.batch_size * (2 + max(1, people)) + 2 * leased
 
@@ -200,7 +204,7 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     if used and last.embedded and last.encoder == used[0] and pool >= last.pool * 1.5:
         return True
     fresh = journal.count_after(session.id, last.last_event)
-    if fresh >= session.batch_size or _count_examples(ws, session, used[0] if used else "") > last.examples:
+    if _is_much(ws, session, fresh) or _count_examples(ws, session, used[0] if used else "") > last.examples:
         return True
     waiting = ws.dealing.count_waiting(session.id, now, session.batch_size)
     if waiting >= session.batch_size:
@@ -210,11 +214,23 @@ def needs_round(ws: Workspace, session: Session, *, now: float) -> bool:
     return left > waiting or (fresh > 0 and left == 0 and not ws.dealing.held(session.id, now))
 
 
+def _is_much(ws: Workspace, session: Session, fresh: int) -> bool:
+    """Return whether so many new answers are worth a round: a batch, or one for each ten people who answer.
+
+    A round is made for all who answer: were a batch enough, hundreds would have one every tenth of a second,
+    of which most is never dealt. So what is kept of rounds grows with the answers, however many give them.
+    """
+    if fresh < session.batch_size:
+        return False
+    people = ws.journal.count_people(session.id, PRESENT_S)
+    return fresh * A_ROUND >= session.batch_size * max(A_ROUND, people)
+
+
 def _count_candidates(ws: Workspace, session: Session, pool: int, now: float) -> int:
     """Return how many items of the pool a round made now could ask about."""
     journal = ws.journal
     more = [*ws.dealing.held(session.id, now), *journal.skipped(session.id), *ws.catalog.absent()]
-    out = np.union1d(journal.answers(session.id).items, np.array(more, np.int64))
+    out = union(journal.answers(session.id).items, np.array(more, np.int64))
     return pool - int((out < pool).sum())
 
 

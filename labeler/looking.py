@@ -84,8 +84,8 @@ class Seen:
     """What a round looked at, and what its head thinks of that.
 
     among          the items, ascending; None: all.
-    target, doubt  (n,) for the selection, 0 for items that were not looked at; None: not known.
-    decision       the target's decision for each of `among`, where nothing else was asked of the head.
+    target, doubt  of each of `among`, for the selection; None: not known.
+    decision       the target's decision, where nothing else was asked of the head.
     """
 
     among: Ids | None = None
@@ -99,13 +99,11 @@ def everywhere(eye: Eye) -> Seen:
     return Seen() if eye.head is None else _seen(eye, None, eye.score(slice(None)))
 
 
-def nearby(
-    eye: Eye, hood: Neighbourhood, sample: Ids, is_open: NDArray[np.bool_], *, spare: int, basis: int = 0
-) -> Seen:
+def nearby(eye: Eye, hood: Neighbourhood, sample: Ids, closed: Ids, *, spare: int, basis: int = 0) -> Seen:
     """Look at the sample, at what is near to answers, and from there towards what is sought.
 
     sample   ascending. basis: that of the rows.
-    is_open  (n,) whether an item may still be asked.
+    closed   items that may not be asked any more, ascending.
     spare    so many of these are looked at in any case, those with the lowest ids, so that no round runs dry.
     Items that came after the index are all looked at. No other row is read but by the index.
     """
@@ -113,7 +111,7 @@ def nearby(
 
     n, labeled = len(eye.rows), eye.labeled
     start = [
-        sample, np.arange(hood.step, n, dtype=np.int64), _first_open(is_open, spare),
+        sample, np.arange(hood.step, n, dtype=np.int64), _first_open(n, closed, spare),
         labeled.items, hood.of(labeled.items),
     ]  # fmt: skip
     if len(labeled.outside):
@@ -129,33 +127,24 @@ def nearby(
         out[inside], out[~inside] = known, others
         return out
 
-    ids, scores = nearby(np.concatenate(start), near=hood.of, score=score, is_open=is_open)
+    ids, scores = nearby(np.concatenate(start), near=hood.of, score=score, closed=closed)
     return _seen(eye, ids, scores)
 
 
-def _first_open(is_open: NDArray[np.bool_], k: int) -> Ids:
-    """Return the k lowest ids that are open, without listing all of them."""
-    closed = len(is_open) - np.count_nonzero(is_open)
-    return np.flatnonzero(is_open[: k + closed])[:k]
+def _first_open(n: int, closed: Ids, k: int) -> Ids:
+    """Return the k lowest of n ids that are not closed, without listing all of them."""
+    first = np.arange(min(n, k + len(closed)), dtype=np.int64)
+    return first[~are_in(first, closed)][:k]
 
 
 def _seen(eye: Eye, among: Ids | None, scores: Rows) -> Seen:
     """Return what is known of the items that were looked at, from the columns of `Eye.score`."""
-
-    def placed(values: Scores) -> Scores:
-        if among is None:
-            return values
-        out = np.zeros(len(eye.rows), np.float32)
-        out[among] = values
-        return out
-
     if eye.head is None:
         return Seen(among)
     if eye.is_line:
         lines = scores[:, 0]
-        return Seen(among, target=placed(eye.head.calibrated(lines, 0)), decision=lines)
-    target = placed(scores[:, 0]) if eye.has_target else None
-    return Seen(among, target=target, doubt=placed(scores[:, -1]))
+        return Seen(among, target=eye.head.calibrated(lines, 0), decision=lines)
+    return Seen(among, target=scores[:, 0] if eye.has_target else None, doubt=scores[:, -1])
 
 
 def all_labels(head: "Head", rows: Rows, n_labels: int) -> Probs:

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labeler import drawing, encoders, files, images, learning, predicting
-from labeler.catalog import shown_path
+from labeler import drawing, gold, learning, predicting
 from labeler.domain import (
     Card,
     Goal,
@@ -27,6 +25,7 @@ from labeler.domain import (
     StoredEvent,
 )
 from labeler.errors import BadInput, Missing, writing
+from labeler.items import shown_path
 from labeler.journal import Undone
 from labeler.overview import (
     is_drawn,
@@ -37,22 +36,20 @@ from labeler.overview import (
     session_status,
     status,
 )
+from labeler.references import add_example, add_words, embed_examples, examples, link_examples, open_picture
 from labeler.results import Grid, GridItem, export, export_counts, labels_grid
-from labeler.searching import clean_words, get_item, item_rows, neighbours
-from labeler.store import WORDS, Example
+from labeler.searching import get_item, item_rows, neighbours
 from labeler.workspace import Workspace
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from active.embedding import Encoder
 
 __all__ = ["Grid", "GridItem", "export", "export_counts", "labels_grid"]  # from results, beside all below
 __all__ += ["is_drawn", "mark_drawn", "note_problem", "pool_counts", "pool_status"]  # from overview
 __all__ += ["session_status", "status"]
+__all__ += ["add_example", "add_words", "embed_examples", "examples", "link_examples", "open_picture"]
 __all__ += ["get_item", "item_rows", "neighbours"]  # from searching
 
-EXAMPLE_IDS = uuid.UUID("7c0f3d1e-52a4-4d8f-9a61-4f6a3d1b9e02")  # name space of the events that examples make
 QUESTION = "Is this what you are looking for?"
 LABELS = ("yes", "no")
 
@@ -177,6 +174,11 @@ def set_state(ws: Workspace, session: Session, state: State, notice: str) -> Ses
     return ws.store.set_state(session, state, notice)
 
 
+def set_gold_feedback(ws: Workspace, session: Session, on: bool) -> Session:
+    """Tell people whether they agreed with what is known, or don't, and return the session."""
+    return ws.store.set_gold_feedback(session, on)
+
+
 def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
     """Change what share of the target is wanted found, None: nobody says; return the session.
 
@@ -188,112 +190,6 @@ def set_target(ws: Workspace, session: Session, share: float | None) -> Session:
 def owner(ws: Workspace) -> int:
     """Return the person number that the command line and the pages answer as."""
     return ws.roster.owner().id
-
-
-# examples ----------------------------------------------------------------------------------
-
-
-def add_example(
-    ws: Workspace, session: Session, name: str, data: bytes, label: str | None = None
-) -> int | None:
-    """Take a reference picture; return its item when it is in the pool, else None.
-
-    In the pool it becomes an answer on a card of its own. Outside it is kept in the workspace
-    and stands as one more example of `label` (None: the target). Given twice, it counts once.
-    Raises BadInput for a picture that can't be read.
-    """
-    label = session.target if label is None else label
-    numbers = ws.store.label_numbers(session.id)
-    if label not in numbers:
-        raise Missing(f"There is no label {label!r}.", f"Use one of {', '.join(session.labels)}.")
-    open_picture(ws, data, name=Path(name).name[:200])
-    content_hash = images.content_hash(data)
-    path = ws.example_file(content_hash)
-    if not path.exists():
-        with writing("The example"):
-            files.save_atomic(path, data)
-    shown = shown_path(Path(name).name[:200])[0]
-    ws.store.add_example(session.id, content_hash, shown, numbers[label])
-    link_examples(ws, session)
-    return ws.catalog.item_by_hash(content_hash)
-
-
-def add_words(ws: Workspace, session: Session, text: str) -> None:
-    """Take words that describe the target: what lies near to them is asked first. Twice the same count once.
-
-    Raises BadInput for none, for too many, and where the encoder that is wanted reads no text.
-    """
-    words = clean_words(text)
-    why = encoders.why_no_words(ws.config.encoder)
-    if why is not None:
-        raise BadInput(why)
-    ws.store.add_example(session.id, WORDS + images.content_hash(words.encode()), words, 0)
-
-
-def open_picture(ws: Workspace, data: bytes, *, name: str = "The picture") -> "Image":
-    """Return the decoded picture, RGB and upright. Raises BadInput when it can't be read."""
-    try:
-        return images.decode(data, want_px=512, max_megapixels=ws.config.max_megapixels).image
-    except files.Unreadable as e:
-        raise BadInput(
-            f"{name} can't be used: {e.reason}", "Give another picture, such as a JPEG or PNG."
-        ) from e
-
-
-def examples(ws: Workspace, session: Session) -> list[Example]:
-    """Return the reference pictures of a session, in order of arrival."""
-    return ws.store.examples(session.id)
-
-
-def link_examples(ws: Workspace, session: Session) -> int:
-    """Turn reference pictures that have appeared in the pool into answers; return how many."""
-    waiting = [e for e in ws.store.examples(session.id) if e.item is None]
-    found = {e.id: item for e in waiting if (item := ws.catalog.item_by_hash(e.hash)) is not None}
-    if not found:
-        return 0
-    person = owner(ws)
-    with ws.store.transaction():
-        for example in ws.store.examples(session.id):
-            item = found.get(example.id) if example.item is None else None  # another one may have been here
-            if item is None:
-                continue
-            card = ws.dealing.add_card(session.id, item, person, "asked", time.time())
-            event = LabelEvent(
-                id=str(uuid.uuid5(EXAMPLE_IDS, f"{session.id}/{example.hash}")),
-                item=item, answer=session.labels[example.label], at=datetime.now(UTC), card=card,
-            )  # fmt: skip
-            ws.journal.add_events(session, person, [event])
-            ws.store.link_example(example.id, item)
-    return len(found)
-
-
-def embed_examples(ws: Workspace, encoder: "Encoder") -> int:
-    """Give every reference picture a vector of this encoder; return how many were new."""
-    waiting = ws.store.unembedded_examples(encoder.key)
-    done = 0
-    for example in waiting:
-        if example.is_words:
-            done += _embed_words(ws, encoder, example)
-            continue
-        try:
-            data = ws.example_file(example.hash).read_bytes()
-            picture = open_picture(ws, data, name=example.name)
-        except (OSError, BadInput):
-            continue  # its file is gone or broken; it was whole when it was given
-        ws.store.set_example_vector(example.id, encoder.key, encoder.encode([picture])[0])
-        done += 1
-    return done
-
-
-def _embed_words(ws: Workspace, encoder: "Encoder", example: Example) -> int:
-    from active.embedding import read
-
-    try:
-        row = read(encoder, [example.name])[0]
-    except ValueError:
-        return 0  # another encoder was chosen since; it goes by the pictures
-    ws.store.set_example_vector(example.id, encoder.key, row)
-    return 1
 
 
 # taking images in --------------------------------------------------------------------------
@@ -340,8 +236,10 @@ def prepare(
             early = _unfinished(report)
             ingest.run(ws, load=encoder, report=early, stop=stop, give_way=give_way)
             drawing.result()
-        if not stop.is_set():
+        while not stop.is_set():
             ingest.run(ws, load=encoder, report=report, stop=stop, give_way=give_way)
+            if not ws.catalog.count_new():  # else something was noted since the files were read: gold, say
+                break
 
 
 @contextlib.contextmanager
@@ -402,13 +300,18 @@ def record(
     return ws.journal.add_events(session, person, events, lease=lease, device=device)
 
 
-def card_session(ws: Workspace, events: Sequence[LabelEvent]) -> Session:
-    """Return the session that answers belong to when none is named: that of their cards, else the newest."""
+def by_session(
+    ws: Workspace, events: Sequence[LabelEvent], number: int | None
+) -> list[tuple[Session, list[LabelEvent]]]:
+    """Return answers for which no session is named, by the one that each belongs to: that of its card.
+
+    number  the session of those without a card; None: the newest. A deck may hold cards of two questions.
+    """
+    found: dict[int, list[LabelEvent]] = {}
     for event in events:
-        number = None if event.card is None else ws.dealing.session_of(event.card)
-        if number is not None:
-            return get_session(ws, number)
-    return newest_session(ws)
+        of_card = None if event.card is None else ws.dealing.session_of(event.card)
+        found.setdefault(of_card or get_session(ws, number).id, []).append(event)
+    return [(get_session(ws, of), some) for of, some in found.items()]
 
 
 def undo(ws: Workspace, session: Session, person: int, event_id: str, device: int | None = None) -> Undone:
@@ -444,6 +347,7 @@ def learn(
     hide, strategy  for simulations: items that are never asked, and another way to choose than people get.
     """
     link_examples(ws, session)
+    gold.link(ws, session)
     return learning.learn(ws, session, now=time.time(), hide=hide, strategy=strategy)
 
 

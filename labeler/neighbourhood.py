@@ -120,8 +120,8 @@ def make(ws: Workspace, step: int) -> None:
     What came is added to the last index. It is made anew, with centres learned from all items, once they are
     twice as many as it was made from, or when as many lists as before find less than DRIFTED: then what came
     is unlike the rest. It depends on the vectors, the encoder and what it holds alone; how many lists are
-    read is measured. Minutes for some million items; memory: half of what their rows take. Older ones are
-    removed: they can be made again.
+    read is measured. Minutes for some million items; memory: half of what their rows take, and an eighth more
+    while it is made. Older ones are removed: they can be made again.
     """
     used = ws.registry.in_use()
     if used is None:
@@ -177,7 +177,7 @@ def _read(path: Path, extent: Extent, *, mapped: bool) -> "Inverted | None":
     """Return the index in a file; None where it is not there, not whole, or of another version."""
     import faiss
 
-    from active.search import Inverted
+    from active.search import Inverted, lists_for
 
     # lists stay in the file, and are read where they are searched; Windows reads all of it
     how = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY if mapped and sys.platform != "win32" else 0
@@ -187,8 +187,9 @@ def _read(path: Path, extent: Extent, *, mapped: bool) -> "Inverted | None":
         return None
     if not isinstance(index, faiss.IndexIVF) or index.ntotal != extent.step:
         return None  # something else
-    # versions before did not measure how many lists it takes
-    return None if index.nprobe < 2 <= index.nlist else Inverted.of(index)
+    # versions before did not measure how many lists it takes, and had fewer of them
+    is_old = index.nprobe < 2 <= index.nlist or index.nlist != lists_for(extent.base)
+    return None if is_old else Inverted.of(index)
 
 
 def _kept(ws: Workspace, key: str, extent: Extent) -> Neighbourhood | None:

@@ -1,5 +1,6 @@
 """What a command opens, and what it says on the way: the workspace, the images, the question."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -104,6 +105,7 @@ def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
         raise BadInput(
             f"{where} holds other things and is no workspace.", "Give a new folder to --workspace."
         )
+    _refuse_mistyped(where)
     if not quiet:
         click.echo("No --images were given: drawing a demonstration set.")
         for one in places.workspaces():
@@ -111,6 +113,34 @@ def _draw(where: Path, folder: Path, *, quiet: bool) -> None:
                 click.echo(f"To go on with your own: labeler start --images {shlex.quote(images)}")
     with writing(str(folder)):
         draw_demo(folder, most=FIRST)
+
+
+def _refuse_mistyped(where: Path) -> None:
+    """Raise BadInput where what is to be made is called nearly as a workspace of somebody's own images."""
+    from difflib import get_close_matches
+
+    from labeler import places
+    from labeler.config import load_config
+    from labeler.workspace import SETTINGS
+
+    if where.exists() or where == places.DATA / places.DEMO:
+        return
+    others = [*places.workspaces(), *places.workspaces(where.parent)]
+    named: dict[Path, str | None] = {}
+    for one in others:
+        with contextlib.suppress(BadInput, OSError):  # of a later version, or not for us to read
+            named[one] = load_config(one / SETTINGS).images
+    own = [
+        one
+        for one, images in named.items()
+        if images and Path(images) != Path(os.path.abspath(one)) / "images"
+    ]
+    beside = {one.name: one for one in own}
+    if meant := get_close_matches(where.name, beside, n=1, cutoff=0.75):
+        raise BadInput(
+            f"There is no workspace {short(where)}.",
+            f"Give --workspace {short(beside[meant[0]])}, or --images with the folder for a new one.",
+        )
 
 
 def _warn_network(folder: Path) -> None:
@@ -128,16 +158,27 @@ def _warn_disk(folder: Path) -> None:
         click.echo(f"Warning: the disk of {short(folder)} has only {free / 1e6:,.0f} MB free.", err=True)
 
 
-def find(workspace: Path | None) -> "Workspace":
-    """Return the workspace to look at; says so where there was a choice."""
+def find(workspace: Path | None, *, is_sure: bool = True) -> "Workspace":
+    """Return the workspace to look at; says so where there was a choice.
+
+    is_sure  False: what follows can't be taken back, so where there are several, and not just one of them is
+             served, the person has to say which one is meant.
+    """
     from labeler import drives, places
 
+    several = places.workspaces() if workspace is None else []
+    if not is_sure and len(several) > 1 and sum(map(places.is_served, several)) != 1:
+        raise BadInput(
+            f"There are {len(several)} workspaces, and this can't be taken back.",
+            f"Say which one is meant: --workspace {short(several[0])}, or another one under data.",
+        )
     ws = close_at_end(places.find_workspace(workspace))
     _say_kept(ws)
-    if workspace is None and len(places.workspaces()) > 1:
+    if len(several) > 1:
+        why = "is being served" if places.is_served(ws.folder) else "was started last"
         click.echo(
-            f"Of several workspaces, {short(ws.folder)} was started last; --workspace names another, such as "
-            f"{short(next(w for w in places.workspaces() if not drives.same_place(w, ws.folder)))}.",
+            f"Of several workspaces, {short(ws.folder)} {why}; --workspace names another, such as "
+            f"{short(next(w for w in several if not drives.same_place(w, ws.folder)))}.",
             err=True,
         )
     return ws
@@ -167,11 +208,27 @@ def start_session(
     return session
 
 
-def check_early(question: str | None, labels: str | None, like: Sequence[Path]) -> None:
+def take_gold(
+    ws: "Workspace", session: "Session", folder: Path | None, feedback: bool | None
+) -> tuple["Session", list[str]]:
+    """Return the session with the gold of a folder taken, and its files that can't be read."""
+    from labeler import gold, loop
+
+    unread = [] if folder is None else gold.give(ws, session, folder)[1]
+    if feedback is not None:
+        session = loop.set_gold_feedback(ws, session, feedback)
+    return session, unread
+
+
+def check_early(
+    question: str | None, labels: str | None, like: Sequence[Path], gold_folder: Path | None = None
+) -> None:
     """Raise BadInput for a question, labels or pictures that can't be used, before anything is made."""
-    from labeler import loop
+    from labeler import gold, loop
 
     loop.check_question(question, _split(labels))
+    if gold_folder is not None:
+        gold.read_folder(gold_folder)
     for path in like:
         read_like(path)
 

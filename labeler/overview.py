@@ -1,8 +1,6 @@
 """Where a workspace and its sessions stand, what is noted of it, and whether it is whole."""
 
 import contextlib
-import time
-import weakref
 from dataclasses import asdict
 from typing import Any
 
@@ -10,29 +8,38 @@ import numpy as np
 
 from labeler import certificate, judging
 from labeler.database import HEAL
-from labeler.domain import Session
+from labeler.domain import SKIP, UNSURE, Session
 from labeler.errors import Missing
+from labeler.lately import Kept
+from labeler.standing import UNSURE_NUMBER
 from labeler.workspace import Workspace
 
 DRAWN = "drawn"  # the fact that marks a workspace of the demonstration set
 COUNTS_S = 1.0  # how old the pool's counts may be where they are asked for all the time
 COUNTED = 20.0  # and how many times as old as it takes to count: of ten million, half a second
 OLDEST_S = 10.0
-_counts: "weakref.WeakKeyDictionary[Workspace, tuple[float, tuple[int, int, int]]]" = (
-    weakref.WeakKeyDictionary()
-)
-"""Until when the counts hold, and these."""
+_counts: Kept[tuple[int, int, int]] = Kept(COUNTS_S, COUNTED, OLDEST_S)
 
 
-def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: JSON
-    """Return the `session` object of `status`, and what the deck shows of progress."""
+def session_status(ws: Workspace, session: Session, person: int | None = None) -> dict[str, Any]:  # Any: JSON
+    """Return the `session` object of `status`, and what the deck shows of progress.
+
+    person  who looks: what they have answered on gold counts for them as any answer does, since by figures
+            that stay as they were they would see which cards were gold. None: it counts nowhere.
+    """
     store, journal = ws.store, ws.journal
     rounds = store.rounds(session.id)
     counts = journal.counts(session)
     last = rounds[-1] if rounds else None
-    fresh = journal.count_answered(session.id, after=last.last_event if last else 0)
+    seen = last.last_event if last else 0
+    fresh = journal.count_answered(session.id, after=seen)
+    on_gold = [] if person is None else journal.gold_of(session.id, person)
+    for seq, number in on_gold:
+        name = session.labels[number] if number >= 0 else UNSURE if number == UNSURE_NUMBER else SKIP
+        counts[name] += 1
+        fresh += seq > seen and name != SKIP
     advice = judging.advice(ws, session, last)
-    open_, done = journal.votes_progress(session.id)
+    unfinished = journal.count_unfinished(session.id) if session.votes > 1 else 0
     return {
         "id": session.id,
         "question": session.question,
@@ -40,7 +47,7 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "goal": session.goal,
         "round": last.number if last else 0,
         "events": journal.count_events(session.id),
-        "cards_shown": journal.count_shown(session.id),
+        "cards_shown": journal.count_shown(session.id) + len(on_gold),
         "counts": counts,
         "found": counts[session.target],
         "estimate": asdict(last.estimate) if last and last.estimate and session.goal == "find" else None,
@@ -50,8 +57,8 @@ def session_status(ws: Workspace, session: Session) -> dict[str, Any]:  # Any: J
         "state": session.state,
         "notice": session.notice,
         "votes": session.votes,
-        "unfinished": open_,
-        "finished": done,
+        "unfinished": unfinished,
+        "finished": max(0, sum(counts.values()) - counts[SKIP] - unfinished) if session.votes > 1 else 0,
         "batch_size": session.batch_size,
         "round_answered": min(fresh, session.batch_size),
         "per_minute": journal.count_since(session.id, 60),
@@ -81,7 +88,10 @@ def status(ws: Workspace, session: Session | None = None) -> dict[str, Any]:  # 
         with contextlib.suppress(Missing):
             session = ws.store.session(None)
     problems = check(ws)
-    asked = session_status(ws, session) | {"quality": judging.quality_json(ws, session)} if session else None
+    asked = None
+    if session:
+        more = {"quality": judging.quality_json(ws, session), "gold": ws.dealing.count_gold(session.id)}
+        asked = session_status(ws, session) | more
     return pool_status(ws) | {
         "session": asked,
         "problem": noted_problem(ws),
@@ -111,13 +121,10 @@ def pool_counts(ws: Workspace) -> tuple[int, int, int]:
 
     Counting walks over all files, and every deck asks every few seconds.
     """
-    until, counts = _counts.get(ws, (-np.inf, (0, 0, 0)))
-    began = time.monotonic()
-    if began > until:
-        counts = (ws.catalog.count_files(), count_embedded_files(ws), ws.catalog.count_present())
-        now = time.monotonic()
-        _counts[ws] = (now + min(max(COUNTS_S, COUNTED * (now - began)), OLDEST_S), counts)
-    return counts
+    catalog = ws.catalog
+    return _counts.get(
+        ws, "", lambda: (catalog.count_files(), count_embedded_files(ws), catalog.count_present())
+    )
 
 
 def count_embedded_files(ws: Workspace) -> int:

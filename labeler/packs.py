@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from labeler.dealing import MOST_HELD
 from labeler.domain import Card, Person, Session
 from labeler.errors import Conflict
 from labeler.workspace import Workspace
@@ -29,8 +30,9 @@ def take(ws: Workspace, session: Session, person: Person, n: int, have: Sequence
     if session.state != "open" and person.role != "own":
         return []
     return ws.dealing.lease_cards(
-        session.id, person.id, min(n, free), have=have, now=now, lease_s=lease_s, device=person.device
-    )
+        session.id, person.id, min(n, free), have=have, now=now, lease_s=lease_s, device=person.device,
+        most=MOST + MOST_HELD,
+    )  # fmt: skip
 
 
 def held(ws: Workspace, session: Session, person: int) -> list[int]:

@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
@@ -18,12 +20,13 @@ from labeler.config import load_config
 from labeler.drives import is_inside, same_place
 from labeler.errors import BadInput, NotReady
 from labeler.schema import version
-from labeler.workspace import DATABASE, SERVER_LOCK, SETTINGS, Workspace
+from labeler.workspace import DATABASE, SERVER_LOCK, SETTINGS, Workspace, held_by
 
 DATA = Path("data")  # workspaces land here, relative to where the command runs
 DEMO = "demo"
 LOW_DISK_BYTES = 1 << 30
 PORTS_TRIED = 100
+WAITING = 128  # connections that may wait until the server takes the port over
 PRIVILEGED_PORTS = 1023
 MOST_NAME_BYTES = 100  # of a workspace's name: files with longer ones lie beside and below it
 BROWSER_TRIES = 150
@@ -99,7 +102,7 @@ def _is_of(workspace: Path, images: Path) -> bool:
 def _were_moved(folder: Path, images: Path) -> bool:
     """Return whether most of the first files that a workspace knows are found in `images`."""
     ws = Workspace.open(folder)
-    paths = [i.path for i in ws.catalog.items_between(0, 20) if i.path]
+    paths = [i.path for i in ws.catalog.items_between(0, 20) if i.is_of_folder]
     ws.close()
     return sum((images / p).is_file() for p in paths) * 2 > len(paths)
 
@@ -172,10 +175,18 @@ def find_workspace(folder: Path | None) -> Workspace:
     return Workspace.open(folder)
 
 
-def workspaces() -> list[Path]:
-    """Return the workspaces under `data`, the one started last first; looking at one changes nothing."""
-    found = [p.parent for p in DATA.glob(f"*/{DATABASE}")]
-    return sorted(found, key=_used, reverse=True)
+def workspaces(under: Path = DATA) -> list[Path]:
+    """Return the workspaces in a folder: first those that are served just now, then the one started last.
+
+    Looking at one changes nothing.
+    """
+    found = [p.parent for p in under.glob(f"*/{DATABASE}")]
+    return sorted(found, key=lambda folder: (is_served(folder), _used(folder)), reverse=True)
+
+
+def is_served(folder: Path) -> bool:
+    """Return whether a server runs on the workspace in a folder."""
+    return held_by(folder, "server") is not None
 
 
 def _used(folder: Path) -> float:
@@ -196,31 +207,71 @@ def free_bytes(folder: Path) -> int:
 
 def is_free(host: str, port: int) -> bool:
     """Return whether a server could listen there. Raises BadInput for a host that is not this machine's."""
+    held = _listen(host, port)
+    for s in held or ():
+        s.close()
+    return held is not None
+
+
+def free_port(host: str, port: int) -> int:
+    """Return `port`, or the next free one after it. Raises BadInput when there is none near."""
+    with held_port(host, port) as (found, _):
+        return found
+
+
+@contextmanager
+def held_port(host: str, port: int) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Give `port`, or the next free one after it, and the sockets that listen there, for the server to take.
+
+    Who connects before it does waits. So two starts in one moment never mean the same port.
+    Raises BadInput when there is none near.
+    """
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
+        held = _listen(host, candidate)
+        if held is not None:
+            try:
+                yield candidate, held
+            finally:
+                for s in held:
+                    s.close()
+            return
+    raise BadInput(f"No port from {port} on is free.", "Give another one with --port.")
+
+
+def _listen(host: str, port: int) -> list[socket.socket] | None:
+    """Return sockets that listen at all addresses of a host; None: something else does at one of them.
+
+    Raises BadInput for a host that is not this machine's.
+    """
+    held: list[socket.socket] = []
     try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, proto) as s:
-            if os.name == "posix":
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            s.bind(address)
+        for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                s = socket.socket(family, kind, proto)
+                held.append(s)
+                if os.name == "posix":  # elsewhere it would let two programs have one port
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                s.bind(address)
+                s.listen(WAITING)
+            except OSError as e:
+                if len(held) < 2 or e.errno == errno.EADDRINUSE:
+                    raise
+                held.pop().close()  # such as ::1 of "localhost" where there is no IPv6
     except OSError as e:
+        for s in held:
+            s.close()
         if e.errno == errno.EADDRINUSE:
-            return False
+            return None
         if e.errno == errno.EACCES and port > PRIVILEGED_PORTS:
-            return False  # Windows keeps ranges of ports for itself
+            return None  # Windows keeps ranges of ports for itself
         if e.errno == errno.EACCES:
             raise BadInput(f"Port {port} needs an administrator's rights.", "Give one above 1023.") from e
         raise BadInput(
             f"{host} is not an address of this machine.", "Give 127.0.0.1 or 0.0.0.0 to --host."
         ) from e
-    return True
-
-
-def free_port(host: str, port: int) -> int:
-    """Return `port`, or the next free one after it. Raises BadInput when there is none near."""
-    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
-        if is_free(host, candidate):
-            return candidate
-    raise BadInput(f"No port from {port} on is free.", "Give another one with --port.")
+    return held
 
 
 def reachable(host: str) -> str:

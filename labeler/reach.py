@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from labeler import people, places
+from labeler import addresses, places
 from labeler.errors import BadInput
 from labeler.identity import Identity
 
@@ -20,7 +20,7 @@ THIS_MACHINE = ("127.0.0.0/8", "::1")
 TAKEN = (  # first parts of addresses below the base path: with such a name it is not clear where it ends
     *("api", "tiles", "deck", "swipe", "static", "media", "component", "app", "auth", "oauth2callback"),
     *("_stcore", "start", "label", "search", "review", "found", "export", "training", "team", "explore"),
-    *("join", "me", "disputes"),
+    *("join", "me", "disputes", "screen", "share", "learn", "board"),
 )
 
 
@@ -45,7 +45,7 @@ class Reach:
     @property
     def shared(self) -> bool:
         """Return whether everybody needs a link: others are let in, or come through a proxy."""
-        return not people.is_local(self.host) or bool(self.proxies)
+        return not addresses.is_local(self.host) or bool(self.proxies)
 
     @property
     def url(self) -> str:
@@ -71,12 +71,12 @@ class Reach:
         return f"{'https' if self.identity else 'http'}://{name}:{self.port}"
 
     def _answers_localhost(self) -> bool:
-        return people.is_local(self.host) or self.host in ("0.0.0.0", "::", "")
+        return addresses.is_local(self.host) or self.host in ("0.0.0.0", "::", "")
 
     def _name(self) -> str:
         """Return what others call this machine: the certificate's name for it, if that is for another one."""
         called = places.reachable(self.host)
-        if self.identity is None or self.identity.is_for(called) or people.is_local(self.host):
+        if self.identity is None or self.identity.is_for(called) or addresses.is_local(self.host):
             return called
         return self.identity.name or called
 

@@ -14,7 +14,8 @@ from labeler.database import empty_log
 from labeler.domain import Progress
 from labeler.drives import is_inside
 from labeler.errors import BadInput, Blocked, Conflict, NotReady
-from labeler.schema import STEPS, version
+from labeler.schema import version
+from labeler.steps import STEPS
 from labeler.workroom import flush, workroom
 from labeler.workspace import DATABASE, SETTINGS, Workspace, held_by
 
@@ -148,6 +149,7 @@ def _settings(contents: archive.Contents, made: Path, folder: Path, images: Path
     if own:
         config = replace(config, encoder=str(folder / "encoders" / min(own)))
     (made / SETTINGS).write_text(dump_config(config), "utf-8")
+    os.utime(made / SETTINGS, (1, 1))  # nobody has started it: commands that name no workspace mean another
     return config
 
 
@@ -157,7 +159,7 @@ def _look(made: Path, folder: Path, config: Config, contents: archive.Contents) 
     ws = Workspace.open(made)
     try:
         ws.catalog.refuse_damage()
-        known = [i.path for i in ws.catalog.items_between(0, LOOKED_FOR) if i.path]
+        known = [i.path for i in ws.catalog.items_between(0, LOOKED_FOR) if i.is_of_folder]
         there = [p for p in known if config.images is not None and (Path(config.images) / p).is_file()]
         events = sum(ws.journal.count_events(s.id) for s in ws.store.sessions())
         items = ws.catalog.count_items()

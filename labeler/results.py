@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from active.arrays import Ids
 from labeler import crowds, judging, predicting
-from labeler.catalog import shown_path
 from labeler.database import snapshot
 from labeler.domain import UNSURE, Session
 from labeler.export import About, EventRow, ExportData, ExportReport, Format, How, LabelRow, write
-from labeler.journal import Answers
+from labeler.items import shown_path
+from labeler.log import Answers
 from labeler.workspace import Workspace
 
 Order = Literal["newest", "oldest", "surest", "doubtful"]
@@ -134,12 +134,13 @@ def export_counts(
 
 def export(
     ws: Workspace, session: Session, *, format: Format, out: Path,
-    predicted_from: float | None = None, how: How = "copy",
+    predicted_from: float | None = None, how: How = "copy", with_names: bool = True,
 ) -> ExportReport:  # fmt: skip
     """Write a session's labels to the folder `out`.
 
     predicted_from  also items that nobody was asked about, where the head is at least this sure;
                     they are marked as predicted. None: only what people said.
+    with_names      False: people by their numbers, for what is to be published.
     Byte-identical files have a row each. Raises BadInput or Conflict for a place that can't be written.
     """
     with snapshot(ws.journal.conn):
@@ -150,7 +151,7 @@ def export(
         answers, votes = crowds.answers(ws, session), ws.journal.votes(session.id)
         none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         guesses = none if predicted_from is None else predicted(ws, session, answers)
-        events = list(_event_rows(ws, session, paths))
+        events = list(_event_rows(ws, session, paths, with_names=with_names))
         stamps = ws.catalog.stamps() if format == "folders" else {}
     rows = _label_rows(session, paths, answers, votes, guesses, predicted_from or 0.0)
     with ws.lock("export"):  # two at once to one folder would mix
@@ -180,8 +181,10 @@ def _label_rows(
                 yield LabelRow(item, path, session.labels[number], "predicted", sure, 0, None)
 
 
-def _event_rows(ws: Workspace, session: Session, paths: dict[int, list[str]]) -> Iterator[EventRow]:
-    names = ws.roster.names()
+def _event_rows(
+    ws: Workspace, session: Session, paths: dict[int, list[str]], *, with_names: bool
+) -> Iterator[EventRow]:
+    names = {number: name if with_names else str(number) for number, name in ws.roster.names().items()}
     for e in ws.journal.log(session):
         path = paths[e.item][0] if e.item in paths else ws.catalog.last_path(e.item)
         yield EventRow(

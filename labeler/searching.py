@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from active.arrays import Rows
-from labeler import coding, crowds, images
+from labeler import coding, images
 from labeler.domain import UNSURE, Item
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.workspace import Workspace
@@ -103,15 +103,25 @@ def stacked(rows: Sequence[Rows]) -> Rows | None:
 
 
 def neighbours(
-    ws: Workspace, like: Rows, unlike: Rows | None = None, k: int = 50, *, apart: bool = False
+    ws: Workspace,
+    like: Rows,
+    unlike: Rows | None = None,
+    k: int = 50,
+    *,
+    apart: bool = False,
+    exact: bool = False,
+    by: Sequence[int] = (),
 ) -> list[tuple[int, float]]:
     """Return the k items nearest to `like` and away from `unlike`, as (item, cosine), best first.
 
     like, unlike  (n, d) vectors of the encoder in use. Items whose files are gone are left out.
+    by            items that are searched by: a known image from outside the pool is found by itself, as any
+                  other is. Else who searches by it could tell which it is.
     apart         they lie apart from all pictures, as words do: many more are compared then.
-    Of more than 20,000 items nearly always the nearest: the share that is found is measured (`coding`).
+    exact         compare all items, up to three million. Without it, of more than 100,000 items nearly always
+                  the nearest: the share that is found is measured (`coding`).
     Raises NotReady before anything is embedded, and where a very large pool has no codes yet, BadInput for
-    vectors of another size.
+    vectors of another size, and for too many items to compare all.
     """
     from active.arrays import unit_rows
     from active.search import combine
@@ -129,12 +139,13 @@ def neighbours(
         query = combine(unit_rows(like), None if unlike is None else unit_rows(unlike))
     except ValueError as e:
         raise BadInput(f"The example can't be used: {e}", "Give finite numbers, at least one example.") from e
-    index = coding.index(ws, key, dim, n, apart=apart)
+    index = coding.index(ws, key, dim, n, apart=apart, exact=exact)
     k = max(0, min(k, n))
+    own = ws.catalog.outside_among(by)
     among = min(n, k + SPARE)
     while True:
         ids, cos = index.search(query, among)
-        gone = ws.catalog.absent_among(ids[0].tolist())
+        gone = ws.catalog.absent_among(ids[0].tolist()) - own
         found = [
             (int(i), min(1.0, float(c))) for i, c in zip(ids[0], cos[0], strict=True) if int(i) not in gone
         ]
@@ -149,7 +160,7 @@ def described(ws: Workspace, number: int | None, items: Sequence[int]) -> list[t
     number  of the session whose answers are meant; None: the newest. Raises Missing for an unknown one.
     """
     session = ws.store.session(number)
-    answers = crowds.answers(ws, session)
+    answers = ws.journal.answers(session.id)
     session = ws.store.session(session.id)  # read after the answers: it knows all of their labels
     said = dict(zip(answers.items.tolist(), answers.labels.tolist(), strict=True))
     paths = ws.catalog.shown_paths(items)

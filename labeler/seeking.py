@@ -51,6 +51,7 @@ class _Search(click.Command):
 )
 @click.option("--words", multiple=True, metavar="TEXT", help="Words for it, if the encoder reads text.")
 @click.option("-k", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
+@click.option("--exact", is_flag=True, help="Compare every image. Slower; up to 3 million images.")
 @workspace_option
 @json_option
 def search(
@@ -58,6 +59,7 @@ def search(
     unlike: tuple[Path, ...],
     words: tuple[str, ...],
     k: int,
+    exact: bool,
     workspace: Path | None,
     as_json: bool,
 ) -> None:
@@ -78,7 +80,7 @@ def search(
     far = [eye.picture(path, data) for path, data in others]
     rows = searching.stacked(near)
     assert rows is not None, "at least one picture or words"
-    found = searching.neighbours(ws, rows, searching.stacked(far), k, apart=bool(words))
+    found = searching.neighbours(ws, rows, searching.stacked(far), k, apart=bool(words), exact=exact)
     names = [str(ws.images / searching.get_item(ws, item).path) for item, _ in found]
     if as_json:
         results = [

@@ -13,13 +13,14 @@ from labeler.errors import LabelerError
 from labeler.waiting import leave
 
 if TYPE_CHECKING:
+    import socket
     from types import ModuleType
 
     from labeler.reach import Reach
     from labeler.workspace import Workspace
 
 STOPPED = "Stopped. Every answer is kept; start again to go on."
-STOP_S = 1.3  # after Ctrl-C the server gets this long to close everything in order
+STOP_S = 1.3  # after Ctrl-C or SIGTERM the server gets this long to close everything in order
 
 
 def open_default(workspace: Path | None) -> "Workspace":
@@ -72,19 +73,23 @@ def load_site(ws: "Workspace") -> "ModuleType":
 
 
 def serve(
-    ws: "Workspace", site: "ModuleType", *, host: str, port: int, browser: bool, share: bool = False
+    ws: "Workspace", site: "ModuleType", *, sockets: "list[socket.socket]", browser: bool, share: bool = False
 ) -> None:
-    """Serve until Ctrl-C. share: others join by a link that is printed."""
+    """Serve until Ctrl-C or SIGTERM.
+
+    sockets  that listen already. share: others join by a link that is printed.
+    """
     import threading
 
     from labeler import inviting, people, places, reach
     from labeler.workspace import ENV
 
     here = reach.current()
+    host, port = here.host, here.port
     link = people.owner_link(ws, here.url) if here.shared else here.url
     ws.serves_at(here.url)
     if share:
-        code, made = people.make_link(ws, "swipe", lasts_s=inviting.DAYS * inviting.DAY_S)
+        code, made = people.make_link(ws, "swipe", lasts_s=inviting.DAYS * inviting.DAY_S, made_with="start")
         click.echo("\nFor everybody who helps:")
         inviting.show(people.join_url(here.url, code), made)
         click.echo("\nFor you alone; whoever opens one of these may do everything here:")
@@ -102,8 +107,8 @@ def serve(
         places.open_browser(at_home, host, port)
     threading.Thread(target=_follow, name="progress", daemon=True).start()
     try:
-        site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED))
-    except KeyboardInterrupt:
+        site.serve(host=host, port=port, on_stop=lambda: _leave_in(STOP_S, STOPPED), sockets=sockets)
+    except KeyboardInterrupt:  # uvicorn raises the signal again once all is closed
         pass
     click.echo(f"\n{STOPPED}")
 

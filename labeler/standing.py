@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from labeler.domain import SKIP, UNSURE
 
+ROLES_CHANGED = (
+    "roles_changed"  # the fact that is another one when somebody became, or ceased to be, an owner
+)
 UNSURE_NUMBER, SKIP_NUMBER = -1, -2
 
 
@@ -16,7 +19,7 @@ class Change:
     """What of a stored event matters here. kind "undo" takes `undoes` back; it may name nothing.
 
     kind "pass": a card that was asked again was skipped, which says nothing.
-    is_owner  1 where an owner said it, else 0.
+    is_owner  1 where an owner said it, else 0. is_gold: 1 for an answer to an image whose answer is known.
     """
 
     seq: int
@@ -27,6 +30,7 @@ class Change:
     undoes: int | None
     card: int | None
     is_owner: int = 0
+    is_gold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,10 @@ class Standing:
             not taken back; of several people what most of them say, skips left out, and of answers that
             equally many give the newest. Where owners have answered, the newest of theirs counts alone.
     owned   items that owners have answered. tally  {number: how many items}.
-    given   {person: (answers that stand, skips left out; how many of them say the target)}.
+    given   {person: (answers that stand, skips left out; how many of them say the target)}. It alone counts
+            those on gold too.
+    finders {item: who said the target first}, of the items whose answer is the target, in the order in which
+            they became so. first  {person: how many of these are theirs}.
     shown   cards that were ever answered. seq  the last event fed, 0 before the first.
     """
 
@@ -55,8 +62,11 @@ class Standing:
         self.owned: set[int] = set()
         self.tally: Counter[int] = Counter()
         self.given: dict[int, tuple[int, int]] = {}
+        self.finders: dict[int, int] = {}
+        self.first: Counter[int] = Counter()
         self.shown: set[int] = set()
         self._said: dict[int, tuple[_Said, ...]] = {}
+        self._on_gold: dict[int, _Said] = {}  # by their places in the log
 
     def feed(self, changes: Iterable[Change]) -> None:
         """Take in events in the order of their `seq`, each once. Cost: the number of events."""
@@ -70,10 +80,16 @@ class Standing:
                 number = {UNSURE: UNSURE_NUMBER, SKIP: SKIP_NUMBER}.get(c.kind, c.label)
                 assert number is not None
                 said = _Said(c.seq, c.person, number, c.is_owner)
+                if c.is_gold:
+                    self._on_gold[c.seq] = said
+                    self._give(said, 1)
+                    continue
                 self._said[c.item] = (*self._said.get(c.item, ()), said)
                 self._give(said, 1)
                 if c.card is not None:
                     self.shown.add(c.card)
+            elif c.undoes in self._on_gold:
+                self._give(self._on_gold.pop(c.undoes), -1)
             elif c.undoes is not None:
                 for said in self._said.get(c.item, ()):
                     if said.seq == c.undoes:
@@ -97,6 +113,20 @@ class Standing:
                 self.owned.add(item)
             self.now[item] = _agreed(list(newest.values()))
             self.tally[self.now[item]] += 1
+        self._credit(item, newest)
+
+    def _credit(self, item: int, newest: dict[int, _Said]) -> None:
+        """Note whose find an item is: of those who call it the target, the one who did so first."""
+        if self.now.get(item) != 0:
+            if (before := self.finders.pop(item, None)) is not None:
+                self.first[before] -= 1
+            return
+        finder = next(s.person for s in self._said[item] if s.number == 0 == newest[s.person].number)
+        if (before := self.finders.get(item)) != finder:
+            if before is not None:
+                self.first[before] -= 1
+            self.finders[item] = finder
+            self.first[finder] += 1
 
 
 def _agreed(said: list[_Said]) -> int:
@@ -116,9 +146,17 @@ class Standings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: dict[int, Standing] = {}
+        self._roles = ""
 
     @contextmanager
-    def of(self, session: int) -> Iterator[Standing]:
-        """Yield where a session stands as of the last look, for as long as the block runs."""
+    def of(self, session: int, roles: str) -> Iterator[Standing]:
+        """Yield where a session stands as of the last look, for as long as the block runs.
+
+        roles  a word that is another one when somebody became an owner, or is none any more: what they said
+               weighs differently then, and everything is read anew.
+        """
         with self._lock:
+            if roles != self._roles:
+                self._of.clear()
+                self._roles = roles
             yield self._of.setdefault(session, Standing())

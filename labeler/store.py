@@ -16,10 +16,11 @@ from labeler.config import Config
 from labeler.database import read_time, timestamp, transaction
 from labeler.domain import Estimate, Goal, Pick, Precision, Quality, Reason, Round, Session, State
 from labeler.errors import BadInput, Missing
-from labeler.tallies import tally_all
+from labeler.tallies import tally, tally_all
 
 WORDS = "words-"
 """How the hash of words begins; that of a picture is hex alone."""
+LAST_ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
+        self._rounds: dict[int, tuple[Round, ...]] = {}  # the newest of the session that was asked for last
 
     # sessions ------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class Store:
             row = self.conn.execute(
                 f"""SELECT id, question, goal, seed, batch_size, created_at,
                       (SELECT share FROM targets WHERE session = sessions.id ORDER BY seq DESC LIMIT 1),
-                      votes, least, state, notice
+                      votes, least, state, notice, gold_feedback
                     FROM sessions {where}""",
                 () if number is None else (number,),
             ).fetchone()
@@ -122,7 +124,10 @@ class Store:
         if row is None:
             raise Missing(f"There is no session {number}.", "labeler status lists those there are.")
         names = tuple(self._names(row[0]).values())
-        return Session(row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), *row[6:])
+        known = Session(
+            row[0], row[1], names, cast(Goal, row[2]), row[3], row[4], read_time(row[5]), *row[6:11]
+        )
+        return replace(known, gold_feedback=bool(row[11]))
 
     def sessions(self) -> list[Session]:
         """Return every session, the one started last first."""
@@ -191,6 +196,20 @@ class Store:
                 "UPDATE sessions SET votes = ?, least = ? WHERE id = ?", (votes, changed.least, session.id)
             )
             tally_all(conn, session.id)
+        return self.session(session.id)
+
+    def recount(self, session: int, person: int) -> None:
+        """Count the images anew that somebody has answered: they became an owner, or are none any more."""
+        with transaction(self.conn) as conn:
+            rows = conn.execute(
+                "SELECT DISTINCT item FROM events WHERE session = ? AND person = ?", (session, person)
+            )
+            tally(conn, session, [item for (item,) in rows.fetchall()])
+
+    def set_gold_feedback(self, session: Session, on: bool) -> Session:
+        """Tell people from now on, or no more, whether they agreed with what is known."""
+        with transaction(self.conn) as conn:
+            conn.execute("UPDATE sessions SET gold_feedback = ? WHERE id = ?", (int(on), session.id))
         return self.session(session.id)
 
     def targets(self, session: int) -> list[tuple[float | None, datetime]]:
@@ -292,15 +311,16 @@ class Store:
         ).fetchone()
         return row is not None
 
-    def rounds(self, session: int, last: int = 200) -> list[Round]:
-        """Return the newest `last` rounds, oldest first."""
+    def rounds(self, session: int, last: int = LAST_ROUNDS) -> list[Round]:
+        """Return the newest `last` rounds, oldest first; they never change, so what was read is kept."""
+        known = self._rounds.get(session, ()) if last <= LAST_ROUNDS and not self.conn.in_transaction else ()
         rows = self.conn.execute(
             """SELECT session, number, pool, embedded, basis, last_event, seed, found, shown,
                       created_at, encoder, examples, estimate
-               FROM rounds WHERE session = ? ORDER BY number DESC LIMIT ?""",
-            (session, last),
+               FROM rounds WHERE session = ? AND number > ? ORDER BY number DESC LIMIT ?""",
+            (session, known[-1].number if known else -1, last),
         ).fetchall()
-        return [
+        new = [
             Round(
                 r[0], r[1], r[2], bool(r[3]), r[4], r[5], r[6], r[7], r[8],
                 created_at=read_time(r[9]), encoder=r[10], examples=r[11],
@@ -308,6 +328,10 @@ class Store:
             )
             for r in reversed(rows)
         ]  # fmt: skip
+        found = (*known, *new)[-LAST_ROUNDS:]
+        if last == LAST_ROUNDS and not self.conn.in_transaction:
+            self._rounds = {session: found}
+        return list(found[-last:])
 
     def quality(self, session: int) -> Quality | None:
         """Return how right the newest round's head is; None: nothing is known of it."""

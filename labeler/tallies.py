@@ -10,13 +10,19 @@ from collections.abc import Sequence
 _COUNT = """
 INSERT INTO tallies(session, item, votes, is_done, first)
   SELECT e.session, e.item, count(*), count(*) >= s.votes OR max(p.role = 'own') OR (s.least < s.votes
-      AND EXISTS (SELECT 1 FROM tallies t WHERE t.session = e.session AND t.item = e.item AND t.is_done)),
+      AND coalesce(max(t.is_done), 0) AND coalesce(max(t.votes), 0) <= count(*)),  -- one may be taken back
     min(e.seq)
   FROM answers e JOIN people p ON p.id = e.person JOIN sessions s ON s.id = e.session
+    LEFT JOIN tallies t ON t.session = e.session AND t.item = e.item
   WHERE e.session = :session AND e.kind IN ('label', 'unsure') AND s.votes > 1 {which}
   GROUP BY e.item
   ON CONFLICT(session, item) DO UPDATE
     SET votes = excluded.votes, is_done = excluded.is_done, first = excluded.first"""
+
+_OPENED = """is_done = 0 WHERE votes < (SELECT s.votes FROM sessions s WHERE s.id = tallies.session)
+  AND NOT EXISTS (SELECT 1 FROM answers e JOIN people p ON p.id = e.person
+    WHERE e.session = tallies.session AND e.item = tallies.item AND e.kind IN ('label', 'unsure')
+      AND p.role = 'own')"""
 
 
 def tally(conn: sqlite3.Connection, session: int, items: Sequence[int]) -> None:
@@ -52,18 +58,21 @@ def votes_of(conn: sqlite3.Connection, session: int, items: Sequence[int]) -> di
 
 
 def set_done(conn: sqlite3.Connection, session: int, done: Sequence[int], open_: Sequence[int]) -> None:
-    """Note which items need no more answers, and which need some again."""
-    for value, items in ((1, done), (0, open_)):
+    """Note which items need no more answers, and which need some again.
+
+    Whoever looked may have missed the last answers: what has all of its votes, or an owner's, is not opened.
+    """
+    for items, what in ((done, "is_done = 1 WHERE true"), (open_, _OPENED)):
         conn.execute(
-            """UPDATE tallies SET is_done = ?
-               WHERE session = ? AND item IN (SELECT value FROM json_each(?))""",
-            (value, session, json.dumps(list(items))),
+            f"""UPDATE tallies SET {what} AND session = :session
+                  AND item IN (SELECT value FROM json_each(:items))""",
+            {"session": session, "items": json.dumps(list(items))},
         )
 
 
-def progress(conn: sqlite3.Connection, session: int) -> tuple[int, int]:
-    """Return (items that have an answer and want more, items that need no more)."""
-    rows = dict(
-        conn.execute("SELECT is_done, count(*) FROM tallies WHERE session = ? GROUP BY is_done", (session,))
-    )
-    return rows.get(0, 0), rows.get(1, 0)
+def count_unfinished(conn: sqlite3.Connection, session: int) -> int:
+    """Return how many items have an answer and want more."""
+    row = conn.execute(
+        "SELECT count(*) FROM tallies INDEXED BY tallies_open WHERE session = ? AND is_done = 0", (session,)
+    ).fetchone()
+    return int(row[0])

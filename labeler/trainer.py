@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labeler import coding, heap, learning, loop, neighbourhood, samples
+from labeler import coding, gold, heap, learning, loop, neighbourhood, samples
 from labeler.child import begin, orders, say
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
@@ -23,7 +23,7 @@ log = logging.getLogger("labeler.trainer")
 
 def main(folder: str) -> None:
     """Learn what is ordered until standard input closes."""
-    begin(niceness=5)
+    begin()
     ws = Workspace.open(Path(folder))
     coming = orders(on_end=lambda: os._exit(0))  # a round is stored whole or not at all
     say({"ready": [session.id for session in loop.sessions(ws)[:1]]})
@@ -45,6 +45,7 @@ def learn(ws: Workspace, number: int) -> dict[str, Any]:  # Any: JSON
     try:
         session = loop.get_session(ws, number)
         loop.link_examples(ws, session)
+        gold.link(ws, session)
         used = ws.registry.in_use()
         waits = bool(ws.store.examples(number) and (used is None or ws.store.unembedded_examples(used[0])))
         if learning.needs_round(ws, session, now=time.time()):

@@ -17,6 +17,7 @@ from labeler import (
     places,
     predicting,
     reach,
+    reader,
     wording,
     worker,
     workspace,
@@ -41,10 +42,22 @@ def frame(page: str) -> None:
     st.html(HERE / "pages.css")
 
 
+def bar() -> None:
+    """Keep the link of the page that is open in view, where the bar scrolls; scroll up as `to_top` says."""
+    with st.container(key=f"top_{st.session_state.get('top', 0)}"):
+        st.html(HERE / "bar.html", unsafe_allow_javascript=True)
+
+
+def to_top() -> None:
+    """Scroll the page up with the next run."""
+    st.session_state["top"] = st.session_state.get("top", 0) + 1
+
+
 def drawn_badge() -> None:
     """Say that the images are drawn, where they are."""
     if loop.is_drawn(workspace.current()):
-        st.badge("drawn", help="The demonstration set: pictures that the program has drawn.")
+        words = reader.words()
+        st.badge(words("nav.badge.drawn"), help=words("nav.badge.drawn.help"))
 
 
 def full_height() -> None:
@@ -67,7 +80,9 @@ def card(name: str) -> Any:  # Any: Streamlit's container, which has no public t
 
 def problem(error: LabelerError) -> None:
     """Show both sentences of an error."""
-    st.error(f"**{plain(error.error)}**  \n{plain(error.do)}", icon=":material/error:")
+    words = reader.words()
+    said, do = plain(words.said(error.error)), plain(words.said(error.do))
+    st.error(f"**{said}**  \n{do}", icon=":material/error:")
 
 
 @contextmanager
@@ -128,33 +143,42 @@ def chooser(ws: Workspace, session: Session) -> None:
     if len(sessions) < 2:
         return
     number = st.selectbox(
-        "Question", list(sessions), list(sessions).index(session.id),
-        format_func=lambda n: f"{sessions[n].question}  ({', '.join(sessions[n].labels)})",
+        reader.words()("start.choose"), list(sessions), list(sessions).index(session.id),
+        format_func=lambda n: _called(sessions[n]),
     )  # fmt: skip
     if number != session.id:
         choose(sessions[number])
         st.rerun()
 
 
+def _called(session: Session) -> str:
+    """Return a question with its answers, as people read them."""
+    words = reader.words()
+    return f"{words.question(session.question)}  ({', '.join(map(words.answer, session.labels))})"
+
+
 def question_form(ws: Workspace, *, expanded: bool) -> None:
     """Draw the form of a new session."""
-    with st.expander("Ask another question", expanded=expanded), st.form("new", border=False):
-        text = st.text_input("Question", placeholder=loop.QUESTION)
-        names = st.text_input("Answers, the one you look for first", ", ".join(loop.LABELS))
-        if st.form_submit_button("Ask this", type="primary"):
+    words = reader.words()
+    with st.expander(words("start.another"), expanded=expanded), st.form("new", border=False):
+        text = st.text_input(words("start.question"), placeholder=words("start.question.default"))
+        names = st.text_input(words("start.another.answers"), ", ".join(loop.LABELS))
+        if st.form_submit_button(words("start.another.go"), type="primary"):
             with errors():
                 labels = [name.strip() for name in names.split(",") if name.strip()]
                 choose(loop.start_session(ws, text.strip() or loop.QUESTION, labels))
+                to_top()  # where the question is
                 st.rerun()
 
 
 def answers_form(ws: Workspace, session: Session) -> None:
     """Draw the form in which an answer is renamed, or one more added."""
     key = f"answers-{session.id}-{'-'.join(session.labels)}"
-    with st.expander("Answers"), st.form(key, border=False):
-        names = [st.text_input(f"Answer {i}", old) for i, old in enumerate(session.labels, 1)]
-        more = st.text_input("One more")
-        if st.form_submit_button("Save"):
+    words = reader.words()
+    with st.expander(words("start.answers")), st.form(key, border=False):
+        names = [st.text_input(words("start.answer", n=i), old) for i, old in enumerate(session.labels, 1)]
+        more = st.text_input(words("start.answer.more"))
+        if st.form_submit_button(words("start.answer.save")):
             with errors():
                 for old, new in zip(session.labels, names, strict=True):
                     if new.strip() != old:
@@ -168,9 +192,10 @@ def words_form(ws: Workspace, session: Session) -> None:
     """Draw where what is looked for is described in words, if the encoder reads them."""
     if encoders.why_no_words(ws.config.encoder) is not None:
         return
+    words = reader.words()
     with st.form("words", border=False, clear_on_submit=True):
-        text = st.text_input("Or describe what you look for", placeholder="a river delta")
-        if st.form_submit_button("Look for it"):
+        text = st.text_input(words("start.words"), placeholder=words("start.words.example"))
+        if st.form_submit_button(words("start.words.go")):
             with errors():
                 loop.add_words(ws, session, text)
                 stir(session)
@@ -186,44 +211,45 @@ def intake(ws: Workspace) -> None:
 
 
 def _intake(ws: Workspace, was_busy: bool) -> None:
-    pool, running = loop.pool_status(ws), worker.current()
+    pool, running, words = loop.pool_status(ws), worker.current(), reader.words()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header("Images")
+        st.header(words("start.images"))
         if pool["drawn"]:
-            st.badge("drawn", help="The demonstration set: pictures that the program has drawn.")
+            st.badge(words("nav.badge.drawn"), help=words("nav.badge.drawn.help"))
     with errors():
         st.text(str(ws.images))
     progress = running.progress() if running else Progress("done", pool["embedded"], pool["images"])
     if progress.stage == "done":
-        st.caption(f"{pool['images']:,} images, all taken in." + _doubles(pool["duplicates"]))
+        doubles = words.count("start.images.doubles", pool["duplicates"]) if pool["duplicates"] else ""
+        st.caption(words.count("start.images.all", pool["images"]) + doubles)
         if was_busy:
             st.rerun()
     else:
         share = progress.done / progress.total if progress.total else 0.0
         st.progress(min(1.0, share), text=_pace(progress))
     if running and (trouble := running.problem()):
-        st.warning(plain(trouble))
+        st.warning(plain(words.said(trouble)))
     if aside := pool["set_aside"]:
-        with st.expander(f"{len(aside):,} set aside: they can't be read"):
+        with st.expander(words.count("start.images.aside", len(aside))):
             for one in aside[:50]:
-                st.text(f"{one['path']}\n{one['reason']}")
+                st.text(f"{one['path']}\n{words.said(one['reason'])}")
             if len(aside) > 50:
-                st.caption(f"And {len(aside) - 50:,} more: labeler status lists them.")
-
-
-def _doubles(n: int) -> str:
-    if n == 0:
-        return ""
-    return " One is a copy of another." if n == 1 else f" {n:,} are copies of others and share one answer."
+                st.caption(words.count("start.images.aside.more", len(aside) - 50))
 
 
 def _pace(p: Progress) -> str:
     """Return how far long work is, its rate and the time left, in words."""
-    words = {"scanning": "Looking through the folder", "loading": "Loading the encoder"}
-    text = words.get(p.stage, "Taking in") + f": {p.done:,}" + (f" of {p.total:,}" if p.total else "")
+    words = reader.words()
+    text = (
+        words(f"start.pace.{p.stage if p.stage in ('scanning', 'loading') else 'taking'}") + f": {p.done:,}"
+    )
+    if p.total:
+        text += words("start.pace.of", total=f"{p.total:,}")
     if p.per_s:
-        text += f", {p.per_s:,.0f} a second"
-    return text + (f", {p.left_s / 60:.0f} min left" if p.left_s and p.left_s > 90 else "")
+        text += words("start.pace.rate", rate=f"{p.per_s:,.0f}")
+    if p.left_s and p.left_s > 90:
+        text += words("start.pace.left", minutes=f"{p.left_s / 60:.0f}")
+    return text
 
 
 def address() -> tuple[str, int]:
@@ -233,27 +259,27 @@ def address() -> tuple[str, int]:
 
 def phone(ws: Workspace, session: Session) -> None:
     """Draw the link that opens the deck on a phone, or how to get one."""
+    words = reader.words()
     with card("phone"):
-        st.header("On a phone")
+        st.header(words("start.phone"))
         here = reach.current()
         if not here.shared:
-            st.caption("This server answers this computer only. To swipe on a phone, start it so:")
+            st.caption(words("start.phone.share"))
             images = "" if loop.is_drawn(ws) else f"{places.start_words(ws)} "
             st.code(f"labeler start {images}--share", language=None, wrap_lines=True)
             return
-        where = "anywhere" if here.public else "in the same network"
-        st.caption(f"Open this {where}. Whoever has the link can do everything.")
+        st.caption(words("start.phone.open.public" if here.public else "start.phone.open"))
         link = f"{people.owner_link(ws, here.url, '/swipe')}&session={session.id}"
         st.code(link, language=None, wrap_lines=True)
 
 
 def caveat(ws: Workspace, session: Session) -> str:
     """Return how far the predictions can be trusted, in words."""
-    made = predicting.predict(ws, session)
+    made, words = predicting.predict(ws, session), reader.words()
     if made is None:
-        return "Nothing is predicted yet: answer a few cards of each kind first."
+        return words("start.unpredicted")
     quality = judging.quality_json(ws, session)
-    return wording.caveat(quality, session.target, rough=made.rough)
+    return wording.caveat(quality, session.target, rough=made.rough, words=words)
 
 
 # pictures from outside ---------------------------------------------------------------------
@@ -261,8 +287,9 @@ def caveat(ws: Workspace, session: Session) -> str:
 
 def dropped(key: str, *, several: bool = False) -> "list[UploadedFile]":
     """Draw a place to drop pictures and return them; they stay until `forget`."""
+    label = reader.words()("start.drop.several" if several else "start.drop")
     files = st.file_uploader(
-        "Pictures" if several else "Picture", accept_multiple_files=several, label_visibility="collapsed",
+        label, accept_multiple_files=several, label_visibility="collapsed",
         key=f"{key}-{st.session_state.get(f'{key}-n', 0)}",
     )  # fmt: skip
     return files if isinstance(files, list) else [files] if files else []
@@ -278,28 +305,26 @@ def forget(key: str) -> None:
 
 def guarantee(ws: Workspace, session: Session) -> None:
     """Draw what a certificate would cost and begin one; how it stands while it runs, and what it said."""
-    st.header("A guarantee")
-    st.caption(
-        "The estimate above is a model. A certificate is none: cards drawn evenly from what is left, counted."
-        " Make one when you are done. While it runs, only its cards are dealt."
-    )
+    words = reader.words()
+    st.header(words("found.guarantee"))
+    st.caption(words("found.guarantee.why"))
     known = certificate.look(ws, session)
     if known is not None:
-        said = wording.certificate(certificate.to_json(known) or {}, session.target)
-        st.markdown(f"Certificate: {plain(said)}.")
+        said = wording.certificate(certificate.to_json(known) or {}, words.answer(session.target), words)
+        st.markdown(words("found.guarantee.said", said=plain(said)))
     if known is not None and known.state == "running":
         _end_early(ws, session)
         return
-    wanted = st.number_input("At least this percentage", 50.0, 99.9, 90.0, 1.0, "%g", width=200)
+    wanted = st.number_input(words("found.guarantee.least"), 50.0, 99.9, 90.0, 1.0, "%g", width=200)
     share = round(wanted / 100, 6)
     try:
         offer = certificate.price(ws, session, share)
     except NotReady as e:
-        st.caption(str(e))
+        st.caption(words.both(e.error, e.do))
         return
     cards = offer.if_missed if offer.missed else offer.draws
-    st.caption(wording.price(cards, share))
-    if cards is not None and st.button(f"Draw {max(1, cards):,} cards", key="draw"):
+    st.caption(wording.price(cards, share, words))
+    if cards is not None and st.button(words.count("found.guarantee.draw", max(1, cards)), key="draw"):
         with errors():
             certificate.begin(ws, session, share, max(1, cards))
             st.rerun()
@@ -307,9 +332,10 @@ def guarantee(ws: Workspace, session: Session) -> None:
 
 def _end_early(ws: Workspace, session: Session) -> None:
     """Draw the two ways to end a certificate before all of its cards are answered."""
-    with st.expander("End it before all cards are answered"), st.container(horizontal=True):
-        is_ended = st.button("End it now", help="Cards without an answer count as missed.")
-        is_off = st.button("Give it up", help="It says nothing then, and other cards are dealt again.")
+    words = reader.words()
+    with st.expander(words("found.guarantee.end")), st.container(horizontal=True):
+        is_ended = st.button(words("found.guarantee.end.now"), help=words("found.guarantee.end.now.help"))
+        is_off = st.button(words("found.guarantee.give.up"), help=words("found.guarantee.give.up.help"))
     if is_ended or is_off:
         with errors():
             (certificate.cancel if is_off else certificate.finish)(ws, session)

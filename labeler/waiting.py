@@ -1,10 +1,13 @@
 """Long work of a command, in a thread, so that Ctrl-C is heard at once."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from threading import Thread
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
@@ -13,14 +16,33 @@ if TYPE_CHECKING:
     from labeler.workspace import Workspace
 
 T = TypeVar("T")
-INTERRUPTED_CODE = 130
+INTERRUPTED_CODE, ENDED_CODE = 130, 143  # by Ctrl-C, by SIGTERM: 128 and the signal's number
 INTERRUPTED = "Stopped. What was done is kept; the same command goes on from here."
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM came: as Ctrl-C, but that it is somebody else who stops us (systemd, docker stop, kill)."""
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Raise Ended where SIGTERM comes while the block runs, in place of dying without a word."""
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare(ws: "Workspace", *, quiet: bool) -> None:
     """Take the images in."""
-    import threading
-
     from labeler import loop
     from labeler.bar import Bar
 
@@ -57,7 +79,7 @@ def begin(work: Callable[[], T]) -> Future[T]:
         except BaseException as e:  # handed to the main thread, which raises it again
             ending.set_exception(e)
 
-    Thread(target=run, name="work", daemon=True).start()
+    threading.Thread(target=run, name="work", daemon=True).start()
     return ending
 
 

@@ -1,13 +1,15 @@
 """How much is found, when to stop and how right the head is, in words: for the commands and the pages.
 
-What comes in is JSON as `loop.session_status` and `judging.quality_json` give it.
+What comes in is JSON as `loop.session_status` and `judging.quality_json` give it. Commands speak English,
+pages the language of `words`.
 """
 
 import math
 from typing import Any
 
+from labeler.tongue import ENGLISH, Words
+
 Json = dict[str, Any]  # Any: JSON
-NOT_YET = "not enough is known yet"
 OFTEN = 10  # finds in the next 50 cards: as long as so many come, the estimate says too much as a rule
 SURE = 0.9  # active.recall.SURE, at which a target is called reached
 
@@ -29,49 +31,57 @@ def rounded(share: float) -> int:
     return round(100 * share)
 
 
-def found(n: int, estimate: Json | None) -> str:
+def found(n: int, estimate: Json | None, words: Words = ENGLISH) -> str:
     """Return how many were found, and what share that is as far as it is known."""
     if estimate is None:
-        return f"{n:,}; {NOT_YET} to say of how many"
-    share, low, high = (rounded(estimate[name]) for name in ("share", "low", "high"))
+        return words("wording.found.early", n=f"{n:,}")
     total, most = round(estimate["total"]), round(estimate["total_high"])
-    said = f"{n:,}, about {share} % of {total:,} (95 % sure: {low} to {high} %, at most {most:,} in all)"
-    return f"{said}; finds still come often, so it may be less" if estimate["next_finds"] >= OFTEN else said
+    if n > most:  # single votes, most of which others will not confirm, or what came since the last round
+        return words("wording.found.beyond", n=f"{n:,}", total=f"{total:,}", most=f"{most:,}")
+    total = max(n, total)
+    said = words("wording.found", n=f"{n:,}", total=f"{total:,}", most=f"{most:,}", **_band(estimate))
+    return words("wording.found.often", said=said) if estimate["next_finds"] >= OFTEN else said
 
 
-def target(share: float, advice: Json | None) -> str:
+def _band(estimate: Json) -> dict[str, int]:
+    return {name: rounded(estimate[name]) for name in ("share", "low", "high")}
+
+
+def target(share: float, advice: Json | None, words: Words = ENGLISH) -> str:
     """Return whether a target is reached, and what going on would bring or take."""
     wanted = percent(share)
     if advice is None:
-        return f"{wanted}; {NOT_YET}"
-    chance = f"chance {advice['chance']:.2f}"
+        return words("wording.target.early", share=wanted)
+    p = f"{advice['chance']:.2f}"
+    chance = words("wording.target.chance", p=p)
     if advice["reached"]:
-        return f"{wanted}, probably found ({chance}); going on {brings(advice)}"
+        more = brings(advice, words)
+        return words("wording.target.reached", share=wanted, chance=chance, brings=more)
     if advice["chance"] < SURE:
-        chance += f", asked: {SURE:g} twice"
-    return f"{wanted}, not yet ({chance}); {takes(advice)}"
+        chance = words("wording.target.chance.asked", p=p, sure=f"{SURE:g}")
+    return words("wording.target.not", share=wanted, chance=chance, takes=takes(advice, words))
 
 
-def brings(known: Json) -> str:
+def brings(known: Json, words: Words = ENGLISH) -> str:
     """Return what the next cards would bring, as the estimate or the advice has it."""
-    return f"would bring {about(known['next_finds'])} in the next 50 cards"
+    return words("wording.brings", n=about(known["next_finds"], words))
 
 
-def takes(advice: Json) -> str:
+def takes(advice: Json, words: Words = ENGLISH) -> str:
     """Return how many cards it takes until a target can be called reached, or that this can't be said."""
     least, most = advice["cards_to_target"], advice["cards_to_sure"]
     if most is None:
-        return "how many more cards it takes can't be said"
+        return words("wording.takes.unknown")
     if least is None or round(least) < 10 or tidy(least) == tidy(most):
-        return f"roughly {tidy(most):,} more cards until that can be said"
-    return f"roughly {tidy(least):,} to {tidy(most):,} more cards until that can be said"
+        return words("wording.takes", most=f"{tidy(most):,}")
+    return words("wording.takes.range", least=f"{tidy(least):,}", most=f"{tidy(most):,}")
 
 
-def about(n: float) -> str:
+def about(n: float, words: Words = ENGLISH) -> str:
     """Return an expected number as people say one."""
     if n < 0.5:
-        return "hardly any"
-    return "about 1" if n < 1.5 else f"about {round(n):,}"
+        return words("wording.brings.none")
+    return words("wording.brings.about", n=f"{max(1, round(n)):,}")
 
 
 def tidy(cards: float) -> int:
@@ -80,95 +90,86 @@ def tidy(cards: float) -> int:
     return max(1, round(cards / step)) * step
 
 
-def precision(quality: Json | None, label: str) -> list[tuple[str, str]]:
+def is_judged(quality: Json | None, label: str) -> bool:
+    """Return whether there is a threshold above which some random card was called by this label."""
+    if quality is None:
+        return False
+    return any(row["precision"] is not None for row in quality["labels"].get(label, []))
+
+
+def precision(quality: Json | None, label: str, words: Words = ENGLISH) -> list[tuple[str, str]]:
     """Return (threshold, what became of the random cards above it) for one label; empty: nothing is known."""
     if quality is None or label not in quality["labels"]:
         return []
-    return [(f"{row['threshold']:g}", _of_cards(row)) for row in quality["labels"][label]]
+    return [(f"{row['threshold']:g}", _of_cards(row, words)) for row in quality["labels"][label]]
 
 
-def _of_cards(row: Json) -> str:
+def _of_cards(row: Json, words: Words) -> str:
     if row["precision"] is None:
-        return "no card yet"
-    cards = f"{row['right']:,} of {row['cards']:,} right"
-    return f"{cards} (95 % sure: {rounded(row['low'])} to {rounded(row['high'])} %)"
+        return words("wording.precision.none")
+    cards = {"right": f"{row['right']:,}", "cards": f"{row['cards']:,}"}
+    return words("wording.precision", **cards, low=rounded(row["low"]), high=rounded(row["high"]))
 
 
-def judged_by(quality: Json | None) -> str:
+def judged_by(quality: Json | None, words: Words = ENGLISH) -> str:
     """Return what the precision rests on, and what it does not say."""
     if quality is None or not quality["audit"]:
-        return "No card that was drawn at random has been answered yet, so nothing can be said."
-    drawn = f"{quality['audit']:,} card{'' if quality['audit'] == 1 else 's'}"
-    return (
-        f"By {drawn} drawn evenly at random, each judged by a classifier that has not learned from it. No"
-        " other card counts. Each was drawn from what was unanswered at the time: of what is left once the"
-        " likeliest have been asked, less may be right."
-    )
+        return words("wording.judged.none")
+    return words("wording.judged", cards=words.count("wording.judged.cards", quality["audit"]))
 
 
-def caveat(quality: Json | None, label: str, *, rough: bool) -> str:
+def caveat(quality: Json | None, label: str, *, rough: bool, words: Words = ENGLISH) -> str:
     """Return how far predictions can be trusted: what random cards say of them, and no more."""
-    said = "Predicted by the program; nobody has looked at these."
-    if rough:
-        said += (
-            " The probabilities are rough: too few cards drawn at random have been answered to check them."
-        )
-    known = [(threshold, text) for threshold, text in precision(quality, label) if "right" in text]
-    if not known:
+    said = words("wording.caveat") + (words("wording.caveat.rough") if rough else "")
+    if quality is None or not is_judged(quality, label):
         return said
-    threshold, text = known[-1]
-    return f"{said} Of the random cards that it would call “{label}” with {threshold} or more: {text}."
+    row = [row for row in quality["labels"][label] if row["precision"] is not None][-1]
+    threshold, text = f"{row['threshold']:g}", _of_cards(row, words)
+    name = words.answer(label)
+    return words("wording.caveat.of", said=said, label=name, threshold=threshold, text=text)
 
 
-def price(cards: int | None, share: float) -> str:
+def price(cards: int | None, share: float, words: Words = ENGLISH) -> str:
     """Return what a certificate would take."""
-    sure = f"to be able to say at least {percent(share)}"
     if cards is None:
-        return f"{sure}, not even all cards would do".capitalize() + "."
-    return f"{sure}, about {tidy(cards):,} more cards, drawn evenly from what is left".capitalize() + "."
+        return words("wording.price.none", share=percent(share))
+    return words("wording.price", share=percent(share), n=f"{tidy(cards):,}")
 
 
-def certificate(found: Json, target: str) -> str:
+def certificate(found: Json, target: str, words: Words = ENGLISH) -> str:
     """Return how a certificate stands. Shares are rounded down: it says "at least"."""
-    n, of = found["draws"], found["left"]
+    n = f"{found['draws']:,}"
     if found["state"] == "cancelled":
-        return f"over {n:,} cards was given up, so it says nothing"
+        return words("wording.certificate.cancelled", n=n)
     if found["state"] == "running":
-        gone = f"; {found['gone']:,} of them have no file any more" if found["gone"] else ""
-        return f"running, {found['answered']:,} of {n:,} cards answered{gone}; it says nothing before the end"
-    least = "nothing of it is found any more"
+        gone = words("wording.certificate.gone", n=f"{found['gone']:,}") if found["gone"] else ""
+        return words("wording.certificate.running", answered=f"{found['answered']:,}", n=n, gone=gone)
+    least = words("wording.certificate.nothing")
     if found["at_least"] is not None:
-        least = f"at least {at_least(found['at_least'])} found (95 % sure)"
-    said = f"{least}, from {n:,} cards drawn evenly out of {of:,}"
-    missing = n - found["answered"]
-    more = [
-        f"{found['finds']:,} of them {target}",
-        f"{found['unsure']:,} could not be told and count as missed" if found["unsure"] else "",
-        f"{missing:,} have no answer and count as missed" if missing else "",
-        f"{found['joined']:,} images came later and are not covered" if found["joined"] else "",
-        f"it is number {found['number']} of this question: whoever quotes it names all"
-        if found["number"] > 1
-        else "",
-    ]
-    return "; ".join([said, *(part for part in more if part)])
+        least = words("wording.certificate.least", share=at_least(found["at_least"]))
+    said = words("wording.certificate", least=least, n=n, of=f"{found['left']:,}")
+    finds = words("wording.certificate.finds", n=f"{found['finds']:,}", label=target)
+    number = found["number"] if found["number"] > 1 else 0
+    others = {"unsure": found["unsure"], "missing": found["draws"] - found["answered"]}
+    others |= {"joined": found["joined"], "number": number}
+    more = [words(f"wording.certificate.{name}", n=f"{count:,}") for name, count in others.items() if count]
+    return "; ".join([said, finds, *more])
 
 
-def share(estimate: Json, label: str) -> str:
+def share(estimate: Json, label: str, words: Words = ENGLISH) -> str:
     """Return the estimate in sentences, for Markdown; label: made safe for it."""
-    found, low, high = (rounded(estimate[name]) for name in ("share", "low", "high"))
-    return (
-        f"**About {found} % of all “{label}” have been found**, 95 % sure: {low} to {high} %. So there are"
-        f" about {estimate['total']:,.0f} in all, at most {estimate['total_high']:,.0f}."
-        f" Going on {brings(estimate)}." + (STILL if estimate["next_finds"] >= OFTEN else "")
-    )
+    band = {name: rounded(estimate[name]) for name in ("low", "high")}
+    totals = {"total": f"{estimate['total']:,.0f}", "most": f"{estimate['total_high']:,.0f}"}
+    more, found = brings(estimate, words), rounded(estimate["share"])
+    said = words("wording.share", found=found, label=label, brings=more, **band, **totals)
+    return said + (words("wording.share.often") if estimate["next_finds"] >= OFTEN else "")
 
 
-STILL = " Finds still come often. As long as they do, less has been found than this says, as a rule."
-WHAT_IT_IS = """
-- It is the share of what **people would call so**, not of what really is.
-- Of each find it asks: had it not been found, would the cards to come have brought it? If many would have
-  been missed, many others may be missing. The cards drawn at random weigh in by their exact probability.
-- It is **a model, no promise**. On three collections its band held the truth in more than nine of ten
-  cases once 70 % were found; before, it says too much. A group that looks like no find can hide from it.
-- It begins with about ten finds, and takes answers to be right until cards that were asked again say other.
-"""
+def lacking(lack: str, n: int, label: str, words: Words) -> str:
+    """Return why no share can be said yet: what `judging.lacking` gives, in words. label: made safe."""
+    return words("found.early", lack=words(f"found.early.{lack}", n=f"{n:,}", label=label))
+
+
+def what_it_is(words: Words) -> str:
+    """Return what the estimate is and what it is not, as a list in Markdown."""
+    return "".join(f"- {words(f'wording.what.{name}')}\n" for name in ("people", "asks", "model", "begins"))

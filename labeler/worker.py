@@ -72,7 +72,11 @@ class Worker:
 
     def is_busy(self, session: int) -> bool:
         """Return whether a round for this session is being made or about to be."""
-        return self._trainer.pid is not None and (self._learning == session or session in self._due)
+        return self._trainer.pid is not None and self.is_wanted(session)
+
+    def is_wanted(self, session: int) -> bool:
+        """Return the same, also while the process that makes it is being started again."""
+        return self._learning == session or session in self._due
 
     def state(self) -> Literal["idle", "embedding", "learning"]:
         """Return what is being done now; learning comes first."""

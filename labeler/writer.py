@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import queue
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -13,7 +13,10 @@ from labeler.errors import Blocked, NotReady
 from labeler.workspace import Workspace
 
 T = TypeVar("T")
+_Job = tuple[Callable[[Workspace], Any], "Future[Any]"]  # Any: jobs return whatever they like
 MOST = 16  # jobs that share a commit at most, so that the first need not wait long
+LATER = 2  # of them, those that can wait: two hundred people may ask for cards within the same moment
+ALONE = 6  # the same where nothing else waits
 
 
 class Writer:
@@ -25,10 +28,9 @@ class Writer:
 
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
-        # Any: jobs return whatever they like
-        self._jobs: queue.SimpleQueue[tuple[Callable[[Workspace], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._soon: deque[_Job] = deque()
+        self._later: deque[_Job] = deque()
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
         self._closed = False
 
@@ -38,46 +40,64 @@ class Writer:
 
     def stop(self) -> None:
         """Finish the jobs that are queued, then end."""
-        self._closed = True
-        self._jobs.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join(timeout=5)
 
-    def submit(self, fn: Callable[[Workspace], T]) -> "Future[T]":
-        """Queue a job and return its future, for callers outside the event loop."""
+    def submit(self, fn: Callable[[Workspace], T], *, later: bool = False) -> "Future[T]":
+        """Queue a job and return its future, for callers outside the event loop.
+
+        later  it can wait for those that can't: an answer is not kept waiting by requests for cards. Some of
+               these are done beside every group of the others, so that they get on.
+        """
         future: Future[T] = Future()
-        if self._closed:
-            future.set_exception(NotReady("The server is stopping.", "Try again in a moment."))
-        else:
-            self._jobs.put((fn, future))
+        with self._changed:
+            if self._closed:
+                future.set_exception(NotReady("The server is stopping.", "Try again in a moment."))
+            else:
+                (self._later if later else self._soon).append((fn, future))
+                self._changed.notify()
         return future
 
-    async def run(self, fn: Callable[[Workspace], T]) -> T:
-        """Run a job and return its result once it is on disk."""
-        return await asyncio.wrap_future(self.submit(fn))
+    async def run(self, fn: Callable[[Workspace], T], *, later: bool = False) -> T:
+        """Run a job and return its result once it is on disk; as `submit`."""
+        return await asyncio.wrap_future(self.submit(fn, later=later))
+
+    def _is_there(self) -> bool:
+        """Wait for jobs; return whether there are any, else the writer is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._soon or self._later or self._closed)
+            return bool(self._soon or self._later)
+
+    def _group(self) -> "Iterator[_Job]":
+        """Yield the jobs that share a commit. An answer that comes meanwhile goes before what can wait."""
+        soon = late = 0
+        while True:
+            with self._changed:
+                if self._soon and soon < MOST - max(LATER, late):
+                    job, soon = self._soon.popleft(), soon + 1
+                elif self._later and late < (LATER if soon or self._soon else ALONE):
+                    job, late = self._later.popleft(), late + 1
+                else:
+                    return
+            yield job
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            group = [job]
-            last = False
-            while len(group) < MOST and not self._jobs.empty():
-                more = self._jobs.get()
-                if more is None:
-                    last = True
-                    break
-                group.append(more)
-            self._commit(group)
-            if last:
-                break
+        while self._is_there():
+            self._commit()
         with contextlib.suppress(Blocked):  # the disk is full: all is in the log, and stays there
             empty_log(self._ws.store.conn)
         self._ws.close()
 
-    def _commit(self, group: list[tuple[Callable[[Workspace], Any], "Future[Any]"]]) -> None:  # Any: as above
+    def _commit(self) -> None:
+        taken: list[Future[Any]] = []  # Any: as above
         done: list[tuple[Future[Any], Any]] = []
         try:
             conn = self._ws.store.conn
             with transaction(conn):
-                for fn, future in group:
+                for fn, future in self._group():
+                    taken.append(future)
                     if not future.set_running_or_notify_cancel():
                         continue  # nobody waits for it any more
                     try:
@@ -91,7 +111,9 @@ class Writer:
         except Exception as e:  # the commit itself failed: nobody is told "stored"
             self._ws.dealing.forget()
             said = Blocked(f"Nothing could be stored: {e.error}", e.do) if isinstance(e, Blocked) else e
-            for _, future in group:
+            if not taken:  # the file is locked: who waits hears of it
+                taken = [future for _, future in self._group() if future.set_running_or_notify_cancel()]
+            for future in taken:  # what was not begun is the next commit's
                 if not future.done():
                     future.set_exception(said)
             return

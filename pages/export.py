@@ -7,43 +7,42 @@ from pathlib import Path
 
 import streamlit as st
 
-from labeler import grids, results, ui
+from labeler import grids, reader, results, ui
 from labeler.export import ExportReport, Format, How
 
-FORMATS: dict[Format, str] = {"csv": "CSV", "jsonl": "JSON lines", "folders": "Folders"}
-HOWS: dict[How, str] = {"copy": "copies of the images", "link": "links to them", "refs": "a list of them"}
+FORMATS: tuple[Format, ...] = ("csv", "jsonl", "folders")
+HOWS: tuple[How, ...] = ("copy", "link", "refs")
 SMALL_BYTES = 64 << 20  # an export up to this size can be downloaded from the page
 
-ws, session = ui.current()
+(ws, session), words = ui.current(), reader.words()
+called = words.part("export.").__getitem__  # a format, or what folders hold, is called
 
 
 def what() -> float | None:
     """Draw what will be written; return from which probability on predictions are."""
-    st.header("What")
-    wanted = st.toggle("Predictions too, where nobody was asked")
-    least = st.slider("Only those with a probability from", 0.5, 1.0, 0.9, 0.01) if wanted else None
+    st.header(words("export.what"))
+    wanted = st.toggle(words("export.predictions"))
+    least = st.slider(words("export.probability"), 0.5, 1.0, 0.9, 0.01) if wanted else None
     if wanted:
-        st.caption(ui.caveat(ws, session) + " In every file they are marked as predicted.")
+        st.caption(ui.caveat(ws, session) + words("export.marked"))
     with st.container(horizontal=True, key="figures"):
         for answer, (people, predicted) in results.export_counts(ws, session, least).items():
             name = ui.plain(grids.look(session, answer)[0])
-            more = f"{predicted:,} predicted" if predicted else None
+            more = words.count("export.predicted", predicted) if predicted else None
             st.metric(name, f"{people:,}", more, "off", delta_arrow="off")
     return least
 
 
 def how(least: float | None) -> None:
     """Draw the formats, and write when told to."""
-    st.header("How")
-    kind = st.segmented_control(
-        "Format", list(FORMATS), default="csv", format_func=lambda f: FORMATS[f], required=True
-    )
+    st.header(words("export.how"))
+    kind = st.segmented_control(called("format"), FORMATS, default="csv", format_func=called, required=True)
     hold: How = "copy"
     if kind == "folders":
-        hold = st.selectbox("The folders hold", list(HOWS), format_func=lambda h: HOWS[h], width=260)
-    if st.button("Write the files", type="primary", icon=":material/save_alt:"):
+        hold = st.selectbox(words("export.hold"), HOWS, format_func=called, width=260)
+    if st.button(words("export.go"), type="primary", icon=":material/save_alt:"):
         out = ws.folder / "exports" / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-{kind}"
-        with st.spinner("Writing …"), ui.errors():
+        with st.spinner(words("export.writing")), ui.errors():
             st.session_state["exported"] = results.export(
                 ws, session, format=kind, out=out, predicted_from=least, how=hold
             )
@@ -51,15 +50,16 @@ def how(least: float | None) -> None:
 
 def done(report: ExportReport) -> None:
     """Draw where the files are, and offer them as one zip if that is small."""
-    st.header("Written")
-    st.caption(f"{report.person:,} answers, {report.predicted:,} predictions, {report.events:,} events:")
+    st.header(words("export.written"))
+    counts = {"people": report.person, "predicted": report.predicted, "events": report.events}
+    st.caption(words("export.done", **{k: words.count(f"export.done.{k}", n) for k, n in counts.items()}))
     st.code(str(report.out), language=None, wrap_lines=True)
     if report.missing:
-        st.warning(f"{len(report.missing):,} files are gone and could not be written.")
+        st.warning(words.count("export.gone", len(report.missing)))
     files = [path for path in report.out.rglob("*") if path.is_file() and not path.is_symlink()]
     if sum(path.stat().st_size for path in files) <= SMALL_BYTES:
-        name = f"{report.out.name}.zip"
-        st.download_button("Download as zip", lambda: packed(report.out, files), name, on_click="ignore")
+        label, name = words("export.zip"), f"{report.out.name}.zip"
+        st.download_button(label, lambda: packed(report.out, files), name, on_click="ignore")
 
 
 def packed(folder: Path, files: list[Path]) -> bytes:
@@ -70,7 +70,7 @@ def packed(folder: Path, files: list[Path]) -> bytes:
     return buffer.getvalue()
 
 
-st.title("Export")
+st.title(words("nav.export"))
 with ui.card("what"):
     least = what()
 with ui.card("how"):

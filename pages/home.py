@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from labeler import loop, ui, workspace
+from labeler import loop, reader, ui, workspace
 from labeler.errors import LabelerError
 
-PAGES = ("start", "label", "search", "review", "found", "team", "export")
+PAGES = ("start", "label", "search", "review", "found", "team", "export", "training")
 
 
 def has_trained() -> bool:
-    """Return whether an encoder has learned from the images, or does: then there is a page to look at it."""
+    """Return whether an encoder has learned from the images, or does: then the bar has its page."""
     try:
         return bool(workspace.current().registry.trainings())
     except LabelerError:
@@ -29,14 +29,15 @@ def enter() -> None:
     st.switch_page(pages[1 if has_session() else 0])
 
 
-names = (*PAGES, "training") if has_trained() else PAGES
-pages = [st.Page(f"{name}.py", title=name.capitalize(), url_path=name) for name in names]
-page = st.navigation([st.Page(enter, title="labeler", default=True), *pages], position="hidden")
+words = reader.words()
+pages = [st.Page(f"{name}.py", title=words(f"nav.{name}"), url_path=name) for name in PAGES]
+page = st.navigation([st.Page(enter, title=words("nav.home"), default=True), *pages], position="hidden")
 ui.frame(page.title)
 with st.container(key="nav", horizontal=True):
-    for other in pages:
+    for other in pages if has_trained() or page == pages[-1] else pages[:-1]:
         with st.container(key="here" if other == page else None, width="content"):
             st.page_link(other)
+    ui.bar()
 ui.said()
 with ui.errors():
     if page in pages[2:]:

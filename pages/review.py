@@ -4,19 +4,14 @@ from dataclasses import replace
 
 import streamlit as st
 
-from labeler import grids, loop, results, ui
+from labeler import grids, loop, reader, results, ui
 from labeler.domain import UNSURE
 
 PAGE = 60
-SOURCES: dict[results.Source, str] = {"person": "Answered", "predicted": "Predicted"}
-ORDERS: dict[results.Order, str] = {
-    "newest": "newest first",
-    "oldest": "oldest first",
-    "surest": "surest first",
-    "doubtful": "most doubtful first",
-}
+SOURCES: tuple[results.Source, ...] = ("person", "predicted")
+ORDERS: tuple[results.Order, ...] = ("newest", "oldest", "surest", "doubtful")
 
-ws, session = ui.current()
+(ws, session), words = ui.current(), reader.words()
 
 
 def act(name: str, items: list[int]) -> None:
@@ -30,11 +25,16 @@ def act(name: str, items: list[int]) -> None:
     ui.stir(session)
 
 
+def name_of(choice: str) -> str:
+    """Return what a source or an order is called."""
+    return words(f"review.{choice}")
+
+
 def tile(g: results.GridItem) -> grids.Tile:
     """Return an answer or a prediction as a tile; with two labels the other one is a click away."""
     sure = "" if g.p is None else "> 0.99" if g.p > 0.99 else f"{g.p:.2f}"  # 1.00 would promise too much
-    notes = [f"predicted {sure}"] if g.source == "predicted" else []
-    notes += [f"+{g.copies} same"] if g.copies else []
+    notes = [words("review.predicted.p", p=sure)] if g.source == "predicted" else []
+    notes += [words.count("review.copies", g.copies)] if g.copies else []
     quick = []
     if len(session.labels) == 2 and g.answer != UNSURE:
         quick = [
@@ -47,17 +47,19 @@ def tile(g: results.GridItem) -> grids.Tile:
 
 if (go := st.session_state.pop("go", None)) is not None:
     st.switch_page("search.py", query_params={"item": str(go)})
-st.title("Review")
+st.title(words("nav.review"))
 with ui.card("filter"), st.container(horizontal=True, vertical_alignment="bottom"):
     source = st.segmented_control(
-        "Show", list(SOURCES), default="person", format_func=lambda s: SOURCES[s], required=True
+        words("review.show"), SOURCES, default="person", format_func=name_of, required=True
     )
     predicted = source == "predicted"
     answers = [*session.labels] if predicted else [*session.labels, UNSURE]
-    label = st.pills("Answer", answers, format_func=lambda a: ui.plain(grids.look(session, a)[0]))
+    label = st.pills(
+        words("review.answer"), answers, format_func=lambda a: ui.plain(grids.look(session, a)[0])
+    )
     orders: list[results.Order] = ["surest", "doubtful"] if predicted else list(ORDERS)
-    order = st.selectbox("Order", orders, format_func=lambda o: ORDERS[o], width=220)
-    lowest = st.slider("Probability from", 0.0, 1.0, 0.0, 0.05, width=220) if predicted else 0.0
+    order = st.selectbox(words("review.order"), orders, format_func=name_of, width=220)
+    lowest = st.slider(words("review.probability"), 0.0, 1.0, 0.0, 0.05, width=220) if predicted else 0.0
 if predicted:
     st.caption(ui.caveat(ws, session))
 top = grids.page_top("review", (session.id, source, label, order, lowest))
@@ -66,13 +68,13 @@ page = results.labels_grid(
 )
 acts = [
     *grids.answers(session),
-    *([] if predicted else [grids.Act("back", "Take back", icon="↺", stay=True)]),
+    *([] if predicted else [grids.Act("back", words("grid.act.back"), icon="↺", stay=True)]),
 ]
 if page.items:
-    acts.append(grids.Act("like", "More like this", icon="≈"))
+    acts.append(grids.Act("like", words("grid.act.more"), icon="≈"))
     grids.grid(
-        ws, session, [tile(g) for g in page.items], key="labels", label=SOURCES[source], on_act=act, acts=acts
+        ws, session, [tile(g) for g in page.items], key="labels", label=name_of(source), on_act=act, acts=acts
     )
     grids.pager("review", top, PAGE, page.total)
 else:
-    st.info("Nothing is here yet. Answer some cards first, or show something else.")
+    st.info(words("review.empty"))

@@ -2,18 +2,19 @@
 
 import streamlit as st
 
-from labeler import grids, loop, results, ui
+from labeler import grids, loop, reader, results, ui
 
 BEGIN = 24
 
 ws, session = ui.current()
+words = reader.words()
 
 
 def act(name: str, items: list[int]) -> None:
     """Put tiles at the front of the deck."""
     n = loop.ask_about(ws, session, items)
-    there = f" {len(items) - n} answered already, or waiting there." if n < len(items) else ""
-    ui.say(f"{n} put at the front of the deck.{there}" if n else "Answered already, or waiting in the deck.")
+    there = words.count("search.asked.there", len(items) - n) if n < len(items) else ""
+    ui.say(words.count("search.asked", n) + there if n else words("search.asked.none"))
     ui.stir(session)
 
 
@@ -36,6 +37,6 @@ def beginnings() -> list[grids.Tile]:
     return tiles + [grids.Tile(i, loop.item_name(ws, i)) for i in others[: BEGIN - len(tiles)]]
 
 
-st.title("Search")
-st.caption("The number on a picture says how like it is to what is searched by: 1 at most.")
+st.title(words("nav.search"))
+st.caption(words("search.why"))
 grids.search(ws, session, beginnings(), key="near", first=wanted(), on_act=act)

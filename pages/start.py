@@ -2,16 +2,12 @@
 
 import streamlit as st
 
-from labeler import loop, ui, workspace
+from labeler import loop, reader, ui, workspace
 from labeler.domain import SKIP, UNSURE, Goal, Session
 from labeler.errors import LabelerError
 from labeler.workspace import Workspace
 
-GOALS: dict[Goal, str] = {"find": "Find as many as I can", "classify": "Train a good classifier"}
-PRICE = """Finding asks about the likeliest first, training about the doubtful. Each has its price. Measured
-on aerial scenes: after as many cards as the class has images, finding had found 0.85 of them, pure doubt
-0.44. But a classifier trained on 200 doubtful answers was a bit better: average precision 0.94 against
-0.91."""
+GOALS: tuple[Goal, ...] = ("find", "classify")
 
 
 def question(ws: Workspace, session: Session) -> None:
@@ -20,23 +16,23 @@ def question(ws: Workspace, session: Session) -> None:
     with ui.card("question"):
         ui.chooser(ws, session)
         with st.container(key="question"):
-            st.text(session.question)
+            st.text(words.question(session.question))
         with st.container(horizontal=True, key="figures"):
-            st.metric("Answered", sum(n for answer, n in facts["counts"].items() if answer != SKIP))
-            st.metric("Found", facts["found"])
-            st.metric("Can't tell", facts["counts"][UNSURE])
-        if st.button("Start swiping", type="primary", icon=":material/swipe:", width="stretch"):
+            answered = sum(n for answer, n in facts["counts"].items() if answer != SKIP)
+            st.metric(words("start.answered"), answered)
+            st.metric(words("start.found"), facts["found"])
+            st.metric(words("start.unsure"), facts["counts"][UNSURE])
+        if st.button(words("start.go"), type="primary", icon=":material/swipe:", width="stretch"):
             st.switch_page("label.py")
 
 
 def goal(ws: Workspace, session: Session) -> None:
     """Draw the choice of goal with its price."""
     with ui.card("goal"):
-        st.header("What is it for?")
-        names = list(GOALS)
-        at = names.index(session.goal)
-        chosen = st.radio("Goal", names, at, format_func=lambda g: GOALS[g], label_visibility="collapsed")
-        st.caption(PRICE)
+        st.header(words("start.goal.for"))
+        at, called = GOALS.index(session.goal), words.part("start.").__getitem__
+        chosen = st.radio(words("start.goal"), GOALS, at, format_func=called, label_visibility="collapsed")
+        st.caption(words("start.price"))
         if chosen != session.goal:
             loop.set_goal(ws, session, chosen)
             ui.stir(session)
@@ -46,9 +42,11 @@ def goal(ws: Workspace, session: Session) -> None:
 def examples(ws: Workspace, session: Session) -> None:
     """Draw where example pictures are dropped, and the names of those there are."""
     with ui.card("examples"):
-        st.header("Example pictures")
-        st.caption("Drop some of what you look for. Their neighbours are asked first.")
-        label = session.target if len(session.labels) == 2 else st.selectbox("They show", session.labels)
+        st.header(words("start.examples"))
+        st.caption(words("start.examples.why"))
+        label = session.target
+        if len(session.labels) != 2:
+            label = st.selectbox(words("start.examples.show"), session.labels, format_func=words.answer)
         if files := ui.dropped("examples", several=True):
             for file in files:
                 try:
@@ -60,12 +58,12 @@ def examples(ws: Workspace, session: Session) -> None:
             st.rerun()
         ui.words_form(ws, session)
         for example in loop.examples(ws, session):
-            st.text(f"{session.labels[example.label]}: {example.shown}")
+            st.text(f"{words.answer(session.labels[example.label])}: {example.shown}")
 
 
-ws = workspace.current()
+ws, words = workspace.current(), reader.words()
 session = ui.current()[1] if loop.sessions(ws) else None
-st.title("Start")
+st.title(words("nav.start"))
 left, right = st.columns([3, 2], gap="medium")
 with left:
     if session:

@@ -2,33 +2,43 @@
 
 import streamlit as st
 
-from labeler import crew, ui
+from labeler import crew, reader, trust, ui
 
 ws, session = ui.current()
+words = reader.words()
 url = crew.address(ws)
 
-st.title("Team")
+st.title(words("nav.team"))
 with ui.card("invite"):
-    st.header("Let others join")
+    st.header(words("team.invite"))
     if url:
         crew.invitation(ws, session, url)
     else:
         crew.how_to_share(ws)
 with ui.card("going"):
-    st.header("Now")
+    st.header(words("team.now"))
     crew.now(ws, session)
+    crew.screen(session)
     crew.votes_form(ws, session)
 with ui.card("asking"):
-    st.header("What is asked")
+    st.header(words("team.asked"))
     crew.asking(ws, session)
+with ui.card("examples"):
+    st.header(words("team.lessons"))
+    trust.examples(ws, session)
 with ui.card("people"):
-    st.header("Who takes part")
+    st.header(words("team.people"))
     crew.everybody(ws)
     crew.one_person(ws)
+    crew.handed(url)
+    trust.doubtful(ws, session)
+with ui.card("known"):
+    st.header(words("team.gold"))
+    trust.known_answers(ws, session)
 if session.votes > 1:
     with ui.card("agreement"):
-        st.header("How much people agree")
-        crew.agreement(ws, session)
+        st.header(words("team.agree"))
+        trust.agreement(ws, session)
 with ui.card("links"):
-    st.header("Links")
-    crew.links(ws)
+    st.header(words("team.links"))
+    crew.links(ws, url)

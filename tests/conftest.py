@@ -1,12 +1,14 @@
 """What many tests share: real images and weights where they are, and a browser."""
 
+import functools
 import os
 import shutil
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 
@@ -15,16 +17,30 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
+    from starlette.applications import Starlette
+
+    from labeler.workspace import Workspace
 
 NEEDS = {
     "LABELER_TEST_DATA": "real images: a folder that holds aid, clothing, hirise",
     "LABELER_TEST_WEIGHTS": "a real network: a folder that holds mobilenet_v1_1.0_224",
 }
 
+LONGEST = (  # these files come first: none is left for one process alone at the end
+    *("access", "offline", "deck", "pages", "browser", "simulate", "school", "worker", "walk", "proxy"),
+    *("kills", "found", "language", "ingest", "survival", "volunteer", "builtin"),
+)
+
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first; the others stay in their order."""
+    first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 def _from_env(name: str) -> Path:
@@ -41,6 +57,81 @@ def _from_env(name: str) -> Path:
 def _no_workspace_in_env(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever workspace the person who runs the tests uses stays out of them."""
     monkeypatch.delenv("LABELER_WORKSPACE", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Let tests in this process commit without waiting: no test can tell, as none cuts the power.
+
+    Servers and commands that tests start as processes wait, as they do for people.
+    """
+    from labeler.database import Connection
+
+    real = Connection.execute
+
+    @functools.wraps(real)
+    def execute(self: Connection, sql: str, *args: Any) -> Any:  # Any: as sqlite3 has them
+        return real(
+            self, "PRAGMA synchronous = OFF" if sql.startswith("PRAGMA synchronous =") else sql, *args
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connection, "execute", execute)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _the_same_chance() -> Iterator[None]:
+    """Let sessions that tests begin in this process draw the same each time: a test that fails fails again.
+
+    LABELER_TEST_SEED=N gives all of them other chances, to find the tests that rest on luck.
+    """
+    from labeler.store import Store
+
+    real, other = Store.add_session, os.environ.get("LABELER_TEST_SEED", "")
+
+    @functools.wraps(real)
+    def add_session(self: Store, question: str, *args: Any, seed: int | None = None, **kwargs: Any) -> Any:
+        return real(
+            self,
+            question,
+            *args,
+            seed=crc32(f"{question}{other}".encode()) if seed is None else seed,
+            **kwargs,
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "add_session", add_session)
+        yield
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator["Workspace"]:
+    """A workspace of 60 small images with a question, for tests that bring no pool of their own."""
+    from tests.pools import make_pool
+    from tests.served import begin
+
+    ws = make_pool(tmp_path, 60, images=True)
+    begin(ws)
+    yield ws
+    ws.close()
+
+
+@pytest.fixture
+def app(ws: "Workspace", monkeypatch: pytest.MonkeyPatch) -> "Iterator[Starlette]":
+    """That workspace, shared: nobody comes in without a link."""
+    from tests.served import served
+
+    with served(ws, monkeypatch, shared=True) as (app, _):
+        yield app
+
+
+@pytest.fixture
+def code(ws: "Workspace") -> str:
+    """The code of a link to swipe by."""
+    from labeler import people
+
+    return people.make_link(ws, "swipe", lasts_s=3600)[0]
 
 
 @pytest.fixture(scope="module", autouse=True)

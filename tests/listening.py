@@ -46,6 +46,54 @@ def serve(config: uvicorn.Config) -> Iterator[int]:
         thread.join(LIMIT_S)
 
 
+class Line:
+    """A line from a port of its own to a server: it can be cut and joined again, as if the server stopped."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self._ends, self._listener = port, [], None
+        self._lock = threading.Lock()
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+
+    def join(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def cut(self) -> None:
+        with self._lock:
+            ends, self._listener, self._ends = [*filter(None, [self._listener]), *self._ends], None, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it was cut
+            while True:
+                here = listener.accept()[0]
+                try:
+                    ends = here, connect(self._to)
+                except OSError:
+                    here.close()
+                    continue
+                with self._lock:
+                    if listener is not self._listener:  # cut meanwhile
+                        for end in ends:
+                            end.close()
+                        return
+                    self._ends += ends
+                for one, other in (ends, ends[::-1]):
+                    threading.Thread(target=self._carry, args=[one, other], daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while part := one.recv(65536):
+                other.sendall(part)
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
+
+
 def connect(port: int, timeout_s: float = LIMIT_S) -> socket.socket:
     """Return a connection to a port of this machine."""
     return socket.create_connection(("127.0.0.1", port), timeout_s)

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 
 from labeler import api, loop, workspace
 from labeler.domain import Progress
+from labeler.door import key_of, sign
 from labeler.errors import BadInput
 from labeler.files import Unreadable
 from labeler.images import decode
@@ -39,6 +41,10 @@ OWNERS = [
     ("POST", "/api/session/labels", {"add": "maybe"}),
     ("POST", "/api/target", {"share": 0.9}),
     ("POST", "/api/examples", None),
+    ("GET", "/screen", None),
+    ("GET", "/screen/now", None),
+    ("GET", "/share", None),
+    ("POST", "/share", None),
 ]
 ROUTES = [
     *OWNERS,
@@ -73,6 +79,8 @@ class Still:
 
     def is_busy(self, session):
         return self.busy
+
+    is_wanted = is_busy
 
     def state(self):
         return "learning" if self.busy else "idle"
@@ -130,6 +138,14 @@ def awaited(coroutine):
 def visit(app, *, peer="127.0.0.1", url=URL) -> TestClient:
     """Return a new browser, without cookies, on an app that is being served."""
     return TestClient(app, base_url=url, client=(peer, 50000), follow_redirects=False)
+
+
+def cookie_of(ws, role="swipe", name="volunteer"):
+    """Return the cookie of somebody new who may only swipe, or only review, or everything."""
+    signer, _ = ws.roster.cookie_key()
+    secret = secrets.token_urlsafe(32)
+    ws.roster.add_person(name, role, key_of("link", secret))
+    return sign(secret, signer)
 
 
 def answer(item, label="yes", card=None, **more):

@@ -4,9 +4,10 @@ import uuid
 
 import pytest
 
-from labeler import loop
+from labeler import loop, people
 from tests.pools import make_pool
 from tests.served import answer, begin, cards_of, served, visit
+from tests.test_joining import joined
 
 
 @pytest.fixture
@@ -78,3 +79,57 @@ def test_an_undo_that_is_replayed_takes_back_no_more(app, ws):
     items = {ann.post("/api/undo", json=undo).json()["item"] for _ in range(5)}
     assert items == {3}
     assert loop.session_status(ws, loop.get_session(ws))["counts"]["yes"] == 2
+
+
+def test_an_answer_under_another_persons_card_ends_nothing_of_theirs(ws, monkeypatch):
+    """Else an image that two were asked about would get a third answer."""
+    asked = loop.new_session(ws, "How many?", ["yes", "no"], votes=2)
+    loop.learn(ws, asked)
+    code, _ = people.make_link(ws, "swipe", lasts_s=60)
+    with served(ws, monkeypatch, shared=True) as (app, _):
+        ann, bob, cem = (joined(app, code, name) for name in ("Ann", "Bob", "Cem"))
+        card = cards_of(ann, n=1)[0]
+        assert send(bob, answer(card["item"], "no", card["card"]))["accepted"] == 1
+        assert ann.get("/api/cards", params={"n": 1, "have": card["card"]}).json()["gone"] == []
+        assert card["item"] not in {c["item"] for c in cards_of(cem, n=60)}
+        assert send(ann, answer(card["item"], "yes", card["card"]))["accepted"] == 1
+    assert ws.journal.votes_of(asked.id, [card["item"]]) == {card["item"]: (2, True)}
+
+
+def test_taking_back_under_another_persons_card_does_not_move_it(app, ws):
+    ann, bob = visit(app), visit(app)
+    card = cards_of(ann, n=1)[0]
+    send(ann, answer(card["item"], "yes", card["card"]))
+    send(bob, answer(card["item"], None, card["card"]))
+    again = ann.post("/api/undo", json={"id": str(uuid.uuid4())}).json()["card"]
+    assert again["card"] == card["card"]
+    assert card["card"] not in {c["card"] for c in cards_of(bob, n=60)}
+    assert card["card"] in {c["card"] for c in cards_of(ann, n=20)}
+
+
+def test_answers_of_two_questions_in_one_group_go_each_to_its_own(app, ws):
+    ann, asked = visit(app), loop.get_session(ws)
+    other = loop.new_session(ws, "Another?", ["yes", "no", "both"])
+    loop.learn(ws, other)
+    (one,), (two,) = (cards_of(ann, n=1, session=session.id) for session in (asked, other))
+    events = [answer(one["item"], card=one["card"]), answer(two["item"], "both", two["card"])]
+    events += [answer(one["item"], "both", one["card"]), events[0]]
+    told = send(ann, *events)
+    assert (told["accepted"], told["duplicates"], [r["id"] for r in told["rejected"]]) == (
+        2,
+        1,
+        [events[2]["id"]],
+    )
+    assert [e.answer for e in ws.journal.log(asked)] == ["yes"]
+    assert [e.answer for e in ws.journal.log(other)] == ["both"]
+
+
+def test_what_is_taken_back_is_shown_again_on_a_card_of_ones_own(app):
+    ann, bob = visit(app), visit(app)
+    card = cards_of(ann, n=1)[0]
+    send(bob, answer(card["item"], "no", card["card"]))
+    undo = {"id": str(uuid.uuid4())}
+    first, second = (bob.post("/api/undo", json=undo).json() for _ in range(2))
+    assert first == second
+    assert (first["item"], first["label"]) == (card["item"], "no")
+    assert first["card"]["card"] != card["card"]

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from test_pages import PAGES, label_of, site
 
 from labeler import loop
-from tests.test_deck import READY, SEEN, until
+from tests.test_deck import READY, SEEN, comes_true, until
 
 __all__ = ["site"]  # a fixture
 pytestmark = pytest.mark.browser
@@ -353,12 +353,12 @@ def test_the_grid_is_worked_by_keys_alone(open_page, site):
     old = label_of(ws, item)
     new = "no" if old == "yes" else "yes"
     page.keyboard.press("Tab")
-    page.wait_for_function(f"{focus}?.classList.contains('quick')")
+    comes_true(page, f"{focus}?.classList.contains('quick')")
     page.keyboard.press("Enter")
     expect(page.locator(f".tile[data-item='{item}'] .chip .word")).to_have_text(new)
     name = loop.get_item(ws, item).path
     assert page.locator("[role=status].sr").first.inner_text() == f"{new}: {name}"
-    page.wait_for_function(f"{focus}?.closest('.tile')")
+    comes_true(page, f"{focus}?.closest('.tile')")
     page.locator(f".tile[data-item='{item}'] .pic").focus()
     page.keyboard.press("Enter")
     large = page.get_by_role("dialog")
@@ -366,7 +366,7 @@ def test_the_grid_is_worked_by_keys_alone(open_page, site):
     page.keyboard.press(str(["yes", "no"].index(old) + 1))
     until(lambda: label_of(ws, item) == old or page.wait_for_timeout(50))
     page.keyboard.press("Escape")
-    page.wait_for_function(f"{focus}?.className === 'pic'")
+    comes_true(page, f"{focus}?.className === 'pic'")
 
 
 def test_tiles_are_chosen_by_keys_and_the_focus_stays_in_the_grid(open_page):
@@ -380,7 +380,7 @@ def test_tiles_are_chosen_by_keys_and_the_focus_stays_in_the_grid(open_page):
     page.get_by_role("button", name="Clear").focus()
     page.keyboard.press("Enter")
     focus = "document.querySelector('[data-testid=stBidiComponentIsolated]')?.shadowRoot?.activeElement"
-    page.wait_for_function(f"{focus}?.className === 'pick'")
+    comes_true(page, f"{focus}?.className === 'pick'")
 
 
 def test_cards_are_taken_along_by_keys_alone_and_everybody_can_read_how_many(open_page, axe):
@@ -426,7 +426,7 @@ def test_what_a_screen_reader_hears_of_the_deck(open_page):
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".waiting")).to_have_text("1 waiting")
     lost = "No connection. Answers are kept."
-    page.wait_for_function("(lost) => heard.includes(lost)", arg=lost)  # before the answer, or after it
+    comes_true(page, f"heard.includes('{lost}')")  # before the answer, or after it
     page.context.set_offline(False)
     expect(live).to_have_text("Connected.")
     heard = page.evaluate("heard")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeler import loop, people
-from labeler.people import COOKIE
+from labeler import coding, loop
+from labeler.door import COOKIE
 from labeler.scan import walk
 from labeler.server import cards as cards_module
 from labeler.server import desk as desk_module
@@ -27,6 +27,7 @@ from tests.served import (
     begin,
     build,
     cards_of,
+    cookie_of,
     is_problem,
     picture,
     served,
@@ -109,9 +110,7 @@ def test_cards_have_what_the_deck_needs_and_the_owner_sees_why(ws, client):
 
 def test_people_who_swipe_do_not_see_why_a_card_was_chosen(ws, session, server):
     client = visit(server[0], url=PHONE)
-    token = people.secrets.token_urlsafe(32)
-    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
-    client.cookies.set(COOKIE, token)
+    client.cookies.set(COOKIE, cookie_of(ws))
     card = cards_of(client, n=1)[0]
     assert not {"reason", "p_chosen", "score"} & set(card)
     send(client, answer(card["item"], card=card["card"]))
@@ -344,7 +343,7 @@ def test_undo_takes_back_only_ones_own_answer(server):
     assert is_problem(two.post("/api/undo", json={"id": str(uuid.uuid4())}), 409)
 
 
-NULL_AT_FIRST = ("estimate", "advice", "certificate")
+NULL_AT_FIRST = ("estimate", "advice", "certificate", "feedback")  # the last: where the owner wants it
 
 
 def test_the_described_answers_look_like_the_real_ones(client):
@@ -410,6 +409,28 @@ def test_search_finds_what_is_alike_best_first(client):
     assert posted == results
     away = client.post("/api/search", json={"like": [10], "unlike": [1], "k": 6}).json()["results"]
     assert [r["cos"] for r in away] != [r["cos"] for r in results]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client, exact: client.get(f"/api/search?item=10&exact={exact}"),
+        lambda client, exact: client.post("/api/search", json={"like": [10], "exact": exact == "true"}),
+        lambda client, exact: client.post(
+            "/api/search", files=[("image", ("a.png", picture()))], data={"exact": exact}
+        ),
+    ],
+)
+def test_every_item_is_compared_where_one_asks_for_it(client, monkeypatch, ask):
+    asked = []
+    real = coding.index
+    monkeypatch.setattr(
+        coding, "index", lambda *args, **more: asked.append(more["exact"]) or real(*args, **more)
+    )
+    assert ask(client, "true").status_code == ask(client, "false").status_code == 200
+    assert asked == [True, False]
+    monkeypatch.setattr(coding, "SLOW_ROWS", N - 1)
+    assert is_problem(ask(client, "true"), 400)
 
 
 def test_search_by_a_vector_and_for_more_than_there_is(client):

@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from labeler import people
-from labeler.people import COOKIE
+from labeler.door import COOKIE
 from tests.pools import make_pool
 from tests.served import answer, begin, is_problem
 

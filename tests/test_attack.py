@@ -12,23 +12,18 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from labeler import loop, people
-from labeler.people import COOKIE
+from labeler import door, loop, people
+from labeler.database import Cursor
+from labeler.door import COOKIE, MOST_COOKIES, sign
 from labeler.server import guard, guesses
+from labeler.server.desk import Desk
 from tests.pools import make_pool
-from tests.served import answer, begin, cards_of, is_problem, picture, served, visit
+from tests.served import answer, begin, cards_of, cookie_of, is_problem, picture, served, visit
 from tests.test_app import free_port, start
+from tests.test_deck import until
 
 ROOT = Path(__file__).parent.parent
 PHONE = "http://192.168.1.5:8501"
-
-
-@pytest.fixture
-def ws(tmp_path):
-    ws = make_pool(tmp_path, 60, images=True)
-    begin(ws)
-    yield ws
-    ws.close()
 
 
 @pytest.fixture
@@ -52,13 +47,6 @@ def phone(app, peer="192.168.1.9", cookie=None):
     if cookie:
         client.cookies.set(COOKIE, cookie)
     return client
-
-
-def swiper(ws, role="swipe"):
-    """Return the cookie of somebody who may only swipe, or only review."""
-    token = people.secrets.token_urlsafe(32)
-    ws.roster.add_person("volunteer", role, people._key("link", token))
-    return token
 
 
 # pretending to be the owner ----------------------------------------------------------------
@@ -134,17 +122,19 @@ def test_a_household_guesses_as_one_and_the_next_one_does_not_pay_for_it(shared)
     assert guess(shared, 1, "2001:db8:0:2::1") == [401]
 
 
-def test_cookies_are_guessed_no_faster_and_an_old_one_is_no_guess(shared):
+@pytest.mark.parametrize("signature", ["", f".{'s' * 43}"])
+def test_cookies_are_guessed_no_faster_and_an_old_one_is_no_guess(shared, signature):
     tries = [
-        phone(shared, cookie=f"{i:043}").get("/api/session").status_code for i in range(guesses.WRONG + 2)
+        phone(shared, cookie=f"{i:043}{signature}").get("/api/session").status_code
+        for i in range(guesses.WRONG + 2)
     ]
     assert tries == [401] * guesses.WRONG + [429] * 2
-    old = phone(shared, "192.168.1.20", cookie="o" * 43)
+    old = phone(shared, "192.168.1.20", cookie=f"{'o' * 43}{signature}")
     assert {old.get("/api/session").status_code for _ in range(3 * guesses.WRONG)} == {401}
 
 
 def test_who_may_swipe_does_not_guess_the_owners_link_unnoticed(shared, ws):
-    client = phone(shared, cookie=swiper(ws))
+    client = phone(shared, cookie=cookie_of(ws))
     tries = [client.get(f"/api/session?token=wrong{i}").status_code for i in range(guesses.WRONG + 1)]
     assert tries == [200] * guesses.WRONG + [429]
     assert client.get("/api/session").status_code == 200
@@ -189,9 +179,30 @@ def test_a_thousand_cookies_cost_a_few_looks(shared, ws, monkeypatch):
     looks = []
     known = type(ws.roster).person_by_token
     monkeypatch.setattr(type(ws.roster), "person_by_token", lambda *a: looks.append(a) or known(*a))
-    cookie = "; ".join(f"{COOKIE}={i:043}" for i in range(1000))
+    signer, _ = ws.roster.cookie_key()
+    cookie = "; ".join(f"{COOKIE}={sign(f'{i:043}', signer)}" for i in range(1000))
     assert is_problem(phone(shared).get("/api/session", headers={"cookie": cookie}), 401)
-    assert len(looks) <= people.MOST_COOKIES
+    assert len(looks) == MOST_COOKIES
+
+
+@pytest.mark.parametrize("signature", ["", f".{'s' * 43}"])
+def test_a_thousand_invented_cookies_are_refused_without_a_look_into_the_database(
+    shared, ws, monkeypatch, signature
+):
+    monkeypatch.setattr(door, "FRESH_S", 3600)  # else one look a second, for all together
+    clients = [phone(shared, f"10.0.{i}.9") for i in range(100)]
+    assert is_problem(clients[0].get("/api/session"), 401)
+    said, execute, read = [], Cursor.execute, Desk.read
+    monkeypatch.setattr(Cursor, "execute", lambda self, *a: said.append(a) or execute(self, *a))
+    monkeypatch.setattr(Desk, "read", lambda *a: said.append(a) or read(*a))  # nor do they take a thread
+    for i in range(1000):
+        headers = {"cookie": f"{COOKIE}={i:043}{signature}"}
+        assert is_problem(clients[i % 100].get("/api/session", headers=headers), 401)
+    assert said == []
+    known = {"cookie": f"{COOKIE}={cookie_of(ws)}"}
+    said.clear()
+    assert clients[0].get("/api/session", headers=known).status_code == 200
+    assert said
 
 
 def test_requests_that_leave_nothing_leave_nobody(alone, ws):
@@ -353,7 +364,7 @@ def test_a_form_of_another_site_could_not_answer_either(alone, ws, kind):
 
 
 def test_a_reviewer_is_not_told_files_and_answers_of_a_search(shared, ws):
-    client = phone(shared, cookie=swiper(ws, "review"))
+    client = phone(shared, cookie=cookie_of(ws, "review"))
     for reply in (
         client.post("/api/search", json={"like": [1], "k": 5, "about": True}),
         client.post("/api/search", data={"about": "true", "k": "5"}, files=[("image", ("a", picture()))]),
@@ -459,6 +470,7 @@ def real(tmp_path_factory):
         token = people.owner_token(ws)
         assert client.get(f"/?token={token}", headers={"accept": "text/html"}).status_code == 303
         assert client.get("/_stcore/health").status_code == 200
+        until(lambda: client.get("/api/session").json()["worker"] == "idle", limit_s=120)  # read all files
         yield ws, port, client, token
         said = (ws.folder / "cache" / "server.log").read_text()
     ws.close()
@@ -545,6 +557,7 @@ def test_the_websocket_opens_for_the_owners_own_page_alone(real):
     cookie = f"{COOKIE}={client.cookies[COOKIE]}"
     wrong = [
         ({}, None), ({"cookie": f"{COOKIE}={'a' * 43}"}, None), ({"cookie": cookie}, "http://evil.example"),
+        ({"cookie": f"{COOKIE}={'a' * 43}.{'a' * 43}"}, None), ({"cookie": cookie[:-43] + 43 * "a"}, None),
         ({"cookie": cookie}, "null"), ({"cookie": cookie}, "http://localhost:1"),
         ({"cookie": cookie, "sec-fetch-site": "cross-site"}, None),
     ]  # fmt: skip

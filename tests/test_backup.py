@@ -15,7 +15,9 @@ from active.embedding.folder import fingerprint, label
 from labeler import archive, backup, bar, drawing, loop, people
 from labeler.config import Config
 from labeler.domain import Progress
-from labeler.schema import STEPS
+from labeler.door import Door, key_of, sign
+from labeler.roster import COOKIE_KEY
+from labeler.steps import STEPS
 from labeler.workspace import Workspace
 from tests.fakes import MeanColour
 from tests.pools import event, make_pool
@@ -28,7 +30,8 @@ def used_pool(folder, n=200):
     """Return a workspace with three rounds, answers, an example, an owner's link and a client."""
     ws = make_pool(folder, n, images=True)
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
-    person = ws.roster.add_person("Ann", "own", people._key("link", "A" * 43)).id
+    ws.roster.cookie_key()
+    person = ws.roster.add_person("Ann", "own", key_of("link", "A" * 43)).id
     for _ in range(3):
         loop.learn(ws, session)
         cards = loop.next_cards(ws, session, person, 20, have=[])
@@ -93,11 +96,44 @@ def test_a_restored_workspace_is_the_same_without_the_owners_link(made, tmp_path
     for one in back.store.rounds(1):
         assert drawing.draw_again(back, session, one) == ws.store.picks(1, one.number)
     assert loop.status(back)["integrity"] == "ok"
-    door = people.Door(back, shared=True)
+    door = Door(back, shared=True)
     assert not door.opens(people.owner_token(ws))
     assert door.opens(people.owner_token(back))
-    assert door.look_up(["A" * 43], direct=False).person.name == "Ann"  # people carry on
+    cookie = sign("A" * 43, ws.roster.cookie_key()[0])
+    assert door.look_up([cookie], direct=False).person.name == "Ann"  # people carry on
+    assert door.look_up(["A" * 43], direct=False) is None
     back.close()
+
+
+def test_cookies_from_before_they_were_signed_open_a_workspace_that_was_restored(tmp_path):
+    ws = make_pool(tmp_path, 20)
+    ws.roster.add_person("Ann", "swipe", key_of("link", "A" * 43))
+    run("backup", tmp_path / "early.zip", "--workspace", ws.folder)
+    Door(ws, shared=True)
+    run("backup", tmp_path / "late.zip", "--workspace", ws.folder)
+    assert ws.store.fact(COOKIE_KEY)
+    for name in ("early", "late"):
+        run("restore", tmp_path / f"{name}.zip", "--workspace", tmp_path / name)
+        back = Workspace.open(tmp_path / name)
+        assert (back.store.fact(COOKIE_KEY) == ws.store.fact(COOKIE_KEY)) is (name == "late")
+        assert Door(back, shared=True).look_up(["A" * 43], direct=False).person.name == "Ann"
+        back.close()
+    ws.close()
+
+
+def test_a_stolen_backup_makes_no_cookie_that_opens_anything(made, tmp_path):
+    """It holds the key that cookies are signed with, and of each cookie a hash; a secret is in neither."""
+    ws, file = made
+    run("restore", file, "--workspace", tmp_path / "w")
+    stolen = Workspace.open(tmp_path / "w")
+    signer, words = stolen.roster.cookie_key()[0], "\n".join(stolen.store.conn.iterdump())
+    stolen.close()
+    secrets = {words[i : i + 43] for i in range(len(words) - 42) if words[i : i + 43].isalnum()}
+    assert any(key_of("link", "A" * 43).startswith(secret) for secret in secrets)
+    door = Door(ws, shared=True)
+    assert door.look_up([sign("A" * 43, signer)], direct=False) is not None
+    cookies = [sign(secret, signer) for secret in secrets]
+    assert all(door.look_up([cookie], direct=False) is None for cookie in cookies)
 
 
 def test_no_secret_is_left_anywhere_in_the_file(made, tmp_path):

@@ -124,14 +124,17 @@ def test_a_restore_that_is_killed_leaves_no_half_workspace_and_the_next_one_is_w
     began = time.monotonic()
     put_back(file, tmp_path / "first").close()
     takes_s, killed = time.monotonic() - began, 0
-    for n in range(2):
+    for n in range(8):
         folder = tmp_path / f"w{n}"
         killed += kill_midway(folder, takes_s, rng, "restore", file, "--workspace", folder)
+        takes_s *= 0.8  # it may have been measured while the machine was busy
         if folder.exists():
             assert (folder / "labeler.db").exists()  # the kill came too late
             continue
         ws = put_back(file, folder)
         assert len(ws.vectors("wide", WIDE)) == IMAGES
         ws.close()
+        if killed == 2:
+            break
     assert killed > 0
     assert hidden(tmp_path) == []

@@ -2,8 +2,9 @@ import os
 
 import pytest
 
-from labeler.catalog import Aside, Decoded, SeenFile, shown_path
+from labeler.catalog import Aside, Decoded, SeenFile
 from labeler.config import Config
+from labeler.items import shown_path
 from labeler.registry import Registry
 from labeler.workspace import Workspace
 from tests.pools import event, make_pool

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from labeler import bar, doctor, loop, overview, places
+from labeler import bar, doctor, loop, opening, overview, places
 from labeler.cli import cli
 from labeler.config import Config
 from labeler.domain import Progress
@@ -361,7 +361,8 @@ def served(monkeypatch):
 
     class Site:
         @staticmethod
-        def serve(*, host, port, on_stop):
+        def serve(*, host, port, on_stop, sockets):
+            assert [s.getsockname()[1] for s in sockets] == [port]
             calls.append((host, port, os.environ["LABELER_WORKSPACE"]))
 
     monkeypatch.setattr(places, "load_site", lambda: Site)
@@ -561,6 +562,21 @@ def test_without_images_a_demonstration_set_is_drawn_and_said_to_be(here, served
     assert (here / "data" / "demo" / "images" / "red.png").exists()
 
 
+@pytest.mark.parametrize("folder", ["data", "work"])
+def test_a_mistyped_workspace_is_not_made_with_a_demonstration_in_it(here, served, monkeypatch, folder):
+    monkeypatch.setattr("labeler.demo.draw_demo", lambda folder, **_: paint(folder))
+    paint(here / "tiles")
+    run("index", "--images", "tiles", "--workspace", f"{folder}/tiles")
+    refused = run("start", "--workspace", f"{folder}/tile", "--no-browser", "--port", free_port(), code=1)
+    assert f"There is no workspace {folder}{os.sep}tile." in refused.stderr
+    assert f"--workspace {folder}{os.sep}tiles" in refused.stderr
+    assert not (here / folder / "tile").exists()
+    said = run("start", "--workspace", f"{folder}/seas", "--no-browser", "--port", free_port()).stdout
+    assert "(drawn by labeler)" in said
+    said = run("start", "--workspace", f"{folder}/sea", "--no-browser", "--port", free_port()).stdout
+    assert "(drawn by labeler)" in said  # a demonstration beside another
+
+
 def test_a_folder_named_demo_is_not_the_demonstration_set(here, served, monkeypatch):
     monkeypatch.setattr("labeler.demo.draw_demo", lambda folder, **_: paint(folder))
     run("start", "--no-browser", "--port", free_port())
@@ -738,10 +754,10 @@ def start_process(*args: str | Path, cwd: Path) -> "subprocess.Popen[str]":
     )
 
 
-def interrupt(process: "subprocess.Popen[str]") -> tuple[float, str, str]:
-    """Return how long a process took to end after Ctrl-C, and what it had written."""
+def interrupt(process: "subprocess.Popen[str]", how: int = signal.SIGINT) -> tuple[float, str, str]:
+    """Return how long a process took to end after Ctrl-C, or another signal, and what it had written."""
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     out, err = process.communicate(timeout=20)
     return time.monotonic() - began, out, err
 
@@ -804,13 +820,13 @@ def answer(port: int, card: dict) -> None:
 
 
 @pytest.mark.load
-def test_a_server_serves_stops_at_ctrl_c_and_goes_on(tmp_path):
+def test_a_server_serves_stops_at_ctrl_c_and_at_sigterm_and_goes_on(tmp_path):
     paint(tmp_path / "photos", {f"{i}.png": (i * 6, 100, 3) for i in range(40)})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for round_ in range(2):
+        for round_, how in enumerate((signal.SIGINT, signal.SIGTERM)):
             process = start_process(
                 *("-m", "labeler.cli", "start", "--images", "photos", "--no-browser", "--port", port),
                 cwd=tmp_path,
@@ -822,7 +838,7 @@ def test_a_server_serves_stops_at_ctrl_c_and_goes_on(tmp_path):
             cards = wait_for_cards(used, process)
             assert get(f"http://127.0.0.1:{used}/api/session")["found"] == round_
             answer(used, cards[0])
-            took, out, err = interrupt(process)
+            took, out, err = interrupt(process, how)
             assert process.returncode == 0, err
             assert "Stopped. Every answer is kept" in out
             assert "Traceback" not in err
@@ -833,6 +849,16 @@ def test_a_server_serves_stops_at_ctrl_c_and_goes_on(tmp_path):
         ]
         == 2
     )
+
+
+def test_sigterm_before_the_server_serves_is_said_and_told_by_the_exit_code(tmp_path, monkeypatch):
+    def opened(*args: object, **more: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(opening, "open_for_work", opened)
+    assert "the same command goes on from here" in run("start", "--workspace", tmp_path, code=143).output
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_config_and_options_have_the_same_defaults():

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from active.codes import Coded
 from active.lists import Lists
 from active.search import Exact, combine
 from labeler import coding, encoders, shelves, trainer
-from labeler.errors import Blocked, Conflict, NotReady
+from labeler.errors import BadInput, Blocked, Conflict, NotReady
 from labeler.searching import neighbours
 from labeler.workspace import Workspace
 from tests.pools import make_pool
@@ -32,17 +33,26 @@ def crowds(n: int, seed: int = 0) -> Rows:
 ROWS = crowds(4000)
 
 
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a workspace of which each test gets a copy: making one takes a second."""
+    made = make_pool(tmp_path_factory.mktemp("pool"), 4000, embedded=False)
+    made.registry.use(KEY, DIM)
+    embed(made, 1000)
+    made.close()
+    return made.folder
+
+
 @pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def ws(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A pool of 4,000, of which 1,000 are embedded; more than 500 are coded, 40 may be behind."""
     monkeypatch.setattr(codes, "MOST", 1.0)
     monkeypatch.setattr(coding, "EXACT_ROWS", 500)
     monkeypatch.setattr(coding, "FITTED", (500, 2000))
     monkeypatch.setattr(coding, "TAIL", 40)
     monkeypatch.setattr(coding, "STRIDE", 300)
-    made = make_pool(tmp_path, 4000, embedded=False)
-    made.registry.use(KEY, DIM)
-    embed(made, 1000)
+    shutil.copytree(pool, tmp_path / "ws")
+    made = Workspace.open(tmp_path / "ws")
     yield made
     made.close()
 
@@ -87,6 +97,20 @@ def test_with_codes_a_search_finds_as_much_as_was_measured(ws: Workspace) -> Non
     assert made is not None
     assert made.now.recall >= ws.config.search_recall
     assert recall(ws, 1000) >= 0.95
+
+
+def test_with_codes_all_are_compared_for_whoever_asks(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    coding.make(ws)
+    query = crowds(40, seed=7)
+    true, cos = Exact(ROWS[:1000]).search(query, 100)
+    for row, items, alike in zip(query, true.tolist(), cos, strict=True):
+        found = neighbours(ws, row[None], k=100, exact=True)
+        assert [i for i, _ in found] == items
+        assert [c for _, c in found] == pytest.approx(alike, abs=1e-5)
+    monkeypatch.setattr(coding, "SLOW_ROWS", 999)
+    with pytest.raises(BadInput, match=r"^1,000 images are too many to compare all of them. Search without"):
+        neighbours(ws, ROWS[3:4], exact=True)
+    assert neighbours(ws, ROWS[3:4], k=1)[0][0] == 3
 
 
 def test_the_best_is_first_and_cosines_are_right(ws: Workspace) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from labeler import people, reach
+from labeler import addresses, reach
 from labeler.reach import Reach, read_proxies
 from labeler.server import connection, crowding
 from tests.listening import LIMIT_S, connect, listening, read_all, serve, status_of, talk
@@ -283,7 +283,7 @@ def test_there_is_room_for_phones_and_files():
     ],
 )  # fmt: skip
 def test_a_household_counts_as_one_address(one, other, same):
-    assert (people.neighbourhood(one) == people.neighbourhood(other)) == same
+    assert (addresses.neighbourhood(one) == addresses.neighbourhood(other)) == same
 
 
 # malformed ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from active import skill as skills
 from active.consensus import Known, fit, gold_counts
 from active.dawid_skene import dawid_skene
+from active.retire import Rule, retired
 from active.skill import evidence, kinds, looks, skill, trust
 from active.voter import Voter, learn_voter, logs
 from active.votes import Votes, majority, tally
@@ -126,7 +127,7 @@ def slow_step(votes: Votes, found) -> np.ndarray:
     """Return the posterior of each item by what `found` says of people, vote by vote."""
     rates, out = found.skill.rates, []
     for item in found.ids:
-        p = found.share.copy()
+        p = found.among[1].copy()
         for person, said in zip(
             votes.people[votes.items == item], votes.labels[votes.items == item], strict=True
         ):
@@ -146,7 +147,9 @@ def test_a_fit_agrees_with_itself_vote_by_vote(c):
     for item, person, said in zip(votes.items, votes.people, votes.labels, strict=True):
         counts[person, :, said] += found.standing.posterior[item]
     assert found.counts == pytest.approx(counts, abs=1e-5)
-    assert found.share == pytest.approx((counts.sum((0, 2)) / 3 + 0.5) / (120 + c / 2), abs=1e-5)
+    sums = counts.sum((0, 2)) / 3
+    overall = (sums + 0.5) / (120 + c / 2)
+    assert found.share == pytest.approx((sums + c / 2 * overall) / (120 + c / 2), abs=1e-5)
     assert (found.standing.asked == 3).all()
 
 
@@ -163,15 +166,68 @@ def test_the_order_of_votes_and_the_numbers_of_items_change_nothing():
     assert other.standing.posterior == pytest.approx(one.standing.posterior, abs=1e-3)
 
 
-def test_how_common_labels_are_is_told_by_items_drawn_at_random_alone():
+def test_how_common_labels_are_is_told_by_how_items_came():
     """Picked items are half positive; of those drawn at random one in twenty is."""
     rng = np.random.default_rng(0)
     truth = np.r_[rng.random(600) < 0.05, rng.random(1400) < 0.5].astype(np.int64)
     votes = voted(rng, truth=truth, rates=even_rates(rng.beta(16, 3, 30)), each=4)
     found = fit(votes, Known(drawn=np.arange(600)))
     assert abs(found.share[1] - truth[:600].mean()) < 0.02
-    unknown = fit(votes)
-    assert unknown.share.tolist() == [0.5, 0.5]
+    assert abs(found.among[0, 1] - truth[600:].mean()) < 0.02
+    whole = fit(votes, Known(drawn=np.arange(600), pool=10_000))  # of others what those drawn from them say
+    of_all = (truth[600:].sum() + 8600 * truth[:600].mean()) / 10_000
+    assert abs(whole.share[1] - of_all) < 0.02
+    assert np.array_equal(whole.standing.posterior, found.standing.posterior)
+    undrawn = fit(votes)
+    assert abs(undrawn.share[1] - truth.mean()) < 0.02
+
+
+def taken_out(seed: int, right: float, each: int) -> tuple[np.ndarray, Votes, Known]:
+    """Return votes where positives were picked first: a tenth of all were, of the drawn ones 1 in 60."""
+    rng = np.random.default_rng(seed)
+    truth = np.r_[np.ones(300, int), np.zeros(600, int)]
+    drawn = np.r_[np.sort(rng.choice(300, 3, replace=False)), 300 + np.sort(rng.choice(600, 177, False))]
+    votes = voted(rng, truth=truth, rates=even_rates(np.full(20, right)), each=each)
+    return truth, votes, Known(drawn=drawn, pool=3000)
+
+
+@pytest.mark.parametrize("each", [3, 5])
+def test_positives_that_were_picked_before_others_were_drawn_are_not_lost(each):
+    """The share of what was left when they were drawn says nothing of those that had been taken out of it."""
+    for seed in range(3):
+        truth, votes, known = taken_out(seed, 0.85, each)
+        found = fit(votes, known)
+        yes = found.standing.by_people[:, 1]
+        all_say = np.bincount(votes.items, votes.labels) == each
+        assert (yes[all_say & (truth == 1)] > 0.5).all()
+        most = majority(votes)[1][:, 1] > 0.5
+        assert (yes[truth == 1] > 0.5).mean() > most[truth == 1].mean() - 0.05
+        assert yes[truth == 1].mean() > 0.75
+        assert 0.08 < found.share[1] < 0.15
+
+
+@pytest.mark.parametrize(
+    ("n", "people", "each", "share", "right", "part"),
+    [
+        (1000, 20, 3, 0.02, (8, 2), 0.05),
+        (4000, 20, 3, 0.02, (8, 2), 0.05),
+        (1000, 20, 3, 0.02, (8, 2), 0.0),
+        (2000, 20, 3, 0.0, (8, 2), 0.05),
+        (1000, 10, 5, 0.0, (990, 10), 0.05),
+        (1000, 10, 3, 0.0, (990, 10), 0.0),
+    ],
+)
+def test_few_drawn_and_few_positives_turn_nothing_over_and_nobody_seems_not_to_look(
+    n, people, each, share, right, part
+):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        truth = (rng.random(n) < share).astype(np.int64)
+        votes = voted(rng, truth=truth, rates=even_rates(rng.beta(*right, people)), each=each)
+        found = fit(votes, Known(drawn=np.flatnonzero(rng.random(n) < part), pool=n))
+        assert found.standing.posterior[:, 1].mean() < share + 0.03
+        assert looks(found.skill.kind, found.kinds).mean() >= 0.8
+        assert retired(found.standing, found.share, Rule()).mean() > 0.3
 
 
 def test_gold_tells_of_people_and_is_no_vote():
@@ -200,6 +256,14 @@ def test_an_owners_answer_is_the_label_and_tells_of_those_who_voted():
     assert found.standing.posterior[:40].argmax(1).tolist() == truth[:40].tolist()
     assert set(found.standing.posterior[:40].ravel().tolist()) == {0.0, 1.0}
     assert trust(found.skill.rates)[0] == 0
+
+
+def test_people_are_counted_also_where_all_labels_are_known_from_the_start():
+    truth = np.arange(40) % 2
+    votes = Votes(np.arange(40), np.zeros(40, np.int64), truth, 1, 2)
+    found = fit(votes, Known(settled=np.arange(40), truth=truth))
+    assert found.counts[0].tolist() == [[20, 0], [0, 20]]
+    assert trust(found.skill.rates)[0] > 0.9
 
 
 def test_the_model_helps_where_it_is_right_and_is_found_out_where_it_is_not():

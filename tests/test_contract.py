@@ -20,12 +20,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from labeler import people
-from labeler.people import COOKIE
+from labeler.door import COOKIE
 from labeler.server import guesses
 from tests.listening import listening
 from tests.pools import make_pool
-from tests.served import begin
+from tests.served import begin, cookie_of
 
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
@@ -111,16 +110,14 @@ def test_the_owner_gets_what_is_described(described, server, mode):
 
 def test_a_stranger_gets_nothing_whatever_they_send(described, shared):
     with requests.Session() as session:
-        session.cookies.set(COOKIE, "a" * 43)
+        session.cookies.set(COOKIE, f"{'a' * 43}.{'a' * 43}")
         statuses = ask_everything(described, shared.url, session, GenerationMode.POSITIVE)
     assert set(statuses) == {401}
 
 
 def test_somebody_who_swipes_gets_what_is_described(described, ws, shared):
-    token = people.secrets.token_urlsafe(32)
-    ws.roster.add_person("volunteer", "swipe", people._key("link", token))
     with requests.Session() as session:
-        session.cookies.set(COOKIE, token)
+        session.cookies.set(COOKIE, cookie_of(ws))
         statuses = ask_everything(described, shared.url, session, GenerationMode.POSITIVE)
     assert statuses[403] > 10
     assert statuses[200] > 10

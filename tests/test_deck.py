@@ -142,6 +142,11 @@ def until(done, *, limit_s=15, say=lambda: "it did not come to pass"):
         time.sleep(0.05)
 
 
+def comes_true(page, expression):
+    """Wait until an expression is true in the page. Playwright's own wait may need `eval`: refused."""
+    until(lambda: page.evaluate(f"Boolean({expression})"), say=lambda: f"never true: {expression}")
+
+
 @pytest.fixture
 def decks(server, browser):
     """Return a function that makes a deck: on a phone, past the hint, on a new session."""
@@ -506,9 +511,12 @@ def test_the_hint_shows_three_gestures_once_and_is_not_in_the_way(decks):
     deck = decks(hint=True).open()
     assert deck.page.locator(".hint .gesture").all_text_contents() == ["no", "yes", "Can’t tell"]
     before = deck.card()
+    deck.swipe((170, 0))  # the picture was hardly seen yet: this puts the hint away, and is no answer
+    until(lambda: deck.page.locator(".hint").count() == 0)
+    deck.page.wait_for_timeout(300)
+    assert deck.card() == before
     deck.swipe((170, 0))
     deck.next(before)
-    until(lambda: deck.page.locator(".hint").count() == 0)
     deck.stored(yes=1)
     deck.page.reload()
     deck.card()
@@ -677,7 +685,9 @@ def test_answers_never_go_to_other_images_at_the_same_address(browser, tmp_path)
         deck.stored(no=1)
         with pytest.raises(urllib.error.HTTPError, match="409"):
             deck.client.post("/api/labels?session=1", {"events": [], "workspace": "another"})
+    page.evaluate("window.old = true")
     with serving(tmp_path / "a", port) as deck.client:
+        until(lambda: begun_anew(page), limit_s=30)  # by itself again
         deck.open()
         deck.stored(yes=3)
         assert deck.status()["events"] == 3
@@ -720,6 +730,64 @@ def test_a_rejected_answer_is_told_and_does_not_hold_back_the_rest(decks):
         deck.page.get_by_text("1 answer was not accepted").wait_for()
     deck.key("ArrowLeft")
     deck.stored(no=1)
+
+
+FOREIGN = [  # what a network that asks to log in, or a proxy, answers by itself
+    (200, "application/json", "{}"), (200, "application/json", '{"accepted": true}'),
+    (200, "text/html", "<html>Log in"), (400, "text/html", "<html>bad"), (401, "text/html", "<html>pay"),
+    (403, "application/json", '{"error": "blocked"}'), (404, "text/html", "<html>gone"),
+    (405, "text/html", "<html>no"), (409, "text/plain", "no"), (413, "text/html", "<html>large"),
+    (422, "application/json", '{"detail": "no"}'), (511, "text/html", "<html>portal"),
+]  # fmt: skip
+
+
+def test_what_a_network_on_the_way_says_for_itself_never_takes_an_answer(decks):
+    deck = decks().open()
+    deck.page.wait_for_load_state("networkidle")
+    said = []
+
+    def reply(route):
+        status, kind, body = FOREIGN[len(said) % len(FOREIGN)]
+        said.append(status)
+        route.fulfill(status=status, content_type=kind, body=body)
+
+    with broken(deck.page, "**/api/labels*", reply):
+        for _ in range(3):
+            deck.key("ArrowRight")
+
+        def all_said():  # and some twice: an answer that was refused among others is sent again alone
+            deck.page.evaluate("dispatchEvent(new Event('online'))")
+            return len(said) >= len(FOREIGN) + 4 or deck.page.wait_for_timeout(40)
+
+        until(all_said, say=lambda: f"nothing is sent any more after {said}")
+        assert deck.page.evaluate(LEFT) == 3
+    deck.page.evaluate("dispatchEvent(new Event('online'))")
+    deck.stored(yes=3)
+    until(lambda: deck.page.evaluate(LEFT) == 0)
+
+
+def test_a_page_that_asks_to_log_in_is_no_picture_of_a_pack_and_loses_none(decks):
+    deck = decks().open()
+    foreign = [(200, "text/html"), (404, "text/html")]
+
+    def reply(route):
+        if not foreign:
+            return route.continue_()
+        status, kind = foreign.pop(0)
+        return route.fulfill(status=status, content_type=kind, body="<html>Log in")
+
+    with broken(deck.page, "**/tiles/*?pack", reply):
+        got = deck.page.evaluate(
+            """async () => {
+              const { Pack } = await import(`/${document.querySelector("#labeler-deck").dataset.pack}`);
+              const lost = [], item = document.querySelector(".card img").src.match(/tiles.(\\d+)/)[1];
+              const got = await Pack.prototype.fetchTile({ info: { url: `/tiles/${item}?pack` } }, lost);
+              return [got?.type, got?.data.byteLength > 0, lost.length];
+            }"""
+        )
+    assert not foreign
+    assert got[0].startswith("image/")
+    assert got[1:] == [True, 0]
 
 
 def test_a_link_that_was_withdrawn_is_said_and_the_answer_kept(decks):
@@ -863,7 +931,7 @@ def test_the_light_page_weighs_less_than_60_kb(decks):
     bodies = {}
     deck.page.context.on("response", lambda r: bodies.update({r.url: r}) if "/tiles/" not in r.url else None)
     deck.open()
-    deck.page.wait_for_function("() => navigator.serviceWorker.controller")
+    comes_true(deck.page, "navigator.serviceWorker.controller")
     deck.page.wait_for_load_state("networkidle")
     page = {url.split("/")[-1].split("?")[0] for url in bodies if "/api/" not in url}
     assert {"swipe", "deck.js"} <= page <= {"swipe", "deck.js", "pack.js", "take.js", "icon.svg", "keeper.js"}

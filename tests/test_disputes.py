@@ -1,13 +1,16 @@
 """What people disagree about: for the owner and reviewers, votes only after one's own answer."""
 
 import re
+import uuid
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from labeler import disputes, loop, people
 from tests.pools import make_pool
 from tests.served import is_problem, served, visit
+from tests.test_pages import HOME
 from tests.test_votes import Crowd, voted
 
 HTML = {"accept": "text/html"}
@@ -63,6 +66,27 @@ def test_who_always_says_the_same_is_shown_with_the_reason(ws, crowd):
     assert any("“no”" in text or "don't look" in text for text in found[0].says)
 
 
+def test_pages_that_ask_again_and_again_are_told_the_same_for_some_seconds(ws, crowd, monkeypatch):
+    before = disputes.lately(ws, crowd.session)
+    assert (before.disputed, len(before.doubts)) == (len(disputes.queue(ws, crowd.session)), 1)
+    crowd.owner(0, "yes")
+    assert disputes.lately(ws, crowd.session) is before
+    monkeypatch.setattr("labeler.lately.time.monotonic", lambda: float("inf"))
+    assert disputes.lately(ws, crowd.session).disputed == before.disputed - 1
+
+
+def test_the_team_page_shows_agreement_and_how_many_are_disputed(ws, crowd, monkeypatch):
+    monkeypatch.setenv("LABELER_WORKSPACE", str(ws.folder))
+    test = AppTest.from_file(str(HOME), default_timeout=30)
+    test.switch_page("team.py").run()
+    assert not test.exception
+    known = disputes.lately(ws, crowd.session)
+    shown = "\n".join(m.value for m in test.markdown)
+    assert f"**{known.whole.alpha:.2f} (" in shown
+    assert f"{known.disputed} images are disputed" in shown
+    assert {m.label for m in test.metric} >= {"On now", "Answers a minute", "Found", "Looked at"}
+
+
 def test_a_reviewer_judges_and_sees_the_votes_afterwards_only(ws, crowd, monkeypatch):
     with served(ws, monkeypatch, shared=True) as (app, _):
         client = visit(app, url=PHONE, peer="192.168.1.7")
@@ -77,6 +101,11 @@ def test_a_reviewer_judges_and_sees_the_votes_afterwards_only(ws, crowd, monkeyp
             client.get(re.search(r'<img class="tile" alt="" src="([^"]+)"', first.text)[1]).status_code == 200
         )
         assert "×" not in client.get(f"/disputes?seen={item}", headers=HTML).text  # not before one's own
+        client.post("/disputes", data={"item": item, "label": "skip"}, headers=HTML)
+        assert "×" not in client.get(f"/disputes?seen={item}", headers=HTML).text  # nothing was judged
+        client.post("/disputes", data={"item": item, "label": "no"}, headers=HTML)
+        assert client.post("/api/undo", json={"id": str(uuid.uuid4())}).status_code == 200
+        assert "×" not in client.get(f"/disputes?seen={item}", headers=HTML).text  # nor does it stand
         done = client.post("/disputes", data={"item": item, "label": "yes"}, headers=HTML)
         assert done.status_code == 303
         after = client.get(done.headers["location"], headers=HTML).text

@@ -243,11 +243,36 @@ def test_before_anything_is_known_the_page_says_so(ws: Workspace) -> None:
     loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
     test = visit("found")
     said = [c.value for c in test.caption]
-    assert any("Not enough is known yet" in c for c in said)
+    assert any("Not enough is known yet" in c and c.endswith("it takes about ten finds.") for c in said)
     assert any("begins after two rounds" in c for c in said)
     assert any("No card that was drawn at random" in c for c in said)
     assert [m.value for m in test.metric] == ["0", "not yet", "0"]
-    assert not test.get("html")[1:]  # the style of all pages, and no picture
+    assert not test.get("html")[2:]  # the style of all pages and their bar, and no picture
+
+
+def test_the_page_says_what_an_estimate_lacks(ws: Workspace) -> None:
+    """It said "about ten finds" also where there were more."""
+
+    def says(text: str, lack: tuple[str, int]) -> None:
+        assert judging.lacking(ws, session) == lack
+        (said,) = [c.value for c in visit("found").caption if "Not enough is known yet" in c.value]
+        assert text in said
+
+    def give(answer: str, n: int) -> None:
+        dealt = loop.next_cards(ws, session, person, n, have=[])
+        loop.record(ws, session, person, [event(c.item, answer, c.id) for c in dealt])
+
+    session, person = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1), loop.owner(ws)
+    for item in range(12):
+        loop.correct(ws, session, person, item, "yes")
+    loop.learn(ws, session)
+    says("came as cards of the deck; so far 0.", ("cards", 0))
+    give("yes", 11)
+    says("all answers so far are “yes”", ("others", 11))
+    give("no", 3)
+    says("the next round of cards will say it", ("round", 11))
+    loop.learn(ws, session)
+    assert facts(ws, session)["estimate"]
 
 
 def test_with_the_goal_classify_nothing_is_estimated(ws: Workspace) -> None:
@@ -356,6 +381,17 @@ def test_lines_are_where_the_numbers_are() -> None:
     assert max(x for x, _ in totals) == 100
     assert ">90 %</b>" in drawn
     assert ">55</b>" in drawn
+
+
+@pytest.mark.parametrize("early", [[130.0], [290.0, 180.0], [9000.0, 250.0], [130.0, 9000.0, 250.0]])
+def test_the_dashed_line_stays_in_its_frame(early: list[float]) -> None:
+    made = rounds(11)
+    known = [i for i, r in enumerate(made) if r.estimate]
+    for i, total in zip(known, early, strict=False):
+        made[i] = replace(made[i], estimate=replace(made[i].estimate, total=total, total_high=1.5 * total))
+    (dashed,) = points(chart.narrowing(made, None), "total")
+    assert all(0 <= down <= 100 for _, down in dashed)
+    assert len(dashed) == len(known) - (early.index(9000.0) + 1 if 9000.0 in early else 0)
 
 
 def test_a_long_history_is_thinned_and_a_short_one_is_no_picture() -> None:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from labeler import people, reach
-from labeler.people import COOKIE
+from labeler.door import COOKIE
 from labeler.reach import Reach, read_proxies
 from labeler.server import guesses
 from labeler.server.front import Front
@@ -268,7 +268,11 @@ def test_a_volunteer_joins_below_the_path_and_carries_on_elsewhere(behind, ws, p
     assert {"Path=/crowd", "Secure", "HttpOnly"} <= set(came.headers["set-cookie"].split("; "))
     client.headers["cookie"] = came.headers["set-cookie"].split(";")[0]
     me = client.get(f"{prefix}/me", headers=PAGE)
-    assert set(re.findall(r'(?:action|href)="(/[^"]*)"', me.text)) == {"/crowd/me", "/crowd/swipe"}
+    assert set(re.findall(r'(?:action|href)="(/[^"]*)"', me.text)) == {
+        "/crowd/me",
+        "/crowd/swipe",
+        "/crowd/board",
+    }
     more = client.post(f"{prefix}/me", data={"do": "elsewhere"}, headers={"origin": "https://labels.test"})
     assert "https://labels.test/crowd/join?token=" in more.text
 

@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from labeler import people
-from labeler.people import COOKIE
+from labeler.door import COOKIE, Door
 from labeler.server import guesses
 from labeler.server.guard import Guard
 from labeler.server.guesses import Guesses
@@ -94,6 +94,7 @@ def test_nobody_gets_in_without_access(app, shared, route):
         (shared, {}, {}),
         (shared, {"url": PHONE}, {}),
         (shared, {}, {"cookie": f"{COOKIE}={'a' * 43}"}),
+        (shared, {}, {"cookie": f"{COOKIE}={'a' * 43}.{'a' * 43}"}),
     ]
     for served_app, where, headers in strangers:
         reply = ask(visit(served_app, **where), route, headers=headers)
@@ -220,10 +221,13 @@ class Held:
     stamp = "1f2e3d4c"
 
     def __init__(self, ws, shared):
-        self.ws, self.door, self.guesses = ws, people.Door(ws, shared=shared), Guesses()
+        self.ws, self.door, self.guesses = ws, Door(ws, shared=shared), Guesses()
 
     async def read(self, fn):
         return fn(self.ws)
+
+    async def refresh(self):
+        self.door.refresh()
 
     async def enter(self, visitor):
         return self.door.enter(self.ws, visitor)

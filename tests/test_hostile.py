@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.rubbish import Growing, colours_of, jpeg, make_hostile, make_odd, quarters
 from labeler import loop
-from labeler.catalog import shown_path
 from labeler.images import decode
+from labeler.items import shown_path
 from labeler.server.tiles import make_tile
 from labeler.workspace import Workspace
 from tests.pools import event

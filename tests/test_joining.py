@@ -9,37 +9,18 @@ import pytest
 
 from benchmarks.server import running
 from labeler import loop, members, people
+from labeler.door import COOKIE, FRESH_S, Door
 from labeler.errors import BadInput, Missing, NotReady
 from labeler.nicknames import FIRST, SECOND, offered_name
 from labeler.people import new_code, read_code, read_name
 from labeler.server import desk, guesses
-from tests.pools import make_pool
-from tests.served import OWNERS, ROUTES, answer, begin, cards_of, is_problem, served, visit
+from tests.served import OWNERS, ROUTES, answer, cards_of, is_problem, served, visit
 from tests.test_app import free_port
 from tests.test_cli import run
 
 PHONE = "http://192.168.1.5:8501"
 HTML = {"accept": "text/html"}
 PHONE_LIKE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture
-def ws(tmp_path):
-    ws = make_pool(tmp_path, 60, images=True)
-    begin(ws)
-    yield ws
-    ws.close()
-
-
-@pytest.fixture
-def app(ws, monkeypatch):
-    with served(ws, monkeypatch, shared=True) as (app, _):
-        yield app
-
-
-@pytest.fixture
-def code(ws):
-    return people.make_link(ws, "swipe", lasts_s=3600)[0]
 
 
 def phone(app, peer="192.168.1.9", url=PHONE):
@@ -246,11 +227,36 @@ def test_who_came_by_a_withdrawn_link_stays_unless_they_are_sent_away_too(app, w
     client = joined(app, code)
     assert client.get("/api/session").status_code == 200
     ws.roster.withdraw(link.id)
-    time.sleep(people.FRESH_S + 0.1)
+    time.sleep(FRESH_S + 0.1)
     assert client.get("/api/session").status_code == 200
     ws.roster.withdraw(link.id, everybody=True)
-    time.sleep(people.FRESH_S + 0.1)
+    time.sleep(FRESH_S + 0.1)
     assert is_problem(client.get("/api/session"), 401)
+
+
+def test_who_was_sent_away_is_told_so_after_a_reload_and_who_guesses_is_told_nothing(app, ws, code):
+    gone = [joined(app, code, f"kid {i}") for i in range(guesses.WRONG + 2)]  # of one classroom
+    erased = joined(app, code, "Eve")
+    for i in range(len(gone)):
+        members.send_away(ws, ws.roster.named(f"kid {i}").id)
+    members.erase(ws, ws.roster.named("Eve").id)
+    time.sleep(FRESH_S + 0.1)
+    for client in gone:
+        assert client.get("/api/session").json() == {
+            "error": "Your access has ended.", "do": "Ask whoever invited you.",
+        }  # fmt: skip
+        assert client.get("/tiles/1").status_code == 401
+    page = gone[0].get("/swipe", headers=HTML | {"accept-language": "es"})
+    assert "Tu acceso ha terminado." in page.text
+    assert (page.status_code, "labeler start" in page.text) == (401, False)
+    guess = phone(app)
+    guess.cookies.set(COOKIE, "x" * 43)
+    for client in (erased, guess, phone(app)):
+        told = client.get("/api/session")
+        assert is_problem(told, 401)
+        assert told.json()["error"] == "This server needs its link."
+    assert join(gone[0], code, "Ann").status_code == 303, "an open link lets them in anew"
+    assert gone[0].get("/api/session").json()["mine"]["name"] == "Ann"
 
 
 def test_guessing_codes_is_slowed_and_the_right_one_still_opens_from_elsewhere(app, code):
@@ -262,20 +268,38 @@ def test_guessing_codes_is_slowed_and_the_right_one_still_opens_from_elsewhere(a
     assert joined(app, code, peer="10.0.0.2").get("/api/session").status_code == 200
 
 
-def test_a_thousand_joins_from_one_address_are_told_when_to_come_back(app, code, monkeypatch):
-    client = phone(app, peer="203.0.113.7")
-    states, waits = [], []
-    for i in range(desk.AT_ONCE + 20):
-        client.cookies.clear()
-        answered = join(client, code, f"kid {i}")
-        states.append(answered.status_code)
-        waits += [int(answered.headers["retry-after"])] if answered.status_code == 429 else []
-    assert states[: desk.AT_ONCE] == [303] * desk.AT_ONCE
-    assert 429 in states
-    assert all(wait >= 1 for wait in waits)
-    assert joined(app, code, peer="203.0.113.8").get("/api/session").status_code == 200
-    other = phone(app, peer="203.0.113.7")
-    assert is_problem(other.get(f"/api/session?token={code}"), 429)
+def test_a_thousand_joins_from_one_address_are_told_when_to_come_back(ws, code, monkeypatch):
+    with served(ws, monkeypatch, shared=True) as (app, parts):
+        now = [0.0]
+        monkeypatch.setattr(parts, "_joins", desk.Rates(desk.AT_ONCE, desk.PER_S, clock=lambda: now[0]))
+        client = phone(app, peer="203.0.113.7")
+        states, waits = [], []
+        for i in range(desk.AT_ONCE + 5):  # all in one moment
+            client.cookies.clear()
+            answered = join(client, code, f"kid {i}")
+            states.append(answered.status_code)
+            waits += [int(answered.headers["retry-after"])] if answered.status_code == 429 else []
+        assert states == [303] * desk.AT_ONCE + [429] * 5
+        assert waits == [1, 1, 1, 2, 2]
+        assert joined(app, code, peer="203.0.113.8").get("/api/session").status_code == 200
+        other = phone(app, peer="203.0.113.7")
+        assert is_problem(other.get(f"/api/session?token={code}"), 429)
+        now[0] = 5.0
+        states = [join(phone(app, peer="203.0.113.7"), code, f"late {i}").status_code for i in range(16)]
+        assert states == [303] * 15 + [429]  # 180 a minute
+
+
+def test_wrong_and_shut_codes_take_nobodys_turn_to_join(ws, code, monkeypatch):
+    with served(ws, monkeypatch, shared=True) as (app, parts):
+        monkeypatch.setattr(parts, "_joins", desk.Rates(3, 0.001))
+        guess = phone(app, peer="203.0.113.7")
+        shut = people.make_link(ws, "swipe", lasts_s=0)[0]
+        for _ in range(5):
+            join(guess, new_code())
+            assert join(guess, shut).status_code == 410
+        for name in ("Ann", "Bo", "Cem"):
+            joined(app, code, name, peer="203.0.113.7")
+        assert join(phone(app, peer="203.0.113.7"), code).status_code == 429
 
 
 def test_a_post_from_another_site_joins_nobody(app, ws, code):
@@ -296,6 +320,99 @@ def test_being_on_the_same_machine_proves_nothing_once_it_is_shared(app, ws):
     here = visit(app)  # localhost, a loopback peer
     assert is_problem(here.get("/api/session"), 401)
     assert here.get(f"/api/session?token={people.owner_token(ws)}").json()["owner"]
+
+
+def test_the_owners_link_opens_in_a_browser_that_joined_before(app, ws, code):
+    client = joined(app, code, "Anna")
+    assert client.get(f"/?token={people.owner_token(ws)}", headers=HTML).status_code in (302, 303, 307)
+    assert client.get("/api/session").json()["owner"] is True
+    assert client.get("/", headers=HTML).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/join", "/swipe"])
+def test_a_link_with_more_rights_lets_somebody_in_anew_who_joined_before(app, ws, code, path):
+    client = joined(app, code, "Anna")
+    review = people.make_link(ws, "review", lasts_s=60)[0]
+    page = client.get(f"{path}?token={review}", headers=HTML)
+    page = client.get(page.headers["location"], headers=HTML) if page.status_code == 303 else page
+    assert 'name="name"' in page.text
+    assert join(client, review, "Rita").status_code == 303
+    assert client.get("/disputes", headers=HTML).status_code == 200
+    assert join(client, review, "Rita").status_code == 303  # a second press
+    assert [p.name for p in ws.roster.people() if p.role == "review"] == ["Rita"]
+
+
+def test_a_program_gets_more_rights_by_the_token_alone(app, ws, code):
+    client = joined(app, code, "Anna")
+    review = people.make_link(ws, "review", lasts_s=60)[0]
+    assert is_problem(client.get("/api/search?item=1"), 403)
+    assert client.get(f"/api/session?token={review}").status_code == 200
+    assert client.get("/api/search?item=1").status_code != 403
+
+
+def test_a_link_never_takes_rights_away_from_who_opens_it(app, ws, code):
+    client = phone(app)
+    owns, gone = people.make_link(ws, "own", lasts_s=60)[0], people.make_link(ws, "own", lasts_s=0)[0]
+    join(client, owns, "Olga")
+    anna = ws.roster.add_person("Anna", "swipe")
+    for other in (code, people.make_link(ws, "review", lasts_s=60)[0], members.link_of(ws, anna)):
+        assert "You are in as Olga." in client.get(f"/join?token={other}", headers=HTML).text
+        assert join(client, other, "x").headers["location"] == "/"
+        client.get(f"/swipe?token={other}", headers=HTML)
+        assert client.get("/api/items/1").status_code == 200
+    swiper = joined(app, code, "Bo")
+    assert "You are in as Bo." in swiper.get(f"/join?token={gone}", headers=HTML).text
+
+
+def test_a_personal_link_lets_its_person_in_where_somebody_else_was(app, ws, code):
+    tablet = joined(app, code, "Anna")
+    bo = ws.roster.add_person("Bo", "swipe")
+    personal = members.link_of(ws, bo)
+    assert "go on as Bo" in tablet.get(f"/join?token={personal}", headers=HTML).text
+    assert join(tablet, personal, "").status_code == 303
+    assert "Bo" in tablet.get("/me", headers=HTML).text
+
+
+def test_who_is_sent_away_while_they_are_looked_up_is_not_remembered(ws, code, monkeypatch):
+    door = Door(ws, shared=True)
+    eve, _ = door.join(ws, code, "Eve")
+    find = ws.roster.person_by_token
+
+    def late(key):
+        found = find(key)
+        ws.roster.send_away(eve.person.id)
+        door.refresh()
+        return found
+
+    monkeypatch.setattr(ws.roster, "person_by_token", late)
+    door.look_up([eve.cookie], direct=False)
+    assert door.known([eve.cookie], direct=False) is None
+    monkeypatch.setattr(ws.roster, "person_by_token", find)
+    assert door.look_up([eve.cookie], direct=False) is None
+    ann, _ = door.join(ws, code, "Ann")
+    door.look_up([ann.cookie], direct=False)
+    assert door.known([ann.cookie], direct=False).person.name == "Ann"  # memory goes on working
+
+
+def test_the_question_of_the_link_is_meant_where_none_is_named(app, ws):
+    first = ws.store.session()
+    code = people.make_link(ws, "swipe", lasts_s=60, session=first.id)[0]
+    newer = loop.new_session(ws, "Is it new?", ("yes", "no"))
+    loop.learn(ws, newer)
+    invited, other = joined(app, code, "Ann"), joined(app, people.make_link(ws, "swipe", lasts_s=60)[0], "Bo")
+    for client, asked in ((invited, first), (other, newer)):
+        assert client.get("/api/session").json()["id"] == asked.id
+        start = re.search(r'id="labeler-start">(.+?)</script>', client.get("/swipe", headers=HTML).text)[1]
+        assert json.loads(start)["session"]["id"] == asked.id
+        (card,) = cards_of(client, n=1)
+        assert ws.dealing.session_of(card["card"]) == asked.id
+        before = ws.journal.count_events(asked.id)
+        client.post("/api/labels", json={"events": [answer(59)]})  # without a card
+        assert ws.journal.count_events(asked.id) == before + 1
+        assert client.get(f"/api/session?session={newer.id}").json()["id"] == newer.id
+    owner = phone(app)
+    join(owner, people.make_link(ws, "own", lasts_s=60, session=first.id)[0], "Olga")
+    assert owner.get("/api/session").json()["id"] == newer.id
 
 
 # several devices of one person -------------------------------------------------------------
@@ -335,6 +452,29 @@ def test_a_name_can_be_changed(app, ws, code):
     assert [p.name for p in ws.roster.people() if p.role == "swipe"] == ["Bo"]
 
 
+@pytest.mark.parametrize("how", ["send_away", "erase", "leave"])
+def test_the_cards_of_who_has_no_access_any_more_are_dealt_to_others(app, ws, code, how):
+    ann, bob = joined(app, code, "Ann"), joined(app, code, "Bob")
+    held = {c["item"] for c in cards_of(ann, n=20)}
+    held |= {c["item"] for c in ann.post("/api/pack", json={"n": 40}).json()["cards"]}
+    assert len(held) == 60
+    assert cards_of(bob, n=5) == []
+    if how == "leave":
+        ann.post("/me", data={"do": "leave"}, headers=HTML)
+    else:
+        getattr(members, how)(ws, ws.roster.named("Ann").id)
+    assert ws.dealing.held(ws.store.session().id, time.time()) == []
+
+
+def test_who_leaves_on_one_device_keeps_what_another_one_holds(app, ws, code):
+    phone_, tablet = joined(app, code, "Ann"), phone(app)
+    assert join(tablet, members.link_of(ws, ws.roster.named("Ann")), "").status_code == 303
+    cards_of(phone_, n=5)
+    held = [c["item"] for c in cards_of(tablet, n=5)]
+    phone_.post("/me", data={"do": "leave"}, headers=HTML)
+    assert ws.dealing.held(ws.store.session().id, time.time()) == sorted(held)
+
+
 # what is kept ------------------------------------------------------------------------------
 
 
@@ -349,7 +489,7 @@ def test_all_that_is_kept_of_somebody_can_be_exported_and_erased(app, ws, code):
     assert all(e["path"] and e["label"] == "yes" for e in kept["events"])
     assert members.erase(ws, number) == 0
     assert "Anna" not in "\n".join(ws.store.conn.iterdump())
-    time.sleep(people.FRESH_S + 0.1)
+    time.sleep(FRESH_S + 0.1)
     assert is_problem(client.get("/api/session"), 401)
     assert ws.journal.counts(ws.store.session())["yes"] == 3
     assert members.erase(ws, number, with_answers=True) == 3
@@ -378,6 +518,8 @@ def test_links_and_people_on_the_command_line(ws, tmp_path):
     assert "lets nobody in" in run("invite", *where, "--withdraw", made["link"]).stdout
     assert "was withdrawn" in run("invite", *where, "--list").stdout
     run("invite", *where, "--withdraw", "99", code=1)
+    for none in ("0", "-1", "ealier", "9" * 5000):
+        run("invite", *where, "--withdraw", none, code=2)
     run("invite", *where, "--and-people", code=2)
     anna = ws.roster.add_person("Anna", "swipe", "hash").id
     ws.journal.add_events(ws.store.session(), anna, [])
@@ -390,6 +532,34 @@ def test_links_and_people_on_the_command_line(ws, tmp_path):
     assert f"Person {anna} is erased." in run("people", *where, "--erase", anna).stdout
     run("people", *where, "--export", 999, code=1)
     run("people", *where, "--erase", anna, "--export", anna, code=2)
+
+
+def test_the_links_of_earlier_starts_are_withdrawn_at_once_and_who_came_stays(app, ws):
+    where = ("--workspace", ws.folder)
+    makes = ("start", "share", "invite", "start", "team", None)
+    made = [people.make_link(ws, "swipe", lasts_s=60, made_with=how) for how in makes]
+    client = joined(app, made[0][0], "Anna")
+    listed = run("invite", *where, "--list").stdout
+    assert re.search(r"1  swipe   made [\d-]+ [\d:]+ by labeler start --share; 1 came, open until", listed)
+    for how in ("when the running server was shared", "by labeler invite", "on the page Team"):
+        assert listed.count(how) == 1
+    assert "QR code" not in listed, "no server runs"
+    said = run("invite", *where, "--withdraw", "earlier").stdout
+    assert said.splitlines() == [
+        "Link 2 lets nobody in any more.",
+        "Link 1 lets nobody in any more.",
+        "Who came that way stays in. To send somebody away: labeler people --send-away ID",
+    ]
+    assert [link.id for link in ws.roster.links() if not link.withdrawn] == [6, 5, 4, 3]
+    time.sleep(FRESH_S + 0.1)
+    assert client.get("/api/session").status_code == 200
+    assert "No link of an earlier start" in run("invite", *where, "--withdraw", "earlier").stdout
+    people.make_link(ws, "swipe", lasts_s=60, made_with="start")
+    joined(app, made[3][0], "Bo")
+    gone = run("invite", *where, "--withdraw", "earlier", "--and-people", "--json").stdout
+    assert json.loads(gone) == {"withdrawn": [4]}
+    (device,) = ws.roster.kept_of(ws.roster.named("Bo").id)["devices"]
+    assert device["ended_at"]
 
 
 def test_share_excludes_a_host_that_nobody_can_reach(ws):
@@ -435,6 +605,8 @@ def test_a_phone_joins_by_one_scan_is_told_of_a_pause_and_goes_on_by_itself(ws, 
     options = ["--workspace", str(ws.folder), "--share", "--port", str(free_port())]
     with running(*options) as server, contextlib.closing(browser.new_context(**PHONE_LIKE)) as context:
         link = re.search(r"http://\S+/join\?token=\S+", "\n".join(server.lines))[0]
+        (listed,) = run("invite", "--workspace", ws.folder, "--list").stdout.splitlines()
+        assert listed.endswith("Its QR code is shown now.")
         page = context.new_page()
         page.goto(link)
         page.get_by_role("button", name="Start").tap()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from active.learner import Head, fit_head
-from labeler import drawing, judging, learning, loop, predicting, samples, space, trainer
+from labeler import drawing, judging, learning, loop, people, predicting, samples, space, trainer
 from labeler.errors import BadInput, NotReady
 from labeler.workspace import Workspace
 from tests.pools import DIM, KEY, event, is_target, make_pool
@@ -51,6 +51,31 @@ def test_the_loop_finds_the_target_faster_than_chance(ws):
     assert found >= 18  # chance alone: 6 of the 30
 
 
+def test_the_more_people_answer_the_more_answers_make_a_round(ws):
+    """Else 200 people would have a round every tenth of a second, most of it never dealt."""
+    people.make_link(ws, "swipe", lasts_s=60)  # so that a round is made for as many
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    loop.learn(ws, session)
+    crowd = [ws.roster.add_person(f"p{i}", "swipe").id for i in range(30)]
+    needed = []
+    for n in range(60):
+        answer_round(ws, session, crowd[n % 30], 1)
+        if n in (18, 28, 58, 59):
+            needed.append(learning.needs_round(ws, session, now=time.time()))
+    assert needed == [False, False, False, True]  # 30 people: 60 answers
+
+
+def test_ten_people_have_a_round_after_each_batch(ws):
+    people.make_link(ws, "swipe", lasts_s=60)
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    loop.learn(ws, session)
+    crowd = [ws.roster.add_person(f"p{i}", "swipe").id for i in range(10)]
+    for n in range(20):
+        assert not learning.needs_round(ws, session, now=time.time())
+        answer_round(ws, session, crowd[n % 10], 1)
+    assert learning.needs_round(ws, session, now=time.time())
+
+
 def test_every_card_carries_its_reason_round_and_probability(ws):
     session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
     person = loop.owner(ws)
@@ -77,6 +102,26 @@ def test_the_same_recorded_round_gives_the_same_cards(ws):
     session = loop.get_session(ws, session.id)
     for number in made:
         assert drawing.draw_again(ws, session, number) == ws.store.picks(session.id, number.number)
+
+
+def test_until_something_is_found_half_of_the_cards_are_unlike_what_was_refused_or_is_held(ws):
+    session = loop.start_session(ws, "Is it?", ["yes", "no"], "find")
+    person = loop.owner(ws)
+    loop.learn(ws, session)
+    cards = loop.next_cards(ws, session, person, 25, have=[])
+    loop.record(ws, session, person, [event(c.item, "no", c.id) for c in cards[:20]])
+    made = loop.learn(ws, session)
+    picks = ws.store.picks(session.id, made.number)
+    assert {p.reason for p in picks} == {"spread", "audit"}
+    first = next(p.item for p in picks if p.reason == "spread")
+    asked = [*(c.item for c in cards), *(p.item for p in picks if p.reason == "audit")]
+    rows = space.current(ws).rows
+    unlike = np.array([p.reason == "spread" and p.p_chosen == 1 for p in picks])
+    assert unlike.sum() >= 28
+    near = (rows @ rows[asked].T).max(1)
+    near[asked] = 2
+    assert near[first] == near.min()
+    assert drawing.draw_again(ws, session, made) == picks
 
 
 def test_audit_cards_are_drawn_uniformly_with_the_probability_they_carry(ws):
@@ -527,7 +572,7 @@ def test_a_target_that_no_estimate_can_reach_is_refused(ws, share):
 
 
 def test_advice_comes_with_a_target_and_changes_with_it_without_a_new_round(ws):
-    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=1)
+    session = loop.new_session(ws, "Is it?", ["yes", "no"], seed=2)
     person = loop.owner(ws)
     session = loop.set_target(ws, session, 0.95)
     assert loop.session_status(ws, session)["advice"] is None  # nothing is known yet

@@ -166,12 +166,25 @@ class Many(RuleBasedStateMachine):
         )}  # fmt: skip
         assert now == self.said
         counts = np.zeros((64, 3, 3))
-        among = np.full(3, 0.5)
+        drawn, picked = np.zeros((2, 3))
         for (item, person), (label, weight) in self.said.items():
             counts[person, :, label] += weight * self.live.standing([item]).posterior[0]
-        for item in self.drawn & {i for i, _ in self.said}:
-            among += self.live.standing([item]).posterior[0]
-        assert self.live.share == pytest.approx(among / among.sum())
+        asked = {i for i, _ in self.said}
+        for item in asked:
+            posterior = self.live.standing([item]).posterior[0]
+            drawn, picked = (
+                drawn + posterior * (item in self.drawn),
+                picked + posterior * (item not in self.drawn),
+            )
+        both = drawn + picked + 0.5
+        for pool in (None, 50):
+            self.live.pool = pool
+            n, left = len(asked - self.drawn), 50 - len(asked - self.drawn)
+            of = (drawn + 1.5 * both / both.sum()) / (len(asked & self.drawn) + 1.5)
+            if pool is not None:
+                of = (n * (picked + 1.5 * both / both.sum()) / (n + 1.5) + left * of) / pool
+            assert self.live.share == pytest.approx(of)
+        self.live.pool = None
         for person in range(21):
             held = self.live.counts(person)
             assert held == pytest.approx(counts[person], abs=1e-9)
@@ -195,3 +208,11 @@ def test_many_people_and_items_of_any_number():
     assert live.votes().items.tolist() == [10**12]
     assert live.rates(100_000).shape == (2, 2)
     assert isinstance(live.votes(), Votes)
+
+
+def test_what_the_model_says_of_items_seen_for_the_first_time_makes_room():
+    """Numpy took hold of the array before it grew: every 64th, 128th … item raised IndexError."""
+    live = Live(2)
+    for item in range(300):
+        live.predict(item, np.array([0.9, 0.1]))
+    assert np.exp(np.array([live._log_p[live._at(item), 0] for item in range(300)])) == pytest.approx(0.9)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from active import nearby as module
-from active.arrays import unit_rows
+from active.arrays import distinct, unit_rows
 from active.nearby import nearby
 from active.search import Exact, Inverted
 
@@ -21,8 +21,8 @@ def walk(rows, index, start, sought, *, k=10, is_open=None):
         scored.append(ids)
         return rows[ids] @ sought.T
 
-    is_open = np.ones(len(rows), bool) if is_open is None else is_open
-    ids, scores = nearby(start, near=near, score=score, is_open=is_open)
+    closed = np.empty(0, np.int64) if is_open is None else np.flatnonzero(~is_open)
+    ids, scores = nearby(start, near=near, score=score, closed=closed)
     return ids, scores, np.concatenate([start[:0], *near_of]), np.concatenate(scored)
 
 
@@ -103,7 +103,7 @@ def test_the_walk_ends_after_its_steps():
         np.array([0]),
         near=lambda ids: np.minimum(ids + 1, n - 1),
         score=lambda ids: order[ids],
-        is_open=np.ones(n, bool),
+        closed=np.empty(0, np.int64),
     )
     assert ids.tolist() == list(range(module.STEPS + 1))
 
@@ -122,7 +122,10 @@ def test_it_equals_the_walk_written_with_sets(n, c, seeds, every, chance):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SEEDS", seeds)
         ids, scores = nearby(
-            start, near=lambda ids: friends[ids].ravel(), score=lambda ids: values[ids], is_open=is_open
+            start,
+            near=lambda ids: friends[ids].ravel(),
+            score=lambda ids: values[ids],
+            closed=np.flatnonzero(~is_open),
         )
     seen, done = set(start.tolist()), set()
     for _ in range(module.STEPS):
@@ -132,3 +135,11 @@ def test_it_equals_the_walk_written_with_sets(n, c, seeds, every, chance):
         seen |= {int(j) for i in best for j in friends[i]}
     assert ids.tolist() == sorted(seen)
     np.testing.assert_array_equal(scores, values[ids])
+
+
+@given(st.lists(st.integers(0, 2**40) | st.integers(0, 20)))
+def test_distinct_is_what_numpy_says(ids: list[int]) -> None:
+    given_ids = np.array(ids, np.int64)
+    assert distinct(given_ids).tolist() == sorted(set(ids))
+    assert distinct(given_ids).dtype == np.int64
+    assert given_ids.tolist() == ids

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import active.nearby
+from active import search
 from active.arrays import unit_rows
 from active.search import Exact
 from labeler import drawing, looking, loop, neighbourhood, samples, simulate, space, trainer
@@ -248,6 +249,25 @@ def test_an_index_whose_lists_were_never_measured_is_made_again(ws):
     again.close()
 
 
+def test_an_index_with_fewer_lists_than_now_is_made_anew_also_with_a_graph(ws, monkeypatch):
+    import faiss
+
+    neighbourhood.make(ws, N)
+    monkeypatch.setattr(search, "LENGTH", 20)
+    monkeypatch.setattr(search, "GRAPH", 100)
+    again = opened(ws.folder)
+    assert neighbourhood.ready(again, KEY, N) is None
+    assert neighbourhood.due(again) == N
+    neighbourhood.make(again, N)
+    made = faiss.read_index(str(neighbourhood._file(again, KEY, Extent(N, N))))
+    assert made.nlist == faiss.downcast_index(made.quantizer).ntotal == N // 20
+    assert neighbourhood.ready(again, KEY, N) == Extent(N, N)
+    near = neighbourhood.neighbourhood(again, KEY, Extent(N, N)).of(np.array([0]))
+    assert len(near) == neighbourhood.NEAR
+    assert sum(map(is_rare, near.tolist())) > 0.9 * len(near)
+    again.close()
+
+
 def test_the_index_of_another_pool_is_not_taken_for_it(ws):
     neighbourhood.make(ws, 2000)
     neighbourhood._file(ws, KEY, Extent(2000, 2000)).rename(neighbourhood._file(ws, KEY, Extent(N, N)))
@@ -409,7 +429,7 @@ def test_an_example_from_outside_leads_to_a_cluster_that_the_sample_does_not_hol
     hood = neighbourhood.neighbourhood(ws, KEY, Extent(N, N))
     sample = np.arange(2000, 2100)
     eye = Eye(seen_by.rows, labeled, None, n_labels=2, is_one=True)
-    seen = looking.nearby(eye, hood, sample, np.ones(N, bool), spare=0)
+    seen = looking.nearby(eye, hood, sample, np.empty(0, np.int64), spare=0)
     assert seen.among.tolist() == [*rare.tolist(), *sample.tolist()]
     assert seen.target is None
 

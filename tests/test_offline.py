@@ -1,23 +1,27 @@
 """A phone without a network: packs, the outbox, the service worker; over plain HTTP and over HTTPS."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 
-from benchmarks.offline import HOUR_MS, READY, Phone, house_of, judged, launch
+from benchmarks.offline import HOUR_MS, IMAGES, READY, Phone, house_of, judged, launch
 from benchmarks.server import Client
 from labeler.server import desk as desk_module
 from labeler.server import light
 from tests.pools import make_pool
 from tests.served import Still, begin, build
-from tests.test_deck import PHONE, SEEN, until
+from tests.test_deck import PHONE, SEEN, comes_true, until
 from tests.test_light import forget
 
 pytestmark = pytest.mark.browser
@@ -174,6 +178,67 @@ def test_a_pack_is_given_back_and_others_get_its_cards(phones):
     phone.arrived()
 
 
+def trainer_of(server):
+    """Return the process in which a server's rounds are made."""
+    children = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(server)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    return next(int(line.split()[0]) for line in children if "labeler.trainer" in line)
+
+
+@contextmanager
+def no_rounds(phone):
+    """Let no round be made while the block runs; give what lets it be made again."""
+    learner = trainer_of(phone.house.server.process.pid)
+    os.kill(learner, signal.SIGSTOP)
+    try:
+        yield lambda: os.kill(learner, signal.SIGCONT)
+    finally:
+        os.kill(learner, signal.SIGCONT)
+
+
+def test_a_pack_waits_for_a_round_that_takes_its_time(phones):
+    phone = phones("http")
+    phone.join()
+    with no_rounds(phone) as go_on:
+        timer = threading.Timer(4, go_on)
+        phone.page.once("request", lambda _: timer.start())
+        phone.take(N)
+    phone.page.click(".bag")
+    phone.page.locator(".along", has_text="200 of 200 cards with you").wait_for()
+
+
+def test_who_has_to_go_while_a_round_is_waited_for_has_what_is_here(phones):
+    phone = phones("http")
+    phone.join()
+    with no_rounds(phone):
+        phone.page.click(".bag")
+        phone.page.get_by_text(f"{N} cards", exact=True).click()
+        phone.page.locator("[role=progressbar][aria-valuenow='30']").wait_for()  # the first round: 60 of 200
+        phone.away()
+        phone.page.locator(".along", has_text="60 of 60 cards with you").wait_for()
+        assert "60" in words(phone, ".takeIn .note")
+        phone.page.keyboard.press("Escape")
+        phone.swipe(60)
+        phone.page.get_by_text("All cards you took along are answered.").wait_for()
+    phone.back()
+    phone.arrived()
+    assert judged(phone.given, phone.house.stored(phone.session))["arrived"] == 60
+
+
+def test_a_pack_says_when_there_are_no_more_cards(phones):
+    phone = phones("http")
+    other = Client(phone.house.client.url)
+    other.get(f"/api/session?token={phone.house.token}")
+    theirs = len(other.get(f"/api/cards?n=100&session={phone.session}")["cards"])
+    phone.join()
+    phone.page.click(".bag")
+    phone.page.get_by_text(f"{N} cards", exact=True).click()
+    left = IMAGES - theirs
+    assert str(left) in words(phone, ".takeIn .note")
+    assert f"{left} of {left} cards with you" in words(phone, ".takeIn")
+
+
 def test_a_second_tab_leaves_the_pack_to_the_first_and_takes_it_over_when_that_is_gone(phones):
     phone = phones("https")
     phone.join()
@@ -279,7 +344,7 @@ def own(tmp_path, monkeypatch, driver, chromium):
 
 def kept(page):
     """Wait until a service worker has the page, and return what is in its room."""
-    page.wait_for_function("() => navigator.serviceWorker.controller?.state === 'activated'")
+    comes_true(page, "navigator.serviceWorker.controller?.state === 'activated'")
     until(lambda: len(page.evaluate(CACHED)) == 1 or page.wait_for_timeout(50))
     return page.evaluate(CACHED)[0]
 

@@ -1,13 +1,15 @@
 """Cards taken along: leased for a day, nobody else's meanwhile, given back; no browser needed."""
 
 import time
+import uuid
 from collections import Counter
 
 import pytest
 
-from labeler import learning, loop, packs
+from labeler import dealing, learning, loop, members, packs, people
 from tests.pools import make_pool
 from tests.served import answer, begin, cards_of, is_problem, served, visit
+from tests.test_joining import joined
 
 
 @pytest.fixture
@@ -52,6 +54,20 @@ def test_a_pack_is_leased_for_a_day_and_nobody_else_gets_its_cards(app, ws):
     assert other.get("/api/pack").json()["held"] == 0
 
 
+def test_who_gets_fewer_cards_is_told_whether_more_are_coming(ws, monkeypatch):
+    with served(ws, monkeypatch) as (app, desk):
+        client = visit(app)
+        assert not take(client, 20)["coming"]
+        assert desk.worker.pokes == []
+        desk.worker.busy = True
+        assert not take(client, 1)["coming"]  # it has all it asked for
+        assert take(client, packs.MOST - 30)["coming"]
+        assert desk.worker.pokes == []
+        desk.worker.busy = False
+        assert not take(client, 1)["coming"]
+        assert desk.worker.pokes == [1]
+
+
 def test_what_a_deck_asks_later_does_not_cut_a_pack_short_and_gives_none_of_it_again(app, ws):
     client = visit(app)
     cards_of(client, n=1)
@@ -61,6 +77,20 @@ def test_what_a_deck_asks_later_does_not_cut_a_pack_short_and_gives_none_of_it_a
     cards_of(client, n=1, have=",".join(map(str, along)))
     assert take(client, 0, along)["gone"] == []
     assert all(leases(ws)[card] > packs.PACK_S - 60 for card in along)
+
+
+def test_a_card_of_a_pack_whose_answer_is_taken_back_is_held_for_the_rest_of_the_day(app, ws):
+    client = visit(app)
+    pack = take(client, 20)["cards"]
+    for card, undo in zip(pack[:2], ("event", "route"), strict=True):
+        client.post("/api/labels", json={"events": [answer(card["item"], "yes", card["card"])]})
+        assert leases(ws)[card["card"]] < 0
+        if undo == "event":
+            client.post("/api/labels", json={"events": [answer(card["item"], None, card["card"])]})
+        else:
+            body = {"id": str(uuid.uuid4())}
+            assert client.post("/api/undo", json=body).json() == client.post("/api/undo", json=body).json()
+        assert leases(ws)[card["card"]] > packs.PACK_S - 60
 
 
 def test_a_lease_that_a_clock_made_longer_is_shortened_again(app, ws):
@@ -120,6 +150,27 @@ def test_one_person_takes_no_more_than_500_and_a_round_is_made_for_who_asks(app,
     assert is_problem(full, 409)
     assert "70 cards" in full.json()["error"]
     assert take(client, 0, [rest[0]["card"]])["gone"] == []
+
+
+def test_who_asks_again_and_again_does_not_get_all_there_is(tmp_path, monkeypatch):
+    """One who only swipes holds 200 cards beside packs, on all devices together, however they ask."""
+    many = make_pool(tmp_path / "many", 700)
+    code = people.make_link(many, "swipe", lasts_s=60)[0]
+    session = begin(many)
+    with served(many, monkeypatch, shared=True) as (app, _):
+        greedy, other = joined(app, code, "Greedy"), joined(app, code, "Other")
+        tablet = joined(app, members.link_of(many, many.roster.named("Greedy")), "")
+        got = [cards_of(client, n=200, have="0") for client in (greedy, greedy, tablet)]
+        assert [len(cards) for cards in got] == [dealing.MOST_HELD, 0, 0]
+        assert len(cards_of(greedy, n=20)) == 20  # a reload shows what one has
+        assert len(take(greedy, 50)["cards"]) == 50  # beside that one may take cards along
+        assert cards_of(greedy, n=1, have="0") == []
+        assert many.dealing.count_wanting(session.id, time.time()) == 0  # no round is made for that
+        card = got[0][0]
+        greedy.post("/api/labels", json={"events": [answer(card["item"], card=card["card"])]})
+        assert len(cards_of(greedy, n=20, have="0")) == 1
+        assert len(cards_of(other, n=200)) == 200
+    many.close()
 
 
 def test_a_pack_says_what_it_weighs_also_before_tiles_are_made(app, ws):

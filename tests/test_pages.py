@@ -4,9 +4,13 @@ import base64
 import csv
 import io
 import json
+import os
+import sqlite3
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,14 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from streamlit.testing.v1 import AppTest
 from test_ui import NASTY, answer, is_green, make_small, small
 
-from labeler import loop, overview, results
+from labeler import database, disputes, images, loop, overview, reader, results, worker
+from labeler.catalog import Aside, SeenFile
+from labeler.domain import LabelEvent, Progress
 from labeler.errors import Missing
+from labeler.files import Unreadable
+from labeler.tongue import ENGLISH, Words
 from labeler.workspace import Workspace
+from tests.listening import Line
 from tests.served import whole_server
 
 __all__ = ["small"]  # a fixture
@@ -69,7 +78,7 @@ def test_with_a_session_the_way_in_is_the_deck(small: Workspace) -> None:
     test = AppTest.from_file(str(HOME), default_timeout=30).run()
     (deck,) = test.get("bidi_component")
     assert deck.proto.component_name == "labeler_deck"
-    assert json.loads(deck.proto.json) == {"session": session.id}
+    assert json.loads(deck.proto.json) == {"session": session.id, "words": ENGLISH.part("deck.")}
 
 
 @pytest.mark.parametrize("page", PAGES[1:])
@@ -94,6 +103,90 @@ def test_start_shows_folder_progress_and_what_was_set_aside(
     assert "41 images, all taken in. One is a copy of another." in captions
     assert any("0.85" in c and "0.44" in c and "0.94" in c and "0.91" in c for c in captions)
     assert any("drawn" in m.value for m in visit("start").markdown)
+
+
+def test_in_spanish_start_says_why_files_are_set_aside_and_what_is_wrong_in_the_background(
+    small: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "words", lambda: Words("es"))
+    loop.start_session(small)
+    loop.start_session(small, "Is it green?")
+    with pytest.raises(Unreadable) as torn:
+        images.decode((small.images / "copy.png").read_bytes()[:200])
+    small.catalog.note_files(small.catalog.begin_scan(), [SeenFile("torn.png", 200, 1)])
+    (file,) = small.catalog.new_files(10)
+    small.catalog.add_decoded([Aside(file.id, torn.value.reason)])
+    monkeypatch.setattr(worker, "current", Troubled)
+    test = visit("start")
+    assert "torn.png\nEl archivo está cortado." in [t.value for t in test.text]
+    (warning,) = test.warning
+    wrong = "ws/labeler.db está bloqueado por otro programa. Cierra ese programa o espera; luego inténtalo"
+    assert warning.value.replace("\\", "") == f"{wrong} de nuevo."
+    (choice,) = [s for s in test.selectbox if s.label == Words("es")("start.choose")]
+    assert choice.options == ["Is it green?  (sí, no)", "¿Es esto lo que buscas?  (sí, no)"]
+
+
+class Troubled:
+    """A worker whose database somebody else has locked."""
+
+    def problem(self) -> str:
+        """Return both sentences, as the process that takes images in sends them."""
+        error, do = database.TROUBLE[sqlite3.SQLITE_BUSY]
+        return f"ws/labeler.db {error}. {do}"
+
+    def progress(self) -> Progress:
+        """Return that all is taken in."""
+        return Progress("done", 41, 41)
+
+
+def test_a_question_that_nobody_gave_is_stored_in_english_by_pages_in_spanish(
+    small: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spanish = Words("es")
+    monkeypatch.setattr(reader, "words", lambda: spanish)
+    press(visit("start"), spanish("start.another.go"))
+    (made,) = loop.sessions(small)
+    assert made.question == loop.QUESTION
+    assert spanish("start.question.default") in [t.value for t in visit("start").text]
+    (search,) = [e.proto for e in visit("search").get("bidi_component")]
+    assert json.loads(search.json)["question"] == spanish("start.question.default")
+    test = visit("team")
+    (asked,) = [t for t in test.text_input if t.label == spanish("team.question")]
+    assert asked.value == spanish("start.question.default")
+    forms = [b for b in test.button if b.label == spanish("team.set")]
+    forms[1].click().run()
+    assert not test.exception
+    assert loop.newest_session(small).question == loop.QUESTION
+    asked.set_value("¿Es verde?")
+    forms[1].click().run()
+    assert loop.newest_session(small).question == "¿Es verde?"
+
+
+def test_team_takes_settled_images_as_known_and_shows_who_is_against_them(small: Workspace) -> None:
+    session = loop.start_session(small, "Is it green?")
+    owner = loop.owner(small)
+    for item in range(20):
+        loop.correct(small, session, owner, item, "yes" if is_green(small, item) else "no")
+    test = visit("team")
+    next(n for n in test.number_input if n.label == "Add settled images").set_value(20)
+    next(c for c in test.checkbox if c.label.startswith("Tell people")).set_value(True)
+    forms = [b for b in test.button if b.label == "Set"]
+    forms[-1].click().run()
+    assert not test.exception
+    assert small.dealing.count_gold(session.id) == 20
+    assert loop.get_session(small, session.id).gold_feedback
+    assert any(m.value.startswith("**20** images: ") for m in test.markdown)
+    for name in ("Ada", "Bob", "Cy"):
+        person = small.roster.add_person(name, "swipe").id
+        for item in range(20):
+            card = small.dealing.add_card(session.id, item, person, "gold", time.time())
+            says = "yes" if is_green(small, item) != (name == "Cy") else "no"
+            event = LabelEvent(str(uuid.uuid4()), item, says, datetime.now(UTC), card)
+            small.journal.add_events(session, person, [event])
+    disputes._lately.forget()  # what the page found out just before holds for some seconds
+    (doubt,) = [e for e in visit("team").expander if "worth a look" in e.label]
+    assert doubt.label.startswith("Cy (")
+    assert any("images of known label" in t.value for t in doubt.text)
 
 
 def test_start_changes_the_goal_of_the_same_session(small: Workspace) -> None:
@@ -233,11 +326,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Worksp
         yield url, ws
 
 
-def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False) -> Page:
+def go(browser: Browser, url: str, *, phone: bool = False, dark: bool = False, locale: str = "en-US") -> Page:
     """Return a new browser's page at this address, its grid or deck there."""
     page = browser.new_context(
         viewport={"width": 390, "height": 844} if phone else {"width": 1440, "height": 900},
         color_scheme="dark" if dark else "light", has_touch=phone, is_mobile=phone, accept_downloads=True,
+        locale=locale,
     ).new_page()  # fmt: skip
     page.goto(url)
     expect(page.locator(".st-key-nav a")).to_have_count(len(PAGES))
@@ -267,9 +361,31 @@ def test_every_page_fits_its_window(browser: Browser, site: tuple[str, Workspace
         assert [b["left"] >= 0 and b["right"] <= (390 if phone else 1440) for b in boxes] == [True] * len(
             PAGES
         )
+        assert len({b["top"] for b in boxes}) == 1
         assert not page.locator("[data-testid=stException], [data-testid=stAlert]").count()
         page.screenshot(path=tmp_path / f"{name}.png")
         page.context.close()
+
+
+@pytest.mark.browser
+def test_a_bar_too_long_for_a_phone_scrolls_with_the_page_in_view(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    page = go(browser, f"{site[0]}/export", phone=True, locale="es-ES")
+    links = page.locator(".st-key-nav a")
+    assert len({box["y"] for box in map(Locator.bounding_box, links.all()) if box}) == 1
+    long, seen = page.locator(".st-key-nav").evaluate("e => [e.scrollWidth, e.clientWidth]")
+    assert long > seen == 390
+    expect(links.last).to_be_in_viewport(ratio=1)
+    expect(links.first).not_to_be_in_viewport()
+    for _ in range(len(PAGES) + 2):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Inicio":
+            break
+    expect(links.first).to_be_in_viewport(ratio=1)
+    page.wait_for_timeout(500)  # nothing pulls it back
+    expect(links.first).to_be_in_viewport(ratio=1)
+    page.context.close()
 
 
 @pytest.mark.browser
@@ -720,6 +836,82 @@ def test_a_swipe_on_the_label_page_starts_no_script_run(
     assert count_events(ws) == events + 3
     assert len(sent) - frames <= 1  # a round's own trigger may fall in here; never one per answer
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight <= innerHeight")
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_the_deck_tells_an_owner_that_the_question_is_closed_to_others(
+    browser: Browser, site: tuple[str, Workspace], tmp_path: Path
+) -> None:
+    url, ws = site
+    session = loop.set_state(ws, loop.newest_session(ws), "closed", "Thanks, all!")
+    page = go(browser, f"{url}/label", phone=True, dark=True)
+    note = page.locator(".note:not(.reached)")
+    expect(note).to_have_text("Closed: others get no cards. The page Team opens it again. Thanks, all!")
+    expect(page.locator(".card[data-ready]")).to_be_visible()
+    page.screenshot(path=Path(os.environ.get("LABELER_SHOTS") or tmp_path) / "closed.png")
+    loop.set_state(ws, session, "open", "")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(note).to_be_hidden()
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_the_deck_goes_on_while_the_server_is_gone_and_streamlit_stays_out_of_it(
+    browser: Browser, site: tuple[str, Workspace]
+) -> None:
+    """Streamlit's own dialog lay over the deck, and made everything under it inert."""
+    url, ws = site
+    line = Line(int(url.rpartition(":")[2]))
+    line.join()
+    page = go(browser, f"http://127.0.0.1:{line.port}/label", phone=True)
+    page.locator(".card[data-ready]").wait_for()
+    page.wait_for_load_state("networkidle")  # the cards ahead are here
+    if page.get_by_role("button", name="Got it").is_visible():
+        page.get_by_role("button", name="Got it").click()
+    page.evaluate(
+        """() => {
+          window.frames = 0;
+          const inert = () => document.querySelector("[data-testid=stDialog]")?.checkVisibility()
+            || document.querySelector("#root").inert;
+          const look = () => { if (inert()) window.frames += 1; requestAnimationFrame(look); };
+          look();
+        }"""
+    )
+    events = count_events(ws)
+    with page.expect_console_message(lambda m: "Streamlit server is not responding" in m.text):
+        line.cut()
+    expect(page.locator(".waiting")).to_have_text("Offline")
+    page.locator(".deck [data-value=yes]").tap()
+    expect(page.locator(".waiting")).to_have_text("1 waiting")
+    page.locator(".card[data-ready]").wait_for()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".waiting")).to_have_text("2 waiting")
+    assert page.evaluate("window.frames") == 0
+    line.join()
+    expect(page.locator(".waiting")).to_be_hidden(timeout=20_000)
+    assert count_events(ws) == events + 2
+    page.locator(".st-key-nav a", has_text="Found").tap()
+    expect(page.locator("h1")).to_have_text("Found", timeout=20_000)
+    page.context.close()
+    line.cut()
+
+
+@pytest.mark.browser
+def test_who_asks_something_new_sees_the_question(browser: Browser, site: tuple[str, Workspace]) -> None:
+    url, ws = site
+    old = loop.newest_session(ws)
+    page = go(browser, f"{url}/start", phone=True)
+    page.get_by_text("Ask another question").tap()
+    for question in ("Is it blue?", "Is it red?"):
+        page.get_by_role("textbox", name="Question").fill(question)
+        page.get_by_role("button", name="Ask this").tap()
+        expect(page.locator(".st-key-question")).to_have_text(question)
+        expect(page.locator(".st-key-question")).to_be_in_viewport(ratio=1)
+    page.locator("[data-testid=stMain]").evaluate("e => e.scrollTo(0, 300)")
+    page.wait_for_timeout(300)  # it is not pulled back later
+    assert page.locator("[data-testid=stMain]").evaluate("e => e.scrollTop") > 200
+    loop.use_session(ws, old)
     page.context.close()
 
 

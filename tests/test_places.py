@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_a_port_that_windows_keeps_is_passed_over(monkeypatch, port, free):
             places.is_free("127.0.0.1", port)
     else:
         assert places.is_free("127.0.0.1", port) is free
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_a_port_that_one_start_has_chosen_is_not_chosen_by_another(host):
+    """Two starts in one second: the second would print its links, then fail."""
+    with places.held_port(host, 20_000) as (first, sockets):
+        assert not places.is_free(host, first)
+        with places.held_port(host, first) as (second, _):
+            assert second > first
+        with socket.create_connection(("127.0.0.1", first), timeout=5):
+            assert sockets[0].accept()[0].close() is None  # who comes early is not refused
+    assert places.is_free(host, first)
 
 
 # Windows -----------------------------------------------------------------------------------

@@ -8,14 +8,17 @@ import subprocess
 import sys
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from labeler import certificate, loop, schema
+from labeler.config import Config
+from labeler.database import Connection
 from labeler.errors import Blocked, Conflict, NotReady
 from labeler.workspace import Workspace
 from labeler.writer import Writer
 from tests.fakes import MeanColour
-from tests.pools import event, make_pool
+from tests.pools import DIM, KEY, event, make_pool, vectors_of
 from tests.test_cli import paint, run
 
 NOW = [step.__name__ for step in schema.STEPS]
@@ -82,7 +85,7 @@ def test_an_older_workspace_is_brought_up_to_date_and_its_database_kept(old, mon
 def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_path, monkeypatch):
     with monkeypatch.context() as earlier:
         earlier.setattr(schema, "STEPS", schema.STEPS[:3])
-        ws = make_pool(tmp_path, 20)
+        ws = _old_pool(tmp_path, 20)
         add = "INSERT INTO sessions VALUES (1,'Is it?','find',1,20,'{}','2026-11-20T12:00:00.000Z',1)"
         ws.store.conn.execute(add)
         for i, name in enumerate(("yes", "no")):
@@ -107,6 +110,20 @@ def test_a_workspace_without_certificates_and_repeats_is_brought_up_to_date(tmp_
     assert (session.votes, ws.roster.owner().id) == (1, 1)
     assert ws.roster.person_by_token("hash").name == "client 1"
     ws.close()
+
+
+def _old_pool(folder, n):
+    """Return a workspace as the first versions made it: `make_pool` asks for what they didn't have."""
+    ws = Workspace.open(folder / "ws", Config(images=str(folder)))
+    conn = ws.store.conn
+    new = "INSERT INTO files(id, path, size, mtime_ns, rank, state, scan) VALUES (?,?,1,1,?,'item',1)"
+    conn.executemany(new, [(i + 1, f"img{i}.png", i) for i in range(n)])
+    conn.executemany("INSERT INTO items VALUES (?,?,24,16,?,1)", [(i, f"hash{i}", i + 1) for i in range(n)])
+    conn.execute("UPDATE files SET item = id - 1")
+    ws.vectors(KEY, DIM).append(vectors_of(np.zeros(n, np.int64), np.random.default_rng(0)))
+    ws.registry.use(KEY, DIM)
+    ws.registry.set_embedded(KEY, DIM, n)
+    return ws
 
 
 def test_the_person_is_told_of_the_kept_copy(old, monkeypatch):
@@ -215,7 +232,10 @@ def test_a_workspace_whose_making_was_killed_is_gone_on_with(tmp_path, monkeypat
     assert list((tmp_path / "data").iterdir()) == [half]
 
 
-def test_an_answer_is_on_disk_before_the_server_says_so(tmp_path):
+def test_an_answer_is_on_disk_before_the_server_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Connection, "execute", Connection.execute.__wrapped__
+    )  # other tests don't wait for it
     ws = Workspace.open(tmp_path)
     writer = Writer(ws)
     writer.start()

@@ -10,8 +10,19 @@ from active import search
 from active.arrays import unit_rows
 from active.search import Exact, Inverted, combine
 
-INDEXES = [Exact, Inverted]
 HALF = partial(Inverted, is_half=True)
+
+
+def linked(rows, ids=None, **more):
+    """Return an index as of many millions, whose centres are found through a graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "LENGTH", 20)
+        patch.setattr(search, "GRAPH", 8)
+        patch.setattr(search, "AT_ONCE", 6)
+        return Inverted(rows, ids, **more)
+
+
+INDEXES = [Exact, Inverted, linked]
 
 
 def some_rows(n, d=8, seed=0):
@@ -63,7 +74,7 @@ def test_no_query_gives_no_answer(make):
     assert found.shape == (0, 3)
 
 
-@pytest.mark.parametrize("make", [Inverted, HALF])
+@pytest.mark.parametrize("make", [Inverted, HALF, linked])
 def test_inverted_finds_nearly_what_exact_finds(make):
     rng = np.random.default_rng(0)
     middles = some_rows(40, 32)
@@ -74,7 +85,7 @@ def test_inverted_finds_nearly_what_exact_finds(make):
     assert np.mean(shared) > 0.95
 
 
-@pytest.mark.parametrize("make", [Inverted, HALF])
+@pytest.mark.parametrize("make", [Inverted, HALF, linked])
 @pytest.mark.parametrize("recall", [0.5, 0.9, 1.0])
 def test_a_tuned_index_finds_the_share_that_is_wanted_and_reads_no_more_lists_than_that(make, recall):
     rows = some_rows(5000, 12)
@@ -117,7 +128,7 @@ def test_half_the_precision_gives_cosines_right_to_a_thousandth():
         np.testing.assert_allclose(values, rows[ids] @ q, atol=1e-3)
 
 
-@pytest.mark.parametrize("make", [Inverted, HALF])
+@pytest.mark.parametrize("make", [Inverted, HALF, linked])
 def test_what_a_query_finds_depends_neither_on_others_nor_on_threads(make):
     rows, query = some_rows(20_000, 64), some_rows(300, 64, seed=1)
     query[7] = 0  # has no place among the lists
@@ -152,6 +163,36 @@ def test_rows_that_are_made_when_asked_give_the_same_index():
     np.testing.assert_array_equal(
         Inverted(Turned()).search(query, 30)[0], Inverted(rows).search(query, 30)[0]
     )
+
+
+def test_lists_of_a_graph_are_as_many_as_rows_ask_for_and_hold_each_row_once():
+    for n, far in ((400, 1), (3000, 12), (3000, 0)):  # in one heap, in heaps of their own, all of them equal
+        rng = np.random.default_rng(n)
+        heaps = np.eye(8)[rng.integers(0, 5, n)] * far
+        rows = unit_rows(rng.normal(size=(n, 8)) * min(1, far) + heaps + 1e-9).astype(np.float32)
+        index = linked(rows, seed=1)
+        lists = [index.made.invlists.list_size(i) for i in range(index.made.nlist)]
+        assert len(lists) == index.made.quantizer.ntotal == n // 20
+        assert sum(lists) == len(index) == n
+        centres = index.made.quantizer.reconstruct_n(0, len(lists))
+        assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
+        if far:
+            assert max(lists) < n / 4
+
+
+def test_an_index_with_a_graph_outlives_a_file_and_grows(tmp_path):
+    rows, file = some_rows(2000), str(tmp_path / "index")
+    index = linked(rows[:1500], seed=1)
+    faiss.write_index(index.made, file)
+    kept = Inverted.of(faiss.read_index(file, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
+    for got, want in zip(kept.search(rows[:50], 9), index.search(rows[:50], 9), strict=True):
+        np.testing.assert_array_equal(got, want)
+    grown = Inverted.of(faiss.read_index(file))
+    for one in (index, grown):
+        one.add(rows, 1500)
+    np.testing.assert_array_equal(grown.search(rows, 9)[0], index.search(rows, 9)[0])
+    whole = np.sort(index.search(rows[:3], 2000)[0])  # more than the lists hold that are read at first
+    np.testing.assert_array_equal(whole, np.tile(np.arange(2000), (3, 1)))
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from labeler import encoders, images, loop, searching
+from labeler import coding, encoders, images, loop, searching
 from labeler.cli import cli
 from labeler.config import Config
 from labeler.errors import BadInput, NotReady
@@ -69,6 +69,14 @@ def names(result: Result) -> list[str]:
 
 def picture(ws: Workspace, name: str) -> Path:
     return ws.images / name
+
+
+def test_all_are_compared_where_one_asks_for_it(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    red = picture(ws, "red 03.png")
+    assert search("--like", red, "--exact").output == search("--like", red).output
+    monkeypatch.setattr(coding, "SLOW_ROWS", 59)
+    assert "60 images are too many to compare all of them." in search("--like", red, "--exact").output
+    assert search("--like", red).exit_code == 0
 
 
 def test_it_prints_the_most_alike_first_with_cosines_and_paths(ws: Workspace) -> None:

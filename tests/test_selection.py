@@ -32,8 +32,7 @@ def some_pool(n, kind="head", *, every=1, seed=0, d=8):
         is_looked = rng.random(n) < 0.3
         is_looked[::3] = True
         among = np.flatnonzero(is_looked)
-        known = [np.where(is_looked, scores, 0) for scores in (pool.target, pool.doubt)]
-        pool = replace(pool, among=among, target=known[0], doubt=known[1])
+        pool = replace(pool, among=among, target=pool.target[among], doubt=pool.doubt[among])
     return pool
 
 
@@ -201,6 +200,85 @@ def test_spread_of_rows_that_are_all_the_same_still_gives_k():
     assert len(set(picks.ids.tolist())) == 8
 
 
+def far_from(rows, items, asked, k):
+    """The first k of the items, each furthest from all that was asked and the ones before it; slow."""
+    asked, out = list(asked), []
+    while len(out) < min(k, len(items)):
+        rest = [i for i in items if i not in out]
+        out.append(max(rest, key=lambda i: min(1 - float(rows[i] @ rows[j]) for j in [*asked, *out])))
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(2, 80), every=st.integers(2, 4), k=st.integers(1, 30), seed=st.integers(0, 10**6))
+def test_half_of_spread_is_what_is_least_like_what_was_asked_the_others_stand_for_the_rest(n, every, k, seed):
+    pool = some_pool(n, "empty", every=every, seed=seed)
+    picks = spread(pool, k, np.random.default_rng(seed))
+    k = min(k, len(pool.candidates))
+    far = picks.scores > 0
+    assert far.sum() == k // 2  # at least one is drawn
+    asked = np.setdiff1d(np.arange(n), pool.candidates).tolist()
+    assert picks.ids[far].tolist() == far_from(pool.rows, pool.candidates.tolist(), asked, far.sum())
+    assert (picks.p_chosen[far] == 1).all()
+    taken = picks.ids[far].tolist()
+    for place, i in enumerate(taken):
+        near = [1 - float(pool.rows[i] @ pool.rows[j]) for j in [*asked, *taken[:place]]]
+        assert picks.scores[far][place] == pytest.approx(min(near), abs=1e-5)
+    np.testing.assert_allclose((1 / picks.p_chosen).sum(), len(pool.candidates))
+
+
+def test_what_is_least_like_what_was_asked_comes_in_turn_with_the_draws():
+    pool = some_pool(400, "empty", every=2)
+    is_far = spread(pool, 20, np.random.default_rng(0)).scores > 0
+    assert is_far.tolist() == [True, False] * 10
+    assert not spread(some_pool(400, "empty"), 20, np.random.default_rng(0)).scores.any()  # nothing asked
+
+
+def test_a_kind_that_is_rare_and_like_no_other_is_met_at_once():
+    rng = np.random.default_rng(0)
+    kinds = unit_rows(rng.normal(size=(11, 32)).astype(np.float32))
+    of = np.repeat(np.arange(11), [200] * 10 + [5])
+    rows = unit_rows((kinds[of] + 0.05 * rng.normal(size=(len(of), 32))).astype(np.float32))
+    asked = np.arange(0, 2000, 100)  # two of each other kind
+    pool = Pool(rows, np.setdiff1d(np.arange(len(rows)), asked))
+    for seed in range(20):
+        assert spread(pool, 19, np.random.default_rng(seed)).ids[0] >= 2000
+
+
+def test_audit_cards_of_a_round_count_as_asked_in_it():
+    pool = some_pool(500, "empty")
+    picks = ask(pool, 60, near_cos=1.0)
+    audited = [i for i, why in zip(picks.ids.tolist(), picks.reasons, strict=True) if why == "audit"]
+    far = picks.ids[picks.scores > 0].tolist()
+    assert len(audited) == 3
+    assert len(far) == 28
+    items = np.setdiff1d(pool.candidates, audited).tolist()
+    assert sorted(far) == sorted(far_from(pool.rows, items, audited, len(far)))
+
+
+@pytest.mark.parametrize("limit", ["UNLIKE_AMONG", "UNLIKE_TO"])
+def test_of_many_that_may_be_asked_or_were_some_are_compared(monkeypatch, limit):
+    pool = some_pool(300, "empty", every=2)
+    monkeypatch.setattr(selection, limit, 1)
+    firsts = set()
+    for seed in range(40):
+        picks = spread(pool, 20, np.random.default_rng(seed))
+        assert len(set(picks.ids.tolist())) == 20
+        assert (picks.scores > 0).sum() == 10
+        np.testing.assert_allclose((1 / picks.p_chosen).sum(), 150)
+        firsts.add(int(picks.ids[0]))
+    assert len(firsts) > 20  # by chance; of all compared with all there is one
+
+
+def test_where_all_are_the_same_as_those_asked_spread_still_gives_k():
+    pool = Pool(np.repeat(np.eye(1, 4, dtype=np.float32), 50, axis=0), np.arange(10, 50))
+    for k in (1, 8, 40, 60):
+        picks = spread(pool, k, np.random.default_rng(k))
+        assert len(set(picks.ids.tolist())) == len(picks.ids) == min(k, 40)
+        assert set(picks.ids.tolist()) <= set(range(10, 50))
+        assert (picks.scores == 0).all()
+
+
 # the mix ------------------------------------------------------------------------------------
 
 
@@ -361,6 +439,15 @@ def test_only_audit_draws_from_what_is_not_looked_at(goal, has_head):
     assert len(audited & unseen) / len(audited) == pytest.approx(len(unseen) / 450, abs=0.15)
 
 
+def test_what_is_not_looked_at_does_not_count_as_asked():
+    pool = replace(some_pool(300, "looked", every=3), target=None, doubt=None, like=None)
+    picks = ask(pool, 20, near_cos=1.0, audit_share=0.0)
+    asked = np.setdiff1d(np.arange(300), pool.candidates).tolist()
+    items = np.intersect1d(pool.sample, pool.candidates).tolist()
+    far = picks.ids[picks.scores > 0].tolist()
+    assert far == far_from(pool.rows, items, asked, 10)
+
+
 @pytest.mark.parametrize("select", [find, uncertain])
 @pytest.mark.parametrize("kind", ["like", "head"])
 def test_to_look_at_everything_one_by_one_is_to_look_at_everything(select, kind):
@@ -376,7 +463,6 @@ def test_find_asks_no_neighbour_that_was_not_looked_at():
     small = replace(
         pool,
         rows=pool.rows[pool.among],
-        target=pool.target[pool.among],
         candidates=np.flatnonzero(np.isin(pool.among, pool.candidates)),
         among=None,
     )
@@ -447,10 +533,15 @@ def test_what_is_left_is_counted_and_found_without_a_list(n, out, more):
 
 
 @pytest.mark.parametrize("goal", ["find", "classify"])
+@pytest.mark.parametrize("has_head", [True, False])
 @pytest.mark.parametrize(("n", "every"), [(40, 1), (400, 2), (3000, 7)])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_pool_that_knows_what_is_left_gives_the_same_cards_as_one_that_lists_it(goal, n, every, seed):
+def test_a_pool_that_knows_what_is_left_gives_the_same_cards_as_one_that_lists_it(
+    goal, has_head, n, every, seed
+):
     pool = some_pool(n, "looked", every=every, seed=seed)
+    if not has_head:
+        pool = replace(pool, target=None, doubt=None, like=None)
     out = np.setdiff1d(np.arange(n), pool.candidates)
     short = replace(pool, candidates=np.intersect1d(pool.among, pool.candidates), left=Left(n, out))
     listed, known = (ask(p, 60, goal=goal, seed=seed, audit_share=0.2) for p in (pool, short))

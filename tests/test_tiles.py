@@ -6,16 +6,7 @@ from PIL import Image
 
 from labeler.images import content_hash
 from labeler.server.tiles import Made, Tiles
-from tests.pools import make_pool
-from tests.served import begin, is_problem, picture, served, visit
-
-
-@pytest.fixture
-def ws(tmp_path):
-    ws = make_pool(tmp_path, 60, images=True)
-    begin(ws)
-    yield ws
-    ws.close()
+from tests.served import is_problem, picture, served, visit
 
 
 @pytest.fixture

@@ -42,10 +42,15 @@ def text(test: AppTest) -> str:
     return "\n".join([p.value for p in parts] + [e.proto.body for e in test.get("html")])
 
 
-def test_without_a_training_there_is_no_way_to_the_page(small: Workspace) -> None:
+def test_without_a_training_there_is_no_way_to_the_page_which_says_how_to_begin(small: Workspace) -> None:
     test = AppTest.from_file(str(HOME), default_timeout=30).run()
     assert "Training" not in [link.proto.label for link in test.get("page_link")]
+    test = visit("training")
+    assert [t.value for t in test.title] == ["Training"]
+    assert "labeler train --images" in text(test)
+    assert test.get("page_link")[-1].proto.label == "Training"
     small.registry.note_training("/nowhere")
+    assert "Training" in [link.proto.label for link in visit("start").get("page_link")]
     assert "labeler train --images" in text(visit("training"))
 
 

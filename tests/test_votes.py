@@ -4,6 +4,7 @@ import csv
 import time
 import uuid
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeler import crowds, drawing, learning, loop, opening, people, results, retiring
+from active.live import Live
+from active.skill import learned, looks
+from labeler import crowds, drawing, learning, loop, members, opening, people, results, retiring
 from labeler.domain import LabelEvent
 from labeler.errors import BadInput
 from labeler.retiring import Retiring
-from tests.pools import make_pool
+from tests.pools import is_target, make_pool
 from tests.served import answer, cards_of, served, visit
 from tests.test_deck import until
 
@@ -58,7 +61,8 @@ class Crowd:
         loop.correct(self.ws, self.session, loop.owner(self.ws), item, label)
 
     def progress(self):
-        return self.ws.journal.votes_progress(self.session.id)
+        stands = loop.session_status(self.ws, self.ws.store.session(self.session.id))
+        return stands["unfinished"], stands["finished"]
 
     def go_on(self, who, n=4):
         """Answer what is dealt until nothing more is."""
@@ -107,6 +111,27 @@ def test_no_more_hold_an_image_than_are_asked_and_nobody_starves(crowd):
     assert by_person[:3] == [14, 14, 14]
     crowd.now += LEASE_S + 1  # those who hold everything went away
     assert len(crowd.deal(4, 14)) == 14
+
+
+def test_a_round_that_is_handed_out_is_put_to_others_in_the_same_moment(crowd):
+    """Nobody has answered yet, and the first who come hold all of it."""
+    first, second = crowd.deal(0, 8), crowd.deal(1, 8)
+    assert len(first) + len(second[:6]) == 14
+    held = [card.item for card in first + second[:6]]
+    assert sorted(held) == list(range(14))
+    assert [card.item for card in second[6:]] == held[:2]  # the order of the round
+    assert [card.item for card in crowd.deal(2, 14)] == held
+    assert [card.item for card in crowd.deal(3, 14)] == held[2:]  # three hold the first two
+    assert crowd.deal(4, 14) == []
+
+
+def test_what_somebody_who_held_it_lets_go_is_dealt_at_once(crowd):
+    for who in range(3):
+        assert len(crowd.deal(who, 14)) == 14
+    assert crowd.deal(3, 14) == []
+    crowd.ws.roster.send_away(crowd.people[0])
+    crowd.now += 1
+    assert len(crowd.deal(3, 14)) == 14
 
 
 def test_a_card_whose_image_got_its_answers_meanwhile_is_gone_and_a_late_answer_counts_as_one_more(crowd):
@@ -262,6 +287,40 @@ def test_nobody_who_can_tell_is_unsure_and_an_owner_is_sure(ws):
     assert found.sure[found.items == 1] == 1
 
 
+def test_what_is_taught_is_what_people_say_and_not_what_the_model_does(ws, monkeypatch):
+    """An image of which the model is sure is no teacher of the model: its votes are."""
+    crowd = Crowd(ws, loop.new_session(ws, "Taught?", ("yes", "no"), votes=3), 4)
+    voted(ws, crowd, {i: ["no", "no", "no"] for i in range(9)} | {i: ["yes"] * 3 for i in range(9, 13)})
+    voted(ws, crowd, {13: ["yes", "no", None]})
+    real = crowds.known
+
+    def sure(said, n_labels):
+        items = np.unique(said["item"])
+        p = np.where(items >= 9, 0.995, 0.005)  # right, and sure of 13 too
+        return replace(real(said, n_labels), predicted=items, p=np.stack([p, 1 - p], 1))
+
+    without = crowds.answers(ws, crowd.session)
+    monkeypatch.setattr(crowds, "known", sure)
+    crowds._newest.pop(ws, None)
+    found = crowds.answers(ws, crowd.session)
+    assert (found.taught == without.labels).all()
+    assert found.weight == pytest.approx(without.sure)
+    assert (found.labels[13], found.taught[13]) == (0, 1)
+
+
+def test_the_learner_gets_what_is_taught_and_how_much_it_weighs(ws, monkeypatch):
+    crowd = Crowd(ws, loop.new_session(ws, "Learner?", ("yes", "no"), votes=3), 3)
+    voted(ws, crowd, {i: ["yes", "yes" if i < 3 else "no", "no"] for i in range(8)})
+    real, seen = drawing.labeled_rows, []
+    other = replace(crowds.answers(ws, crowd.session), taught=np.arange(8) % 2)
+    monkeypatch.setattr(crowds, "answers", lambda *args: other)
+    monkeypatch.setattr(drawing, "labeled_rows", lambda *args: seen.append(real(*args)) or seen[-1])
+    loop.learn(ws, crowd.session)
+    assert seen[0].y.tolist() == other.taught.tolist()
+    assert seen[0].sure.tolist() == other.weight.tolist()
+    assert 0.5 <= other.weight.min() < other.weight.max() < 1
+
+
 def test_a_round_learns_from_labels_by_how_sure_they_are_and_is_drawn_again_the_same(ws):
     crowd = Crowd(ws, loop.new_session(ws, "Sure?", ("yes", "no"), votes=3), 3)
     voted(ws, crowd, {i: ["yes", "yes" if i < 3 else "no", "no"] for i in range(8)})
@@ -316,6 +375,22 @@ def test_nothing_retires_against_its_only_vote_and_an_owner_ends_it(open_crowd):
     assert crowd.progress() == (1, 1)
 
 
+def test_who_looks_late_opens_nothing_that_is_full_or_an_owners(open_crowd):
+    """What is done is seen a moment after the answers, when there may be more of them."""
+    crowd, journal = open_crowd, open_crowd.ws.journal
+    full, owned, open_ = (card.item for card in crowd.deal(0, 3))
+    for who in range(6):
+        for card in crowd.deal(who, 14):
+            if card.item == full or (card.item == open_ and who < 3):
+                crowd.answer(who, card, "yes" if who % 2 else "no")
+    crowd.owner(owned, "no")
+    journal.set_done(crowd.session.id, [full, owned, open_], [])
+    assert crowd.progress() == (0, 3)
+    journal.set_done(crowd.session.id, [], [full, owned, open_])
+    assert crowd.progress() == (1, 2)
+    assert journal.votes_of(crowd.session.id, [open_]) == {open_: (3, False)}
+
+
 def test_another_process_and_a_new_start_come_to_the_same(open_crowd):
     crowd, keeper = open_crowd, Retiring()
     for who in range(4):
@@ -323,13 +398,40 @@ def test_another_process_and_a_new_start_come_to_the_same(open_crowd):
             crowd.answer(who, card, "yes" if card.item < 3 else "no")
         settle(crowd, keeper)
     before = crowd.progress()
-    assert before[1] > 0
+    assert before == (0, 14)
     assert settle(crowd, Retiring()) == ([], [])
     fresh = Crowd.__new__(Crowd)
     fresh.__dict__ |= crowd.__dict__
     loop.set_votes(crowd.ws, crowd.session, 6, 2)  # counts anew: nothing is done until it was looked at
     assert crowd.progress()[1] == 0
     assert len(settle(fresh, Retiring())[0]) == before[1]
+
+
+def test_what_an_owners_answer_has_ended_opens_when_they_step_back(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    olga = crowd.ws.roster.add_person("Olga", "own").id
+    code, link = people.make_link(crowd.ws, "own", lasts_s=60)
+    crowd.ws.roster.join(people.hash_token(code), "Otto", uuid.uuid4().hex)  # an owner remains
+    crowd.ws.roster.withdraw(link.id)
+    one, two = crowd.deal(0, 2)
+    for item in (one.item, two.item):
+        loop.correct(crowd.ws, crowd.session, olga, item, "no")
+
+    def standing():
+        said = crowds.answers(crowd.ws, crowd.session)
+        return crowd.progress(), said.owned.tolist(), (said.weight == 1).tolist()
+
+    settle(crowd, keeper)
+    assert standing() == ((0, 2), [True, True], [True, True])
+    members.set_role(crowd.ws, olga, "swipe")
+    assert sorted(settle(crowd, keeper)[1]) == sorted([one.item, two.item])
+    assert standing() == ((2, 0), [False, False], [False, False])  # with no other answer
+    crowd.now += LEASE_S + 1
+    again = {card.item for card in crowd.deal(1, 14)}
+    assert {one.item, two.item} <= again, "others are asked"
+    members.set_role(crowd.ws, olga, "own")
+    settle(crowd, keeper)
+    assert standing() == ((0, 2), [True, True], [True, True])
 
 
 def test_an_answer_that_is_taken_back_opens_what_had_retired(open_crowd):
@@ -339,18 +441,79 @@ def test_an_answer_that_is_taken_back_opens_what_had_retired(open_crowd):
             crowd.answer(who, card, "no" if card.item % 2 else "yes")
         settle(crowd, keeper)
     assert crowd.progress()[1]
-    for person in crowd.people[:4]:
+    done = crowd.progress()[1]
+    taken = crowd.ws.journal.take_back_all(crowd.session.id, crowd.people[0])
+    assert taken == 14
+    assert crowd.progress()[1] < done  # already before anybody looks again
+    settle(crowd, keeper)
+    held = keeper._of[crowd.session.id]
+    assert held.person[crowd.people[0]] not in held.live.votes().people
+    now = crowd.ws.journal.votes_of(crowd.session.id, list(range(14)))
+    assert all(not is_done for votes, is_done in now.values() if votes == 1)
+    for person in crowd.people[1:4]:
         crowd.ws.journal.take_back_all(crowd.session.id, person)
     settle(crowd, keeper)
     assert crowd.progress() == (0, 0)
+
+
+def test_what_has_retired_stays_so_with_one_more_answer(open_crowd):
+    """Nobody may be asked again between an answer and the look at it."""
+    crowd, keeper = open_crowd, Retiring()
+    late = crowd.deal(3, 14)
+    crowd.now += LEASE_S + 1
+    for who in range(3):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card)
+        settle(crowd, keeper)
+    now = crowd.ws.journal.votes_of(crowd.session.id, [card.item for card in late])
+    card = next(card for card in late if now[card.item][1])
+    crowd.answer(3, card, "yes")
+    again = crowd.ws.journal.votes_of(crowd.session.id, [card.item])[card.item]
+    assert again == (now[card.item][0] + 1, True)
+
+
+def test_people_who_come_late_and_see_only_what_is_open_are_not_taken_not_to_look(tmp_path):
+    """No round is made, so that nobody but the server fits: images stayed open with eight equal votes."""
+    ws = make_pool(tmp_path, 60)
+    for seed in range(8):
+        crowd = Crowd(
+            ws, loop.new_session(ws, f"Late? {seed}", ("yes", "no"), votes=15, least=2, seed=seed), 8
+        )
+        keeper = Retiring()
+        for who in range(8):
+            while cards := crowd.deal(who, 60, have=[]):
+                for card in cards:
+                    crowd.answer(who, card, "yes" if card.item % 3 == 0 else "no")
+                settle(crowd, keeper)
+        assert crowd.progress() == (0, 60), seed
+        assert max(map(len, crowd.said.values())) <= 6
+        found = crowds.opinion(ws, crowd.session).found
+        assert looks(found.skill.kind, found.kinds).all()
+    ws.close()
+
+
+def test_a_look_that_fails_half_way_loses_no_vote(open_crowd, monkeypatch):
+    crowd, keeper = open_crowd, Retiring()
+    settle(crowd, keeper)
+    for who in range(3):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card, "yes" if who == 1 else "no")  # two who agree would end an image
+        if who == 1:
+            with monkeypatch.context() as broken:
+                broken.setattr(Live, "vote", lambda *args: 1 // 0)
+                with pytest.raises(ZeroDivisionError):
+                    settle(crowd, keeper)
+        settle(crowd, keeper)
+    live = keeper._of[crowd.session.id].live
+    assert len(live.votes()) == sum(map(len, crowd.said.values())) > 2 * 14
 
 
 def test_a_fit_of_the_process_that_learns_is_taken_in(open_crowd):
     crowd, keeper = open_crowd, Retiring()
     for who in range(3):
         for card in crowd.deal(who, 14, have=[]):
-            crowd.answer(who, card, "no" if who < 2 else "yes")
-    settle(crowd, keeper)
+            crowd.answer(who, card, "yes" if who == 1 else "no")  # two who agree would end an image
+        settle(crowd, keeper)  # the first look is a fit itself; those after it go vote by vote
     known = keeper._of[crowd.session.id]
     before = known.live.rates(known.person[crowd.people[2]]).copy()
     loop.learn(crowd.ws, crowd.session)
@@ -363,6 +526,128 @@ def test_a_fit_of_the_process_that_learns_is_taken_in(open_crowd):
     assert np.allclose(after, rates, atol=0.05)
     retiring.fit_file(crowd.ws, crowd.session).write_bytes(b"cut off")
     assert settle(crowd, Retiring()) is not None
+
+
+def test_where_images_stay_open_people_are_fitted_anew_by_the_server_itself(open_crowd):
+    """A fit by which nobody looks is not for good where no other one comes."""
+    crowd, keeper = open_crowd, Retiring()
+
+    def answer_all(who):
+        for card in crowd.deal(who, 14, have=[]):
+            crowd.answer(who, card, "no")
+        settle(crowd, keeper)
+
+    answer_all(0)
+    held = crowds.opinion(crowd.ws, crowd.session)
+    never_yes = np.tile([[0.0, 300.0], [0.0, 300.0]], (1, 1, 1))
+    found = replace(
+        held.found, counts=never_yes, kinds=learned(held.found.kinds, np.eye(9)[8:].repeat(90, 0))
+    )
+    retiring.keep(crowd.ws, crowd.session, replace(held, found=found))
+    for who in range(1, 7):
+        answer_all(who)
+    assert crowd.progress() == (0, 14)
+    assert max(map(len, crowd.said.values())) <= 5
+
+
+def test_a_server_that_starts_sees_what_is_done(tmp_path, monkeypatch):
+    ws = make_pool(tmp_path, 12, images=True)
+    crowd = Crowd(ws, loop.new_session(ws, "Is it?", ("yes", "no"), votes=8, least=2), 3)
+    for who in range(3):
+        for card in crowd.deal(who, 12, have=[]):
+            crowd.answer(who, card, "yes" if card.item % 2 else "no")
+    assert crowd.progress() == (12, 0)
+    with served(ws, monkeypatch):
+        until(lambda: crowd.progress() == (0, 12))
+    ws.close()
+
+
+def test_what_is_known_beside_the_votes_is_the_same_vote_by_vote_and_at_once(tmp_path):
+    """What was drawn, what the model said before, how fast people were, what owners said: by the cards."""
+    ws, keeper = make_pool(tmp_path, 300), Retiring()
+    crowd = Crowd(ws, loop.new_session(ws, "Beside?", ("yes", "no"), votes=6, least=2), 4)
+    settle(crowd, keeper)
+    rng, cards = np.random.default_rng(0), {}
+    for _ in range(5):
+        for who in range(4):
+            events = []
+            for card in crowd.deal(who, 12, have=[]):
+                cards.setdefault(card.item, []).append(card)
+                label = "yes" if is_target(card.item) != (rng.random() < 0.1) else "no"
+                ms = 60 if who == 3 else 900 + int(rng.integers(200))
+                events.append(LabelEvent(str(uuid.uuid4()), card.item, label, datetime.now(UTC), card.id, ms))
+            ws.journal.add_events(crowd.session, crowd.people[who], events)
+            settle(crowd, keeper)
+        loop.learn(ws, crowd.session)
+    owned = {item: "no" if is_target(item) else "yes" for item in sorted(cards)[:3]}
+    for item, label in owned.items():
+        crowd.owner(item, label)
+    settle(crowd, keeper)
+    held = crowds.opinion(ws, crowd.session)
+    known = keeper._of[crowd.session.id]
+    by_votes, at_once = known.live.known(), held.known
+    drawn = sorted(item for item, dealt in cards.items() if any(c.reason == "audit" for c in dealt))
+    assert 0 < len(drawn) < len(cards) / 2
+    found = {item for item, dealt in cards.items() if any(c.reason == "find" for c in dealt)}
+    assert len(at_once.predicted) > 0
+    assert set(at_once.predicted.tolist()) <= found
+    for one in (by_votes, at_once):
+        assert one.drawn.tolist() == drawn
+        assert one.settled.tolist() == list(owned)
+        assert one.truth.tolist() == [("yes", "no").index(label) for label in owned.values()]
+        assert one.predicted.tolist() == at_once.predicted.tolist()
+        assert one.p == pytest.approx(at_once.p, abs=1e-4)
+        assert one.pool == 300
+    fast = held.votes.weights[held.said["person"] == crowd.people[3]]
+    assert (fast < 0.5).all()
+    assert (held.votes.weights[held.said["person"] != crowd.people[3]] == 1).all()
+    live = known.live.votes()
+    assert live.weights[live.people == known.person[crowd.people[3]]] == pytest.approx(fast)
+    taught = crowds.answers(ws, crowd.session)
+    assert ((taught.weight > 0.5) & (taught.weight < 1)).any()
+    assert (taught.sure[np.isin(taught.items, list(owned))] == 1).all()
+    ws.close()
+
+
+def test_finds_are_not_labelled_no_for_having_been_found_first(tmp_path):
+    """From dealing to labels: what is drawn at random holds few positives once most have been picked."""
+    ws = make_pool(tmp_path, 800)
+    crowd = Crowd(ws, loop.new_session(ws, "Finds?", ("yes", "no"), votes=3, seed=3), 10)
+    rng = np.random.default_rng(1)
+    right = rng.beta(8, 2, 10)
+    for _ in range(10):
+        for who in range(10):
+            for card in crowd.deal(who, 10, have=[]):
+                crowd.answer(
+                    who, card, "yes" if is_target(card.item) == (rng.random() < right[who]) else "no"
+                )
+        loop.learn(ws, crowd.session)
+    found = crowds.answers(ws, crowd.session)
+    held = crowds.opinion(ws, crowd.session)
+    truth = np.array([is_target(item) for item in found.items])
+    assert truth.sum() > 65  # nearly all of them were found
+    recall = (found.labels[truth] == 0).mean()
+    taught = np.where(found.taught == 0, found.weight, 1 - found.weight)[truth].mean()
+    assert recall > 0.8
+    assert taught > 0.6
+    assert 0.06 < held.found.share[0] < 0.15
+    ws.close()
+
+
+def test_who_cannot_tell_was_asked_too(open_crowd):
+    crowd, keeper = open_crowd, Retiring()
+    settle(crowd, keeper)
+    items = set()
+    for who in range(6):
+        cards = {card.item: card for card in crowd.deal(who, 14, have=[])}
+        items = items or {min(cards)}
+        for item in items:
+            crowd.answer(who, cards[item], "unsure" if who < 5 else "yes")
+        crowd.now += LEASE_S + 1
+        keeper.catch_up(crowd.ws, crowd.session)
+        known = keeper._of[crowd.session.id]
+        asked = keeper._retired(crowd.session, known, sorted(items))
+        assert asked == [who == 5]
 
 
 def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
@@ -410,3 +695,18 @@ def test_exports_say_how_sure_a_label_is_and_how_many_say_so(ws, tmp_path):
     for row, sure in zip(rows, held.sure.tolist(), strict=True):
         assert float(row["posterior"]) == pytest.approx(sure, abs=1e-5)
         assert int(row["votes"]) == (3 if row["item"] != "6" else 2 if row["label"] == "no" else 1)
+    names = {"out": ws.roster.names(), "plain": {n: str(n) for n in ws.roster.names()}}
+    results.export(ws, crowd.session, format="csv", out=tmp_path / "plain", with_names=False)
+    for folder, known in names.items():
+        with (tmp_path / folder / "events.csv").open(encoding="utf-8") as file:
+            assert {row["person"] for row in csv.DictReader(file)} == {known[n] for n in crowd.people}
+
+
+def test_a_class_that_is_about_to_come_finds_cards(open_crowd):
+    ws, session = open_crowd.ws, open_crowd.session
+    alone = learning._how_many(ws, session, time.time())
+    link = people.make_link(ws, "swipe", lasts_s=60)[1]
+    assert learning._how_many(ws, session, time.time()) == alone + session.batch_size * (learning.CLASS - 1)
+    assert learning._how_many(ws, session, time.time() + 61) == alone
+    ws.roster.withdraw(link.id)
+    assert learning._how_many(ws, session, time.time()) == alone

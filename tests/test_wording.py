@@ -119,3 +119,13 @@ def test_predictions_are_vouched_for_only_by_figures():
 def test_the_price_of_a_certificate():
     assert wording.price(763, 0.9).startswith("To be able to say at least 90 %, about 750 more cards,")
     assert "not even all cards would do" in wording.price(None, 0.9)
+
+
+def test_what_single_votes_say_beyond_the_estimate_is_no_share():
+    estimate = {"share": 0.94, "low": 0.65, "high": 1.0, "total": 16.2, "total_high": 23.0, "next_finds": 0.5}
+    assert wording.found(15, estimate).startswith("15, about 94 % of 16 ")
+    assert wording.found(20, estimate).startswith("20, about 94 % of 20 ")
+    assert wording.found(34, estimate) == (
+        "34 by all that was answered so far. By what was settled at the last round there are about 16 in all,"
+        " at most 23"
+    )

@@ -7,14 +7,16 @@
  * @typedef {{card: number|null, item: number, url: string, width: number, height: number, round: number,
  *   reason?: string}} Card  as /api/cards sends it
  * @typedef {{id: string, session: string, card: number|null, item: number, label: string|null, ms: number|null,
- *   at: string, order: number, home: string, shown: Card}} Answer  an event in the outbox; `home`: the workspace it belongs to
+ *   at: string, order: number, home: string, who: number|null, shown: Card}} Answer  an event in the outbox; `home`: the workspace
+ *   it belongs to; `who`: the person who gave it, null where nobody knew
  * @typedef {"right"|"left"|"up"|"down"} Way
  * @typedef {{value: string, word: string, tone: string, icon: string, way: Way, key: string}} Choice
  * @typedef {{info: Card, el: HTMLElement, img: HTMLImageElement, stamp: HTMLElement, decoded: boolean,
  *   painted: boolean, arming: boolean, failures: number, shownAt: number, w: number, h: number}} Held
  * @typedef {{page: string, session: any, card: Card|null}} Start  what came with the page itself
  * @typedef {{session?: number|string|null, token?: string|null, mode?: "page"|"streamlit", start?: Start|null,
- *   modules?: {pack: string, take: string}, onRound?: (round: number) => void}} Options  modules: where packs are, none without
+ *   modules?: {pack: string, take: string}, words?: Record<string, string>, onRound?: (round: number) => void}} Options
+ *   modules: where packs are, none without. words: the texts of the reader's language, by key
  */
 
 // cards held: no more, so that what was learned shows soon
@@ -33,17 +35,15 @@ const CALL_MS = 250;
 const BOUNCE_MS = 120;
 // the same button pressed again this soon is a slip
 const SLIP_MS = 150;
+// answers after which a volunteer is thanked
+const THANKS = 40;
 // figures are asked for at most this often
 const FIGURES_MS = 4000;
+// what the owner says or changes is asked for at least so often while the page is looked at
+const NEWS_MS = 25_000;
 // cards held are claimed again after this time
 const LEASE_MS = 120_000;
 const MAX_ZOOM = 8;
-const KEEP_OPEN = "This browser stores nothing here. Keep the page open until no answer is waiting.";
-const WHY = {
-  find: "Likely to be one", uncertain: "The program can’t tell", spread: "Unlike the others so far",
-  audit: "Drawn at random, to keep the figures honest", asked: "You asked for this one",
-  repeat: "Asked once more, to see if answers agree",
-};
 const ICONS = {
   check: "M5 12.6l4.6 4.6L19.5 7", cross: "M6.5 6.5l11 11M17.5 6.5l-11 11",
   ask: "M8.8 9.2a3.2 3.2 0 1 1 4.9 2.7c-1.1.7-1.7 1.3-1.7 2.6M12 18v.01",
@@ -58,25 +58,27 @@ const ICONS = {
 };
 const FRAME = `
 <header class="top">
-  <div class="head"><h1 class="question" dir="auto"></h1><span class="drawn badge" hidden>Drawn images</span></div>
+  <div class="head"><h1 class="question" dir="auto"></h1><span class="drawn badge" data-say="drawn" hidden></span></div>
   <div class="meta">
-    <button class="stats"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span><span class="share"></span></button>
-    <span class="waiting badge" hidden></span>
-    <button class="bag round" aria-label="Take with me" title="Take with me" hidden></button>
-    <button class="ask round" aria-label="Help and settings" title="Help (?)"></button>
+    <button class="stats">
+      <span class="line1"><span class="figures"></span><span class="bar"><i class="mini fill"></i></span></span>
+      <span class="line2"><span class="waiting badge" hidden></span><span class="share"></span></span>
+    </button>
+    <button class="bag round" data-label="take" data-tip="take" hidden></button>
+    <button class="ask round" data-label="help.open" data-tip="help.title"></button>
   </div>
   <p class="note" role="status" hidden></p><p class="reached note" role="status" hidden></p>
 </header>
-<div class="stage" role="group" aria-roledescription="swipe deck">
+<div class="stage" role="group">
   <div class="state" role="status"></div><p class="why" hidden></p>
 </div>
 <div class="edges"></div>
-<div class="actions"><div class="answers" role="group" aria-label="Answers"></div><div class="tools"></div></div>
-<aside class="aside" aria-label="Progress"></aside>
+<div class="actions"><div class="answers" role="group" data-label="answers"></div><div class="tools"></div></div>
+<aside class="aside" data-label="progress"></aside>
 <div class="toast" role="alert" hidden></div>
-<dialog class="help" aria-label="How to answer"><form method="dialog"><h2>How to answer</h2></form><div class="helpIn"></div></dialog>
-<dialog class="take" aria-label="Take with me"><form method="dialog"><h2>Take with me</h2></form><div class="takeIn"></div></dialog>
-<dialog class="sheet" aria-label="Progress"><form method="dialog"><h2>Progress</h2></form></dialog>
+<dialog class="help" data-label="help"><form method="dialog"><h2 data-say="help"></h2></form><div class="helpIn"></div></dialog>
+<dialog class="take" data-label="take"><form method="dialog"><h2 data-say="take"></h2></form><div class="takeIn"></div></dialog>
+<dialog class="sheet" data-label="progress"><form method="dialog"><h2 data-say="progress"></h2></form></dialog>
 <div class="live sr" aria-live="polite"></div>`;
 
 // small things ----------------------------------------------------------------------------------
@@ -108,7 +110,23 @@ const whole = (x) => Math.round(x * 100);
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const { format: text } = new Intl.NumberFormat("en");
-const count = (n, one, many = `${one}s`) => `${text(n)} ${n === 1 ? one : many}`;
+
+/** The texts of the reader's language by key: they come with the page. */
+let words = {};
+
+/**
+ * Return a text with its names filled in, numbers as people read them. Of two forms, "1 card|2 cards", `n` chooses.
+ *
+ * @param {string} key @param {Record<string, any>} [values]
+ */
+function say(key, values = {}) {
+  const forms = (words[key] ?? key).split("|");
+  const told = (name) => (typeof values[name] === "number" ? text(values[name]) : values[name] ?? "");
+  return forms[values.n === 1 ? 0 : forms.length - 1].replace(/{(\w+)}/g, (_, name) => told(name));
+}
+
+/** Return an answer as people read it: the two that a question has by itself are translated, all others are the owner's words. */
+const shown = (label) => (["yes", "no"].includes(label) ? say(`answer.${label}`) : label);
 
 /** Small choices remembered on this device, or for this visit where storage is forbidden. */
 const memory = {
@@ -125,10 +143,10 @@ function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** What went wrong with a request; `status` 0: nothing answered. */
+/** What went wrong with a request; `status` 0: nothing answered, or somebody else, such as a page that asks to log in. */
 class Failed extends Error {
   constructor(status = 0, body = null) {
-    super(body?.error ?? "The server can’t be reached.");
+    super(body?.error ?? say("away"));
     this.todo = body?.do ?? "";
     this.status = status;
     this.denied = status === 401 || status === 403;
@@ -136,8 +154,12 @@ class Failed extends Error {
   }
 }
 
-/** Return the JSON answer of one request; POST when there is a body, which outlives the page. Raises Failed. */
-async function call(url, body = null) {
+/**
+ * Return the JSON answer of one request; POST when there is a body, which outlives the page. Raises Failed.
+ *
+ * What a network on the way says for itself is no answer, whatever its status: the server's has `field`, or `error` and `do`.
+ */
+async function call(url, field, body = null) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), 12_000);
   try {
@@ -145,8 +167,9 @@ async function call(url, body = null) {
     const reply = await fetch(url, { method: body ? "POST" : "GET", body: body && JSON.stringify(body), headers,
       keepalive: !!body, signal: stop.signal, credentials: "same-origin", cache: "no-store" });
     const data = await reply.json().catch(() => null);
-    if (!reply.ok || !data) throw new Failed(reply.ok ? 0 : reply.status, data);
-    return data;
+    if (reply.ok && data?.[field] !== undefined) return data;
+    const ours = !reply.ok && data?.error && data.do;
+    throw new Failed(ours ? reply.status : 0, ours ? data : null);
   } catch (e) {
     throw e instanceof Failed ? e : new Failed();
   } finally {
@@ -251,17 +274,18 @@ class Tabs {
 
 /**
  * Sends what waits, oldest first, in small groups, again and again until it is acknowledged. The outbox is shared by
- * all that was ever served at this address; only answers of `home`, the workspace served now, are taken from it.
+ * all that was ever served at this address, and by all who ever joined in this browser: only answers of `home`, the
+ * workspace served now, and of `who`, the person whose cookie this is, are taken from it.
  */
 class Sender {
-  /** @param {Tabs} tabs @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[]) => void,
+  /** @param {Tabs} tabs @param {{url: (session: string) => string, changed: () => void, settled: (rejected: string[], feedback: any[]) => void,
    *   failed: (e: Failed) => void}} on */
   constructor(tabs, on) {
     /** @type {Map<string, Answer>} */
     this.waiting = new Map();
     // acknowledged: may still be in the outbox for a moment
     this.past = new Set();
-    Object.assign(this, { tabs, on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null,
+    Object.assign(this, { tabs, on, tries: 0, limit: GROUP, order: 0, groups: 0, timer: 0, sending: null, kept: true, home: null, who: null, held: 0,
       opening: openOutbox() });
   }
 
@@ -269,9 +293,9 @@ class Sender {
    * Return what an earlier visit, or a tab that is gone, left for this workspace; from now on it is this tab's. What
    * another tab took over while this one slept is no longer. Nothing happens before the workspace is known.
    */
-  async open(home = this.home) {
+  async open(home = this.home, who = this.who) {
     if (home === null) return [];
-    this.home = home;
+    Object.assign(this, { home, who });
     this.outbox ??= await this.opening;
     this.kept &&= this.outbox.kept;
     // what can't be read stays as it is
@@ -289,19 +313,21 @@ class Sender {
   /** Return this tab's answers in the outbox, after those were made its own whose tab does not answer. */
   async claim() {
     const { id, others } = this.tabs;
-    const foreign = (a) => (a.home ?? "") === this.home && a.tab !== id;
+    const theirs = (a) => a.who != null && this.who !== null && a.who !== this.who;
+    const foreign = (a) => (a.home ?? "") === this.home && a.tab !== id && !theirs(a);
     let all = await this.outbox.take(() => false);
     if (all.some(foreign)) {
       await sleep(CALL_MS);
       all = await this.outbox.take((a) => foreign(a) && !others.has(a.tab) && (a.tab = id));
     }
-    return all.filter((a) => a.tab === id && !this.past.has(a.id));
+    this.held = all.filter((a) => (a.home ?? "") === this.home && theirs(a)).length;
+    return all.filter((a) => a.tab === id && !this.past.has(a.id) && !theirs(a));
   }
 
   /** @param {Partial<Answer>} fields @returns {Answer} */
   add(fields) {
     this.order = Math.max(this.order + 1, Date.now() * 1000);
-    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, home: this.home, tab: this.tabs.id, ...fields };
+    const answer = { id: uuid(), at: new Date().toISOString(), order: this.order, home: this.home, who: this.who, tab: this.tabs.id, ...fields };
     this.waiting.set(answer.id, answer);
     this.outbox.add(answer).then(() => { answer.kept = this.kept; }, () => { this.kept = false; this.on.changed(); });
     if (!this.tries) this.soon(GATHER_MS);
@@ -321,10 +347,10 @@ class Sender {
     return this.sending;
   }
 
-  /** The oldest answers that belong to one session. */
+  /** The oldest answers that belong to one session and person. */
   group() {
     const all = [...this.waiting.values()];
-    return all.filter((a) => a.session === all[0].session).slice(0, this.limit);
+    return all.filter((a) => a.session === all[0].session && (a.who ?? null) === (all[0].who ?? null)).slice(0, this.limit);
   }
 
   async send() {
@@ -333,10 +359,10 @@ class Sender {
     this.flying = this.waiting.size;
     this.groups += 1;
     try {
-      const { rejected } = await this.post(group);
+      const done = await this.post(group);
       this.tries = 0;
       this.limit = GROUP;
-      this.settle(group, rejected ?? []);
+      this.settle(group, done);
     } catch (e) {
       return this.stumble(group, e);
     }
@@ -344,16 +370,19 @@ class Sender {
     return true;
   }
 
-  post(group) {
+  async post(group) {
     const events = group.map(({ id, card, item, label, ms, at }) => ({ id, card, item, label, ms, at }));
-    return call(this.on.url(group[0].session), { events, workspace: this.home });
+    const done = await call(this.on.url(group[0].session), "accepted", { events, workspace: this.home, person: group[0].who ?? null });
+    // "accepted": true is what somebody's terms of use say
+    if (typeof done.accepted !== "number") throw new Failed();
+    return done;
   }
 
-  settle(group, rejected) {
+  settle(group, { rejected = [], feedback = [] }) {
     const ids = group.map((a) => a.id);
     ids.forEach((id) => { this.waiting.delete(id); this.past.add(id); });
     this.outbox.remove(ids).catch(() => {});
-    this.on.settled(rejected.map((r) => r.why));
+    this.on.settled(rejected.map((r) => r.why), feedback);
   }
 
   /** A group refused as a whole is halved until the bad answer stands alone; all else waits and is tried again. */
@@ -365,7 +394,7 @@ class Sender {
       this.on.failed(e);
       return false;
     }
-    if (group.length === 1) this.settle(group, [{ why: e.message }]);
+    if (group.length === 1) this.settle(group, { rejected: [{ why: e.message }] });
     this.limit = Math.ceil(group.length / 2);
     this.soon(GATHER_MS);
     return false;
@@ -385,7 +414,7 @@ class Sender {
       // with what is on its way already: an answer must not come after its undo
       const group = this.group();
       this.flying = this.waiting.size;
-      this.post(group).then((r) => this.settle(group, r.rejected ?? []), () => {});
+      this.post(group).then((r) => this.settle(group, r), () => {});
     }
   }
 }
@@ -518,11 +547,18 @@ function choicesFor(labels) {
   const two = labels.length === 2;
   const yesNo = two && (/^yes$/i.test(labels[0]) || /^(no|not|none)\b/i.test(labels[1]));
   const choices = labels.map((name, i) => ({
-    value: name, word: name, tone: String(i), way: ["right", "left"][i] ?? "down", key: two ? "→←"[i] : String(i + 1),
+    value: name, word: shown(name), tone: String(i), way: ["right", "left"][i] ?? "down", key: two ? "→←"[i] : String(i + 1),
     icon: !two ? String(i + 1) : yesNo ? ["check", "cross"][i] : ["right", "left"][i],
   }));
-  return [...choices, { value: "unsure", word: "Can’t tell", tone: "unsure", icon: "ask", way: "up", key: "↑" },
-    { value: "skip", word: "Later", tone: "unsure", icon: "later", way: "down", key: "L" }];
+  return [...choices, { value: "unsure", word: say("unsure"), tone: "unsure", icon: "ask", way: "up", key: "↑" },
+    { value: "skip", word: say("later"), tone: "unsure", icon: "later", way: "down", key: "L" }];
+}
+
+/** Return what to say of answers to images that are known. @param {{right: boolean, label: string}[]} feedback */
+function knownWords(feedback) {
+  const right = feedback.filter((f) => f.right).length;
+  if (feedback.length > 1) return say("known.some", { right, n: feedback.length });
+  return say(right ? "known.right" : "known.other", { label: shown(feedback[0].label) });
 }
 
 /** Return a line chart as SVG, null for fewer than two numbers. @param {number[]} found */
@@ -532,20 +568,21 @@ function chart(found) {
   const at = (n, i) => `${(4 + (i * 252) / last).toFixed(1)} ${(76 - (n * 66) / Math.max(...found, 1)).toFixed(1)}`;
   const line = `M${found.map(at).join("L")}`;
   const [cx, cy] = at(found[last], last).split(" ");
-  return h("svg", { class: "chart", viewBox: "0 0 260 80", role: "img", "aria-label": `Found in each round: ${found.join(", ")}.` },
+  return h("svg", { class: "chart", viewBox: "0 0 260 80", role: "img", "aria-label": say("found.rounds.said", { list: found.join(", ") }) },
     h("path", { class: "area", d: `${line}V80H4Z` }), h("path", { class: "line", d: line }), h("circle", { class: "dot", cx, cy, r: 4 }));
 }
 
 /** Return how much is found; no middle of it as long as finds come often, for then it says too much. @param {any} e */
-const foundWords = (e, range = `${whole(e.low)}–${whole(e.high)} %`) => e.next_finds < 10 ? `About ${whole(e.share)} % found (${range})` : `${range} found, more come`;
+const foundWords = (e, range = `${whole(e.low)}–${whole(e.high)} %`) => e.next_finds < 10 ? say("found.about", { share: whole(e.share), range }) : say("found.more", { range });
 
 /** Return what is known of the target, in words; nothing without one. @param {any} a  as /api/session sends it */
 function advised(a) {
   if (!a) return "";
   const target = `${+(a.target * 100).toFixed(1)} %`;
-  if (a.reached) return `Probably found ${target}. Going on would bring ${a.next_finds < 0.5 ? "hardly any" : `about ${Math.round(a.next_finds)}`} in the next 50 cards.`;
+  const finds = Math.round(a.next_finds);
+  if (a.reached) return say("target.reached", { target, more: a.next_finds < 0.5 ? say("target.none") : say("target.brings", { n: finds }) });
   const more = a.cards_to_sure;
-  return `Target ${target}: not reached yet; ${more === null ? "how many more cards can’t be said" : `roughly ${text(Math.ceil(more / 10) * 10)} more cards`}.`;
+  return say("target.not", { target, more: more === null ? say("target.cards.unknown") : say("target.cards", { n: Math.ceil(more / 10) * 10 }) });
 }
 
 class Screen {
@@ -557,12 +594,16 @@ class Screen {
     // a constant
     this.deck.innerHTML = FRAME;
     for (const el of this.deck.querySelectorAll("[class]")) this[el.classList[0]] = el;
+    for (const el of this.deck.querySelectorAll("[data-say]")) el.textContent = say(el.dataset.say);
+    for (const el of this.deck.querySelectorAll("[data-label]")) el.setAttribute("aria-label", say(el.dataset.label));
+    for (const el of this.deck.querySelectorAll("[data-tip]")) el.title = say(el.dataset.tip);
+    this.stage.setAttribute("aria-roledescription", say("stage"));
     this.stats.prepend(icon("chart"));
     this.ask.append(icon("?"));
     this.bag.append(icon("bag"));
     this.panel = h("div", { class: "panel" });
     for (const box of [this.help, this.sheet, this.take]) {
-      box.firstElementChild.append(h("button", { class: "round", "aria-label": "Close" }, icon("cross")));
+      box.firstElementChild.append(h("button", { class: "round", "aria-label": say("close") }, icon("cross")));
       box.addEventListener("click", (e) => { if (e.target === box) box.close(); });
     }
     this.stats.addEventListener("click", () => { this.sheet.append(this.panel); this.drawPanel?.(); this.open(this.sheet); });
@@ -590,9 +631,9 @@ class Screen {
     const labels = choices.slice(0, -2).map((c) => this.button(c, two ? "big" : "chip"));
     this.deck.dataset.labels = two ? "two" : "many";
     this.answers.replaceChildren(...(two ? labels.reverse() : labels));
-    this.undo = this.button({ value: "undo", word: "Undo", icon: "undo", key: "Z" }, "small", this.on.undo);
+    this.undo = this.button({ value: "undo", word: say("undo"), icon: "undo", key: "Z" }, "small", this.on.undo);
     this.tools.replaceChildren(this.undo, ...choices.slice(-2).map((c) => this.button(c, "small")),
-      h("button", { class: "btn small", "data-value": "zoom", "aria-label": "Zoom (space)", title: "Zoom (space)", click: this.on.zoom }, icon("zoom")));
+      h("button", { class: "btn small", "data-value": "zoom", "aria-label": say("zoom"), title: say("zoom"), click: this.on.zoom }, icon("zoom")));
     this.showHelp(session, choices);
   }
 
@@ -602,20 +643,20 @@ class Screen {
   }
 
   showHelp({ labels, owner }, [first, second]) {
-    const rows = [["→", first.word], ["←", second.word], ["↑", "Can’t tell: you looked, and it is not clear"], ["L", "Later: not now, it may come back"],
-      [`1 – ${labels.length}`, "The answers, by number"], ["Z ⌫", "Undo, as many steps as you like"], ["Space", "Zoom in and out"], ["⇧ →", "Move a zoomed image, with any arrow"], ["?", "This help"]];
+    const rows = [["→", first.word], ["←", second.word], ["↑", say("help.unsure")], ["L", say("help.later")], [`1 – ${labels.length}`, say("answers.numbers")],
+      ["Z ⌫", say("help.undo")], [say("help.space"), say("help.zoom")], ["⇧ →", say("help.pan")], ["?", say("help.this")]];
     const toggle = (label, name, value) => {
       const change = () => { memory.set(name, box.checked ? value : ""); this.choose(); };
       const box = h("input", { type: "checkbox", checked: memory.get(name) === value, change });
       return h("label", { class: "switch" }, label, box);
     };
     this.helpIn.replaceChildren(
-      h("p", {}, "Swipe right, left or up, press a button, or use the keys. Pinch or tap twice to look closer."),
+      h("p", {}, say("help.how")),
       h("table", {}, h("tbody", {}, ...rows.map(([keys, what]) => h("tr", {},
         h("th", { scope: "row" }, ...keys.split(" ").map((k) => (k === "–" ? " – " : h("kbd", {}, k)))), h("td", { dir: "auto" }, what))))),
-      toggle("Left hand: buttons on the other side", "hand", "left"),
-      toggle("No keys: buttons and swipes only", "keys", "off"),
-      owner ? toggle("Say why each image was chosen", "why", "1") : "");
+      toggle(say("help.hand"), "hand", "left"),
+      toggle(say("help.keys"), "keys", "off"),
+      owner ? toggle(say("help.why"), "why", "1") : "");
   }
 
   /** Put the choices of the help sheet into effect. */
@@ -624,14 +665,19 @@ class Screen {
     this.showWhy(this.reason);
   }
 
-  /** Draw how far it is. @param {any} session @param {{found: number, answered: number, done: number, batch: number}} f */
+  /**
+   * Draw how far it is. Where many answer, the header shows one's own number: it never falls.
+   *
+   * @param {any} session @param {{found: number, answered: number, own: number|null, done: number, batch: number}} f
+   */
   showProgress(session, f) {
-    this.figures.textContent = `${text(f.found)} found · ${text(f.answered)} answered`;
+    const figures = f.own !== null ? say("figures.own", { n: f.own }) : `${say("figures.found", { n: f.found })} · ${say("figures.answered", { n: f.answered })}`;
+    this.figures.textContent = figures;
     this.mini.style.transform = `scaleX(${f.done / f.batch})`;
     const { goal, estimate: e, certificate: c } = session;
-    const share = f.along ? `${text(f.along[0])} of ${count(f.along[1], "card")} with you` : c?.state === "running" ? `Certificate: ${c.answered} of ${c.draws}` : goal !== "find" ? "" : e ? foundWords(e) : "Share found: not enough yet";
+    const share = f.along ? say("take.left", { left: f.along[0], n: f.along[1] }) : c?.state === "running" ? say("certificate", c) : goal !== "find" ? "" : e ? foundWords(e) : say("found.early");
     this.share.textContent = share;
-    this.stats.setAttribute("aria-label", `Progress: ${f.found} found, ${f.answered} answered, ${f.done} of ${f.batch} this round. ${share}`);
+    this.stats.setAttribute("aria-label", say("progress.said", { figures: figures.replace(" · ", ", "), done: f.done, batch: f.batch, share }));
     this.showReached(session);
     this.undo.disabled = !f.undo;
     this.drawPanel = () => this.showPanel(session, f);
@@ -642,10 +688,10 @@ class Screen {
   showReached({ id, workspace, advice: a }) {
     const once = `reached.${workspace}.${id}.${a?.target}`;
     this.reached.hidden = !a?.reached || !!memory.get(once);
-    const words = advised(a);
-    if (this.reached.hidden || this.reached.firstChild?.data === words) return;
+    const told = advised(a);
+    if (this.reached.hidden || this.reached.firstChild?.data === told) return;
     const ok = () => { memory.set(once, "said"); this.reached.hidden = true; };
-    this.reached.replaceChildren(words, h("button", { class: "btn", click: ok }, "OK"));
+    this.reached.replaceChildren(told, h("button", { class: "btn", click: ok }, say("ok")));
   }
 
   showPanel(session, f) {
@@ -654,27 +700,30 @@ class Screen {
     const rounds = all.filter((r, i) => r.shown !== all[i + 1]?.shown).slice(-60);
     const finds = rounds.slice(1).map((r, i) => Math.max(0, r.found - rounds[i].found));
     const { estimate: e, advice: a } = session;
+    const label = shown(session.labels[0]);
     const figure = (n, what) => h("div", { class: "figure" }, h("b", {}, text(n)), h("span", { dir: "auto" }, what));
     this.panel.replaceChildren(
-      h("div", { class: "numbers" }, figure(f.found, `found: ${session.labels[0]}`), figure(f.answered, "answered"), figure(session.per_minute ?? 0, "per minute")),
-      h("div", { class: "this-round" }, h("span", {}, "This round"), h("span", {}, `${f.done} of ${f.batch}`), h("span", { class: "bar" }, fill(f.done / f.batch))),
+      f.own ? h("p", { class: "own" }, say("mine", { n: f.own, found: f.ownFound, label })) : "",
+      f.own === null ? "" : h("p", {}, say("all")),
+      h("div", { class: "numbers" }, figure(f.found, say("figure.found", { label })), figure(f.answered, say("figure.answered")), figure(session.per_minute ?? 0, say("figure.minute"))),
+      h("div", { class: "this-round" }, h("span", {}, say("round")), h("span", {}, say("round.of", f)), h("span", { class: "bar" }, fill(f.done / f.batch))),
       e ? h("p", {}, foundWords(e)) : "",
       a ? h("p", {}, advised(a)) : "",
-      session.mine?.answers ? h("p", {}, `Yours: ${count(session.mine.answers, "answer")}, ${text(session.mine.found)} of them ${session.labels[0]}.`) : "",
-      session.owner ? "" : h("p", {}, h("a", { href: new URL("../me", import.meta.url).href }, "You, and your other devices")),
-      h("div", {}, "Found in each round", chart(finds) ?? h("p", {}, "The line begins after two rounds.")));
+      f.own === null && session.mine?.answers ? h("p", {}, say("mine", { n: session.mine.answers, found: session.mine.found, label })) : "",
+      session.owner ? "" : h("p", {}, h("a", { href: new URL("../me", import.meta.url).href }, say("me"))),
+      h("div", {}, say("found.rounds"), chart(finds) ?? h("p", {}, say("found.rounds.early"))));
   }
 
   showWaiting(n, down, notes) {
     const note = notes.filter(Boolean).join(" ");
     this.note.hidden = !note;
     if (this.note.textContent !== note) this.note.textContent = note;
-    if (down !== !!this.down) this.tell(down ? "No connection. Answers are kept." : "Connected.");
+    if (down !== !!this.down) this.tell(down ? say("offline") : say("connected"));
     this.down = down;
     this.waiting.hidden = !n && !down;
-    const words = n ? `${text(n)} waiting` : "Offline";
+    const said = n ? say("waiting", { n }) : say("offline.short");
     this.waiting.classList.toggle("down", down);
-    if (this.waiting.textContent !== words) this.waiting.replaceChildren(icon("offline"), words);
+    if (this.waiting.textContent !== said) this.waiting.replaceChildren(icon("offline"), said);
   }
 
   /** Say why there is no card; null: there is one. */
@@ -687,34 +736,36 @@ class Screen {
     this.state.replaceChildren(...(facts ? [
       facts.icon ? h("div", { class: "medal" }, icon(facts.icon)) : h("div", { class: "skeleton" }),
       facts.title ? h("h2", {}, facts.title) : "", h("p", {}, facts.text),
+      facts.title && facts.thanks ? h("p", { class: "thanks" }, facts.thanks) : "",
       facts.share != null ? h("span", { class: "bar" }, fill(facts.share)) : "",
-      facts.again ? h("button", { class: "btn", click: this.on.tryNow }, "Try now") : "",
+      facts.again ? h("button", { class: "btn", click: this.on.tryNow }, say("try")) : "",
     ] : []));
   }
 
-  say(words) {
-    this.toast.textContent = words;
+  say(told) {
+    this.toast.textContent = told;
     this.toast.hidden = false;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { this.toast.hidden = true; }, 5000);
   }
 
   /** Say something to those who listen to the page. */
-  tell(words) { this.live.textContent = words; }
+  tell(told) { this.live.textContent = told; }
 
   showWhy(reason) {
     this.reason = reason;
     this.why.hidden = !reason || memory.get("why") !== "1";
-    this.why.textContent = WHY[reason] ?? reason ?? "";
+    this.why.textContent = words[`why.${reason}`] ?? reason ?? "";
   }
 
-  /** Show the three gestures once, over the card but not in the way: swiping goes on underneath. */
+  /** Show the three gestures once, over the card: the first touch ends this, and is no answer. */
   showHint() {
     if (this.hint || memory.get("hint")) return;
     const [first, second] = this.choices;
     const gesture = (way, c) => h("div", { class: `gesture ${way}`, "data-tone": c.tone }, icon(way), word(c.word));
-    this.hint = h("div", { class: "hint", role: "note" }, h("p", {}, "Swipe the image"), gesture("left", second), gesture("right", first),
-      gesture("up", this.choices.at(-2)), h("button", { class: "btn", click: () => this.endHint() }, "Got it"));
+    const touch = { pointerdown: (e) => e.stopPropagation(), pointerup: (e) => { if (!e.target.closest("button")) this.endHint(); } };
+    this.hint = h("div", { class: "hint", role: "note", ...touch }, h("p", {}, say("hint")), gesture("left", second), gesture("right", first),
+      gesture("up", this.choices.at(-2)), h("button", { class: "btn", click: () => this.endHint() }, say("hint.ok")));
     this.stage.append(this.hint);
   }
 
@@ -886,7 +937,7 @@ class Deck {
     this.local = []; // what the server's figures don't contain yet
     // when and how the last answer was given
     this.last = { at: -1e9, by: null };
-    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true, pack: null, early: null });
+    Object.assign(this, { session: null, trouble: null, round: 0, attempts: 0, empty: 0, figuresAt: -1e9, busy: true, pack: null, taking: false, refilling: null, early: null });
     this.screen = new Screen(root, this.options.mode, {
       press: (c) => { if (this.last.by !== c || now() - this.last.at > SLIP_MS) this.answer(c, [0, 0, 0], c); },
       undo: () => this.undo(), zoom: () => this.mover.toggleZoom(), tryNow: () => this.tryNow(), opening: () => this.gestures.reset(),
@@ -895,7 +946,7 @@ class Deck {
     this.tabs = new Tabs(() => this.holding(), (items) => this.giveUp((held) => items.includes(held.info.item)));
     this.sender = new Sender(this.tabs, {
       url: (session) => this.url("labels", {}, session), changed: () => this.showWaiting(),
-      settled: (why) => this.onSettled(why), failed: (e) => this.stumble(e),
+      settled: (why, known) => this.onSettled(why, known), failed: (e) => this.stumble(e),
     });
     this.mover.drop = (...how) => this.drop(...how);
     this.gestures = new Gestures(this.screen.stage, this.mover);
@@ -934,17 +985,21 @@ class Deck {
   }
 
   async start() {
+    // what was taken along may be there in a moment: until then nothing is missing
+    this.seeking = !!this.options.modules && !!memory.get("packs");
     while (!this.session) {
       await this.loadSession();
       if (this.gone) return;
       if (this.session || (await this.openPack())) break;
+      this.seeking = false;
       // how many wait can be said all the same
-      if (this.trouble?.passing) await this.sender.open(memory.get("home") ?? null);
+      if (this.trouble?.passing) await this.sender.open(memory.get("home") ?? null, this.lastHere());
       this.showState();
       await this.rest(this.patience());
     }
     memory.set("home", this.session.workspace ?? "");
-    await this.sender.open(this.session.workspace ?? "");
+    await this.sender.open(this.session.workspace ?? "", this.session.mine?.person ?? null);
+    this.noteWho();
     this.takeOver([...this.sender.waiting.values()]);
     if (this.early && !this.tabs.alone) {
       await sleep(CALL_MS);
@@ -957,6 +1012,15 @@ class Deck {
     await this.openPack();
     this.prepareBag();
     while (!this.gone) await this.rest(await this.upkeep());
+  }
+
+  /** Return who was here last, null where nobody knows: without a network nobody else says it. */
+  lastHere() { return Number(memory.get("who")) || null; }
+
+  /** Keep who is here. An owner is nobody before the first card. */
+  noteWho() {
+    this.sender.who ??= this.session.mine?.person ?? null;
+    if (this.sender.who !== null) memory.set("who", this.sender.who);
   }
 
   /** Wait so long, or until wake() is called. */
@@ -1018,13 +1082,15 @@ class Deck {
     const old = !document.hidden && Math.abs(Date.now() - this.askedAt) > LEASE_MS;
     if (!this.pack) await this.openPack();
     this.fill();
-    if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900)) await this.loadSession();
-    if (this.session && !this.trouble) {
+    const news = since > NEWS_MS && !document.hidden;
+    if (!this.session || this.trouble || (this.stale && since > FIGURES_MS) || (idle && since > 900) || news) await this.loadSession();
+    // while cards are taken along, they are what is asked for and loaded
+    if (this.session && !this.trouble && !this.taking) {
       if (this.pack && (old || !this.askedAt || !this.pack.left)) await this.tend();
-      if (!this.pack?.left && (this.queue.length < REFILL || old)) await this.refill(Math.max(1, HOLD - this.queue.length));
+      if (!this.pack?.left && (this.queue.length < REFILL || old)) await (this.refilling = this.refill(Math.max(1, HOLD - this.queue.length)));
     }
     if (this.trouble) return this.patience();
-    return this.queue.length < REFILL && !this.pack?.left ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 15_000;
+    return this.queue.length < REFILL && !this.pack?.left ? Math.min(8000, 400 * 1.6 ** this.empty) : this.stale ? 1000 : 13_000;
   }
 
   /** Something failed: say so, go on trying. @param {Failed} e */
@@ -1048,6 +1114,13 @@ class Deck {
     this.wake?.();
   }
 
+  /** Ask the server now, as somebody says that it is gone; returns whether it answers. */
+  async look() {
+    await this.loadSession();
+    this.wake?.();
+    return !this.trouble;
+  }
+
   async loadSession() {
     if (!this.trouble) await this.sender.sending;
     const { groups, sending } = this.sender;
@@ -1055,17 +1128,18 @@ class Deck {
     this.figuresAt = now();
     this.stale = false;
     try {
-      let session = await call(this.url("session"));
+      let session = await call(this.url("session"), "question");
       this.options.token = null;
-      this.stayHome(session.workspace ?? "");
+      this.stayHome(session.workspace ?? "", session.mine?.person);
       if (!this.session || (!sending && groups === this.sender.groups)) this.local = this.local.filter((l) => !known.includes(l));
       else {
         // answers were on their way: nobody knows whether these figures hold them
-        const { counts, found, round_answered } = this.session;
-        session = { ...session, counts, found, round_answered };
+        const { counts, found, round_answered, mine } = this.session;
+        session = { ...session, counts, found, round_answered, mine };
         this.stale = true;
       }
       this.setSession(session);
+      if (this.sender.home !== null) this.noteWho();
       this.pack?.note(session);
       this.recover();
     } catch (e) {
@@ -1075,12 +1149,13 @@ class Deck {
     this.showState();
   }
 
-  /** Other images are served here than before: begin anew. What waits stays for its own. Raises Failed. */
-  stayHome(workspace) {
-    const { home } = this.sender;
-    if (home === null || home === workspace) return;
+  /** Other images are served here than before, or to somebody else: begin anew. What waits stays for its own. Raises Failed. */
+  stayHome(workspace, person = null) {
+    const { home, who } = this.sender;
+    const other = home !== workspace ? "other" : person !== null && who !== null && who !== person ? "somebody" : null;
+    if (home === null || !other) return;
     if (this.sender.kept || !this.sender.waiting.size) location.reload();
-    throw new Failed(409, { error: "Other images are served here now.", do: "Reload the page." });
+    throw new Failed(409, { error: say(other), do: say("other.do") });
   }
 
   setSession(session) {
@@ -1095,6 +1170,23 @@ class Deck {
     }
     this.noteRound(session.round);
     this.showWaiting();
+    this.thank(session);
+    this.greet(session);
+  }
+
+  /** Say by which name somebody is in: the one they typed may have been taken. */
+  greet({ workspace, owner, mine }) {
+    const once = `named.${workspace}`;
+    if (owner !== false || !mine?.name || memory.get(once) === mine.name) return;
+    memory.set(once, mine.name);
+    this.screen.say(say("named", { name: mine.name }));
+  }
+
+  /** Thank for every so many answers, over the card and not in the way. The words are the server's. */
+  thank({ mine, thanks }) {
+    const step = Math.floor((mine?.answers ?? 0) / THANKS);
+    if (thanks && step > this.thanked) this.screen.say(thanks);
+    this.thanked = Math.max(step, this.thanked ?? 0);
   }
 
   /** A new round has been learned: tell the page around, once. */
@@ -1114,7 +1206,7 @@ class Deck {
     const have = [0, ...this.queue.map((c) => c.info.card), ...[...this.done].slice(-200)].filter((c) => c != null);
     try {
       // the first time, its own come back
-      const { cards, gone = [] } = await call(this.url("cards", first ? { n } : { n, have: have.join() }));
+      const { cards, gone = [] } = await call(this.url("cards", first ? { n } : { n, have: have.join() }), "cards");
       this.askedAt = Date.now();
       // those of another tab among them
       const taken = first ? [...others.values()].flat() : [];
@@ -1131,6 +1223,12 @@ class Deck {
 
   // cards taken along
 
+  async importPack() {
+    const { Pack, speak } = await import(this.options.modules.pack);
+    speak(say);
+    return Pack;
+  }
+
   /**
    * Take up the pack of this question that is in this browser; without a network, and before the question is known, the
    * one used last. Returns whether there is one.
@@ -1139,11 +1237,12 @@ class Deck {
     const { modules, session } = this.options;
     if (this.pack || this.sought || !modules || !memory.get("packs")) return !!this.pack;
     try {
-      const { Pack } = await import(modules.pack);
+      const Pack = await this.importPack();
       this.sought = !!this.session;
       // another tab that has it has answered by then
       await sleep(CALL_MS);
-      this.pack = await Pack.open({ home: this.session ? this.sender.home : null, session: this.session?.id ?? session }, this.tabs);
+      const [home, who] = this.session ? [this.sender.home, this.sender.who] : [null, this.lastHere()];
+      this.pack = await Pack.open({ home, who, session: this.session?.id ?? session }, this.tabs);
     } catch { /* no database: there is none; or no network, and nothing kept: it is looked for again */ }
     if (!this.pack) return false;
     if (!this.session) this.setSession({ ...this.pack.record.session, workspace: this.pack.record.home });
@@ -1168,17 +1267,20 @@ class Deck {
     if (fresh.length || stuck) this.show();
   }
 
+  /** Ask for cards to take along, or give some back. Raises Failed. @param {"pack"|"pack/back"} path */
+  askPack(path, body) { return call(this.url(path), path === "pack" ? "cards" : "back", body); }
+
   /** Hear which cards of the pack need no answer any more, load what is missing, end it when all is answered. */
   async tend() {
     const { pack } = this;
     try {
       if (pack.open.length) {
-        const { gone } = await call(this.url("pack"), { n: 0, have: pack.open });
+        const { gone } = await this.askPack("pack", { n: 0, have: pack.open });
         this.askedAt = Date.now();
         const lost = gone.filter((card) => !this.queue.find((q) => q.back && q.info.card === card));
         await pack.drop(lost);
         this.giveUp((held) => lost.includes(held.info.card));
-        if (!pack.loading) pack.load((path, body) => call(this.url(path), body)).then(() => this.wake?.(), () => {});
+        if (!pack.loading) pack.load((path, body) => this.askPack(path, body)).then(() => this.wake?.(), () => {});
       }
       const waits = [...this.sender.waiting.values()].some((a) => pack.has(a.card));
       if (!pack.open.length && !waits && !pack.loading) await this.endPack();
@@ -1200,9 +1302,9 @@ class Deck {
   prepareBag() {
     const { bag, take, takeIn } = this.screen;
     if (!this.options.modules || !this.sender.kept) return;
-    const ask = (path, body) => call(this.url(path), body);
+    const ask = (path, body) => this.askPack(path, body);
     const on = {
-      running: null, pack: () => this.pack, about: () => call(this.url("pack")),
+      running: null, pack: () => this.pack, about: () => call(this.url("pack"), "most"),
       left: () => (this.session.items ?? 0) - this.figures().answered,
       take: (n, bytes, report, stop) => this.takeAlong({ n, bytes }, ask, report, stop),
       back: () => this.giveBack(ask),
@@ -1212,27 +1314,33 @@ class Deck {
       this.screen.open(take);
       try {
         const { showTake } = await import(this.options.modules.take);
-        await showTake(takeIn, { h, text, count }, on);
-      } catch { takeIn.textContent = "The server can’t be reached. Cards can be taken along when it can."; }
+        await showTake(takeIn, { h, text, say }, on);
+      } catch { takeIn.textContent = say("away.take"); }
     });
   }
 
   /** Take cards along, those on the table first. Returns what there is to say, "" for nothing. */
-  async takeAlong({ n, bytes }, ask, report, stop) {
-    const { Pack } = await import(this.options.modules.pack);
-    this.tabs.call();
-    await sleep(CALL_MS);
-    const pack = await Pack.begin(this.session, this.sender.home, this.tabs);
-    memory.set("packs", "1");
-    this.pack = pack;
-    const have = this.queue.filter((q) => q.info.card != null && !q.back).map((q) => q.info);
+  async takeAlong(wanted, ask, report, stop) {
+    this.taking = true;
     try {
-      return await pack.take({ n, have, bytes }, ask, report, stop);
+      const Pack = await this.importPack();
+      this.tabs.call();
+      await sleep(CALL_MS);
+      // what is on its way to the table comes along too
+      await this.refilling;
+      const pack = this.pack = await Pack.begin(this.session, this.sender, this.tabs);
+      memory.set("packs", "1");
+      const have = this.queue.filter((q) => q.info.card != null && !q.back).map((q) => q.info);
+      try {
+        return await pack.take({ ...wanted, have }, ask, (loaded) => { report(loaded); this.fill(); }, stop);
+      } finally {
+        this.markWaiting();
+        if (!pack.size) await this.endPack();
+        this.fill();
+        this.showProgress();
+      }
     } finally {
-      this.markWaiting();
-      if (!pack.size) await this.endPack();
-      this.fill();
-      this.showProgress();
+      this.taking = false;
     }
   }
 
@@ -1245,7 +1353,7 @@ class Deck {
       await this.endPack();
     }
     this.wake?.();
-    return `${count(back, "card was", "cards were")} given back.`;
+    return say("back.given", { n: back });
   }
 
   /** Return a card with its image on the way. Raises Failed when it is another workspace's. @param {Card} info @returns {Held} */
@@ -1280,7 +1388,7 @@ class Deck {
     this.queue.splice(this.queue.indexOf(held), 1);
     held.el.remove();
     this.done.add(held.info.card);
-    this.screen.say("One image could not be shown. It was left out.");
+    this.screen.say(say("image.lost"));
     this.show();
     this.wake?.();
   }
@@ -1321,7 +1429,8 @@ class Deck {
       held.shownAt = now();
       held.el.dataset.ready = "1";
       const { done, batch } = this.figures();
-      held.img.alt = `Image ${Math.min(done + 1, batch)} of ${batch} in this round, ${held.info.width} by ${held.info.height} pixels`;
+      const { width, height } = held.info;
+      held.img.alt = say("image", { at: Math.min(done + 1, batch), batch, width: `${width}`, height: `${height}` });
       held.el.removeAttribute("aria-hidden");
       this.screen.showWhy(held.info.reason);
       this.screen.showHint();
@@ -1380,7 +1489,7 @@ class Deck {
     this.showWaiting();
     this.screen.endHint();
     this.showProgress();
-    this.screen.tell(`${choice.word}. ${count(this.figures().answered, "image")} answered.`);
+    this.screen.tell(say("said", { word: choice.word, n: this.figures().own ?? this.figures().answered }));
     this.fill();
     if (this.queue.length < REFILL) this.wake?.();
   }
@@ -1391,8 +1500,9 @@ class Deck {
     return { id: a.id, answered: counts ? sign : 0, found: a.label === this.session?.labels[0] ? sign : 0 };
   }
 
-  onSettled(why) {
-    if (why.length) this.screen.say(`${count(why.length, "answer was", "answers were")} not accepted: ${why[0]}`);
+  onSettled(why, feedback = []) {
+    if (feedback.length) this.screen.say(knownWords(feedback));
+    if (why.length) this.screen.say(say("refused", { n: why.length, why: why[0] }));
     this.stale = true;
     if (this.empty) { this.empty = 0; this.wake?.(); }
     this.recover();
@@ -1421,13 +1531,13 @@ class Deck {
     this.undoId ??= uuid();
     try {
       if (!(await this.sender.drain())) throw new Failed();
-      const { card, label } = await call(this.url("undo"), { id: this.undoId });
+      const { card, label } = await call(this.url("undo"), "card", { id: this.undoId });
       this.undoId = null;
       this.bringBack(card, label);
       this.loadSession();
     } catch (e) {
       if (!e.passing) this.undoId = null;
-      this.screen.say(e.passing ? "Older answers can be undone when the connection is back." : e.message);
+      this.screen.say(e.passing ? say("undo.away") : e.message);
     }
   }
 
@@ -1443,7 +1553,7 @@ class Deck {
     this.queue[0].back = true;
     this.show();
     this.mover.appear(choice?.way);
-    this.screen.tell(`Taken back: ${choice?.word ?? label}.`);
+    this.screen.tell(say("taken.back", { word: choice?.word ?? label }));
     this.stale = true;
     this.showProgress();
   }
@@ -1452,19 +1562,22 @@ class Deck {
 
   /** The server's figures, and the answers it did not know when it sent them. */
   figures() {
-    const { counts = {}, labels, found = 0, round_answered: done = 0, batch_size: batch = 20, can_undo: undo } = this.session;
+    const { counts = {}, labels, found = 0, round_answered: done = 0, batch_size: batch = 20, can_undo: undo, mine, owner } = this.session;
     const extra = (name) => this.local.reduce((sum, l) => sum + l[name], 0);
     const answered = labels.reduce((sum, l) => sum + (counts[l] ?? 0), counts.unsure ?? 0) + extra("answered");
-    return { answered, found: found + extra("found"), batch, done: clamp(done + extra("answered"), 0, batch), undo: undo !== false || this.history.length > 0, along: this.pack?.size ? [this.pack.left, this.pack.size] : null };
+    const [own, ownFound] = owner === false && mine ? [mine.answers + extra("answered"), mine.found + extra("found")] : [null, null];
+    return { answered, found: found + extra("found"), own, ownFound, batch, done: clamp(done + extra("answered"), 0, batch), undo: undo !== false || this.history.length > 0, along: this.pack?.size ? [this.pack.left, this.pack.size] : null };
   }
 
   showProgress() { if (this.session) this.screen.showProgress(this.session, this.figures()); }
 
   showWaiting() {
-    const { kept, waiting } = this.sender;
+    const { kept, waiting, held } = this.sender;
     const waits = waiting.size ? "1" : "";
     if (this.opened && waits !== this.waits) memory.set("waits", this.waits = waits);
-    this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && KEEP_OPEN, this.session?.problem, this.session?.notice]);
+    const { owner, state, problem, notice } = this.session ?? {};
+    const shut = owner && { paused: say("shut.paused"), closed: say("shut.closed") }[state]; // an owner gets cards all the same
+    this.screen.showWaiting(waiting.size, this.trouble?.passing === true, [!kept && say("keep.open"), held && say("held", { n: held }), problem, shut, notice]);
   }
 
   showState() { this.screen.showState(this.stateNow()); }
@@ -1473,31 +1586,34 @@ class Deck {
   stateNow() {
     const { trouble, session } = this;
     const n = this.sender.waiting.size;
-    const safe = n ? ` ${count(n, "answer is", "answers are")} kept in this browser.` : "";
-    if (trouble?.denied) return { icon: "lock", title: trouble.message, text: (trouble.todo || "Ask for a new link.") + safe };
+    const safe = n ? ` ${say("kept", { n })}` : "";
+    // a cookie that was good before: sent away, or erased
+    if (trouble?.status === 401 && session) return { icon: "lock", title: say("ended"), text: say("ended.do") + safe };
+    if (trouble?.denied) return { icon: "lock", title: trouble.message, text: (trouble.todo || say("denied.do")) + safe };
     if (this.queue[0]?.decoded) return null;
-    if (trouble?.passing && this.pack) return { icon: "done", title: "All cards you took along are answered.", text: `The answers go out by themselves when the network is back.${safe}`, again: true };
-    if (trouble?.passing) return { icon: "offline", title: "The server can’t be reached.", text: `It goes on by itself when the server is back.${safe}`, again: true };
+    if (trouble?.passing && this.seeking && !this.opened) return { text: say("getting") };
+    if (trouble?.passing && this.pack) return { icon: "done", title: say("take.done"), text: say("take.done.do") + safe, again: true };
+    if (trouble?.passing) return { icon: "offline", title: say("away"), text: say("away.do") + safe, again: true };
     if (trouble) return { icon: "ask", title: trouble.message, text: trouble.todo };
-    if (!session || this.queue.length || !this.askedAt) return { text: "Getting the images…" };
-    return this.emptyState(session);
+    if (!session || this.queue.length || !this.askedAt) return { text: say("getting") };
+    return { ...this.emptyState(session), thanks: session.thanks };
   }
 
   emptyState({ images = 0, items = images, embedded = 0, total, worker, stage, left_s: left, counts = {}, state, owner }) {
-    if (state === "paused" && !owner) return { icon: "later", title: "Paused for now", text: "Every answer is kept. The page goes on by itself." };
-    if (state === "closed" && !owner) return { icon: "done", title: "This question is closed", text: "Every answer is kept. Thank you." };
+    if (state === "paused" && !owner) return { icon: "later", title: say("paused"), text: say("paused.do") };
+    if (state === "closed" && !owner) return { icon: "done", title: say("closed"), text: say("closed.do") };
     const { answered, found } = this.figures();
     const all = total ?? images;
     if (worker === "embedding" || (stage && stage !== "done")) {
-      const ready = left ? ` Ready in about ${left < 90 ? "a minute" : count(Math.round(left / 60), "minute")}.` : "";
-      return { icon: "later", title: "Images are still being read", text: all ? `${text(embedded)} of ${text(all)}.${ready}` : "They are being counted.", share: all && clamp(embedded / all, 0, 1) };
+      const ready = left ? ` ${left < 90 ? say("reading.minute") : say("reading.minutes", { n: Math.round(left / 60) })}` : "";
+      return { icon: "later", title: say("reading"), text: all ? say("reading.of", { done: embedded, all }) + ready : say("reading.count"), share: all && clamp(embedded / all, 0, 1) };
     }
-    if (worker === "learning" || this.sender.waiting.size || this.empty < 2) return { text: "Choosing the next images…" };
-    if (!images) return { icon: "ask", title: "There are no images here", text: "Put images into the folder and start again." };
+    if (worker === "learning" || this.sender.waiting.size || this.empty < 2) return { text: say("learning") };
+    if (!images) return { icon: "ask", title: say("none"), text: say("none.do") };
     const later = counts.skip ?? 0;
-    if (answered >= items) return { icon: "done", title: "Every image here has an answer", text: `${count(answered, "image")}, ${text(found)} found. Thank you.` };
-    if (later && answered + later >= items) return { icon: "later", title: "Only what was put off is left", text: `${count(later, "image")} for later. The rest has an answer.` };
-    return { icon: "done", title: "Nothing to ask right now", text: "Other people or tabs hold the last images. Unanswered, they come back within five minutes, or a day where somebody took them along." };
+    if (answered >= items) return { icon: "done", title: say("done"), text: say("done.said", { n: answered, found: say("figures.found", { n: found }) }) };
+    if (later && answered + later >= items) return { icon: "later", title: say("later.left"), text: say("later.said", { n: later }) };
+    return { icon: "done", title: say("empty"), text: say("empty.do") };
   }
 
   // the page around
@@ -1604,8 +1720,9 @@ class Deck {
 
 /** Mount a deck in an element or a shadow root. @param {ParentNode & Node} root @param {Options} options */
 export function mountDeck(root, options = {}) {
+  words = options.words ?? words;
   const deck = new Deck(root, options);
-  return { destroy: () => deck.destroy(), setTheme: (theme) => deck.setTheme(theme) };
+  return { destroy: () => deck.destroy(), setTheme: (theme) => deck.setTheme(theme), look: () => deck.look() };
 }
 
 // the light page ------------------------------------------------------------------------------------
@@ -1637,7 +1754,7 @@ if (page) {
   address.searchParams.delete("token");
   if (token) history.replaceState(null, "", address);
   const [pack, take] = [page.dataset.pack, page.dataset.take].map((name) => new URL(name, location.href).href);
-  mountDeck(page, { session, token, start: started(), modules: { pack, take } });
+  mountDeck(page, { session, token, start: started(), modules: { pack, take }, words: JSON.parse(page.dataset.words) });
   // after the first cards: they come first
   addEventListener("load", () => setTimeout(keepPage, 1500));
 }

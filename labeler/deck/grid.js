@@ -6,13 +6,28 @@
  *   stay: the large view goes on. short: what is shown where there is little room. bare: its icon alone. on: it was chosen.
  * @typedef {{text: string, kind: string, icon?: string, predicted?: boolean}} Chip
  * @typedef {{item: number, src: string, big: string, name: string, chip?: Chip, note?: string, quick?: Action[]}} Tile
- * @typedef {{tiles: Tile[], acts: Action[], bulk: Action[], label: string, compact?: boolean}} Data
+ * @typedef {{tiles: Tile[], acts: Action[], bulk: Action[], label: string, words: Record<string, string>, compact?: boolean}} Data
+ *   words: the texts of the reader's language, by key
  */
 
 const views = new WeakMap();
 
+let words = {};
+const { format } = new Intl.NumberFormat("en");
+
+/** Take the texts that came with the data. @param {Record<string, string>} [texts] */
+export function speak(texts) { words = texts ?? words; }
+
+/** Return a text with its names filled in; of two forms, "1 picture|2 pictures", `n` chooses. As in deck.js. */
+export function say(key, values = {}) {
+  const forms = (words[key] ?? key).split("|");
+  const told = (name) => (typeof values[name] === "number" ? format(values[name]) : values[name] ?? "");
+  return forms[values.n === 1 ? 0 : forms.length - 1].replace(/{(\w+)}/g, (_, name) => told(name));
+}
+
 /** Streamlit calls this at mount and again whenever the data changes; the same root keeps its view. */
 export default function grid({ parentElement, data, setTriggerValue }) {
+  speak(data.words);
   let view = views.get(parentElement);
   if (!view) views.set(parentElement, (view = makeView(parentElement)));
   view.send = (act, items) => setTriggerValue("act", { act, items });
@@ -31,7 +46,7 @@ function el(tag, name, text, attrs = {}) {
 
 function makeView(root) {
   const list = el("ul", "grid", undefined, { role: "list" });
-  const bar = el("div", "bar", undefined, { role: "region", "aria-label": "Chosen pictures" });
+  const bar = el("div", "bar", undefined, { role: "region", "aria-label": say("chosen.label") });
   const large = el("dialog", "large");
   // what happened, for those who don't see it; a dialog silences all that is outside
   const [live, said] = [el("div", "sr", "", { role: "status" }), el("div", "sr", "", { role: "status" })];
@@ -46,8 +61,8 @@ function makeView(root) {
 
   function act(action, items) {
     const [first] = items;
-    const words = items.length > 1 ? `${items.length} pictures` : view.data.tiles[tileAt(first)].name;
-    live.textContent = said.textContent = `${action.text}: ${words}`;
+    const what = items.length > 1 ? say("pictures", { n: items.length }) : view.data.tiles[tileAt(first)].name;
+    live.textContent = said.textContent = `${action.text}: ${what}`;
     for (const item of items) view.nodes.get(item)?.node.classList.add("waiting");
     view.send(action.act, items);
   }
@@ -104,7 +119,7 @@ function makeView(root) {
     let img = old?.querySelector("img");
     if (!img || img.getAttribute("src") !== tile.src) {
       img = el("img", "", undefined, { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-      img.addEventListener("error", () => img.parentElement?.replaceChildren(el("span", "gone", "This picture can't be shown.")));
+      img.addEventListener("error", () => img.parentElement?.replaceChildren(el("span", "gone", say("lost"))));
       img.src = tile.src;
     }
     pic.append(img);
@@ -118,13 +133,13 @@ function makeView(root) {
   }
 
   function makePick(tile) {
-    const pick = el("button", "pick", undefined, { type: "button", role: "checkbox", "aria-label": `Choose ${tile.name}` });
+    const pick = el("button", "pick", undefined, { type: "button", role: "checkbox", "aria-label": say("choose", { name: tile.name }) });
     const mark = () => pick.setAttribute("aria-checked", String(view.chosen.has(tile.item)));
     pick.addEventListener("click", () => {
       view.chosen.has(tile.item) ? view.chosen.delete(tile.item) : view.chosen.add(tile.item);
       mark();
       drawBar();
-      live.textContent = `${view.chosen.size} chosen`;
+      live.textContent = say("chosen", { n: view.chosen.size });
     });
     pick.refresh = mark;
     mark();
@@ -154,8 +169,8 @@ function makeView(root) {
     if (!n) return;
     const [head, acts] = [el("div", "line"), el("div", "line")];
     bar.append(head, acts);
-    head.append(el("span", "count", `${n} chosen`));
-    const clear = el("button", "plain", "Clear", { type: "button" });
+    head.append(el("span", "count", say("chosen", { n })));
+    const clear = el("button", "plain", say("clear"), { type: "button" });
     clear.addEventListener("click", () => choseNone());
     head.append(clear);
     for (const action of view.data.bulk) {
@@ -184,9 +199,9 @@ function makeView(root) {
     const stage = el("div", "stage");
     const img = el("img", "", undefined, { alt: tile.name, decoding: "async" });
     img.src = tile.big;
-    const close = el("button", "close", "✕", { type: "button", "aria-label": "Close" });
+    const close = el("button", "close", "✕", { type: "button", "aria-label": say("close") });
     close.addEventListener("click", () => large.close());
-    stage.append(img, stepButton(-1, "‹", "Previous picture"), stepButton(1, "›", "Next picture"), close);
+    stage.append(img, stepButton(-1, "‹", say("before")), stepButton(1, "›", say("next")), close);
     const foot = el("div", "foot");
     const head = el("div", "row");
     if (tile.chip) head.append(makeChip(tile.chip));
@@ -200,7 +215,7 @@ function makeView(root) {
     });
     foot.append(head, does);
     large.replaceChildren(stage, foot, said);
-    large.setAttribute("aria-label", `Picture ${pos + 1} of ${view.data.tiles.length}: ${about(tile)}`);
+    large.setAttribute("aria-label", say("large", { at: pos + 1, n: view.data.tiles.length, about: about(tile) }));
     if (!large.open) large.showModal();
     else said.textContent = large.getAttribute("aria-label");
     large.focus();
@@ -248,7 +263,7 @@ function makeChip(chip) {
   const node = el("span", `chip ${chip.kind}${chip.predicted ? " predicted" : ""}`);
   if (chip.icon) node.append(el("span", "icon", chip.icon, { "aria-hidden": "true" }));
   node.append(el("span", "word", chip.text));
-  if (chip.predicted) node.title = "predicted by the program";
+  if (chip.predicted) node.title = say("predicted");
   return node;
 }
 

@@ -2,12 +2,12 @@
  * Cards taken along: kept in this browser with their pictures, for where there is no network.
  *
  * In IndexedDB and not in the cache of a service worker: so it works on plain-HTTP addresses too, as long as the page is open.
- * A pack belongs to one question of one workspace, and to one tab at a time. Answered cards stay until all are answered and
+ * A pack belongs to one question of one workspace and to one person, and to one tab at a time. Answered cards stay until all are answered and
  * acknowledged, so that each can be taken back. How long the server holds the cards is its own business: no clock is read here.
  *
  * @typedef {import("./deck.js").Card & {bytes?: number|null}} Info
  * @typedef {{id: string, pack: string, place: number, info: Info, done: boolean, kept: boolean, bytes: number}} Packed
- * @typedef {{key: string, home: string, session: any, tab: string, used: number}} Record
+ * @typedef {{key: string, home: string, who: number|null, session: any, tab: string, used: number}} Record
  * @typedef {{cards: number, of: number, bytes: number, ofBytes: number}} Loaded
  */
 
@@ -15,15 +15,20 @@
 const LANES = 4;
 // a picture is asked for so often
 const TRIES = 3;
-// rounds are made while cards are asked for: so often nothing may come before it is said that no more are there
-const EMPTY = 12;
+// so often nothing may come, though no round is on its way, before it is said that no more are there
+const EMPTY = 3;
+// the same while one is on its way: a minute and more
+const PATIENCE = 100;
 const PAUSE_MS = 500;
 // what a browser stores takes more room than it has bytes
 const SPARE = 1.3;
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-const FULL = "This browser has no room left for images here. Make room on this device, or take fewer.";
+
+/** The deck's words: say(key, values). */
+let say = (key) => key;
+export const speak = (words) => { say = words; };
 
 /** Return what one transaction gives. @param {IDBDatabase} db */
 function run(db, stores, mode, work) {
@@ -31,13 +36,13 @@ function run(db, stores, mode, work) {
     const change = db.transaction(stores, mode);
     const ask = work(...stores.map((name) => change.objectStore(name)));
     change.oncomplete = () => done(ask?.result);
-    change.onerror = change.onabort = () => fail(change.error?.name === "QuotaExceededError" ? new Error(FULL) : change.error ?? new Error("The browser did not store it."));
+    change.onerror = change.onabort = () => fail(change.error?.name === "QuotaExceededError" ? new Error(say("pack.full")) : change.error ?? new Error(say("pack.away")));
   });
 }
 
 function openDatabase() {
   return new Promise((done, fail) => {
-    setTimeout(fail, 3000, new Error("This browser stores nothing here."));
+    setTimeout(fail, 3000, new Error(say("pack.stores")));
     const ask = indexedDB.open("labeler-packs", 1);
     ask.onupgradeneeded = () => {
       ask.result.createObjectStore("packs", { keyPath: "key" });
@@ -56,7 +61,7 @@ async function checkRoom(bytes) {
   const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => null)) ?? {};
   if (quota === undefined) return;
   const free = Math.max(0, quota - usage);
-  if (bytes * SPARE > free) throw new Error(`This browser has room for ${megabytes(free)} here, and so many cards need about ${megabytes(bytes * SPARE)}. Take fewer, or make room on this device.`);
+  if (bytes * SPARE > free) throw new Error(say("pack.room", { free: megabytes(free), need: megabytes(bytes * SPARE) }));
 }
 
 export class Pack {
@@ -69,13 +74,14 @@ export class Pack {
   /**
    * Return the pack of a question, or without a network the one used last; null when there is none, or another tab has it.
    *
-   * @param {{home: string|null, session: number|string|null}} wanted  null: not known, any
+   * @param {{home: string|null, who: number|null, session: number|string|null}} wanted  null: not known, any
    * @param {{id: string, others: Map<string, number[]>}} tabs
    */
   static async open(wanted, tabs) {
     const db = await openDatabase();
     const all = await run(db, ["packs"], "readonly", (packs) => packs.getAll());
-    const fits = (r) => (wanted.home === null || r.home === wanted.home) && (wanted.session == null || String(r.session.id) === String(wanted.session));
+    const whose = (r) => wanted.who === null || r.who == null || r.who === wanted.who;
+    const fits = (r) => whose(r) && (wanted.home === null || r.home === wanted.home) && (wanted.session == null || String(r.session.id) === String(wanted.session));
     const record = all.filter(fits).sort((a, b) => b.used - a.used)[0];
     if (!record || (record.tab !== tabs.id && tabs.others.has(record.tab))) return null;
     Object.assign(record, { tab: tabs.id, used: Math.max(...all.map((r) => r.used)) + 1 });
@@ -86,15 +92,19 @@ export class Pack {
     return new Pack(db, record, cards.sort((a, b) => a.place - b.place));
   }
 
-  /** Return a new pack, or the one of this question that a tab has left. Raises when another tab has it. @param {any} session */
-  static async begin(session, home, tabs) {
-    const known = await Pack.open({ home, session: session.id }, tabs);
+  /**
+   * Return a new pack, or the one of this question that a tab has left. Raises when another tab has it.
+   *
+   * @param {any} session @param {{home: string, who: number|null}} place
+   */
+  static async begin(session, { home, who }, tabs) {
+    const known = await Pack.open({ home, who, session: session.id }, tabs);
     if (known) return known;
     const db = await openDatabase();
-    const key = `${home} ${session.id}`;
+    const key = `${home} ${session.id} ${who ?? ""}`;
     const all = await run(db, ["packs"], "readonly", (packs) => packs.getAll());
-    if (all.some((r) => r.key === key)) throw new Error("Another tab has cards of this question with it already. Go on there, or close it.");
-    const record = { key, home, session, tab: tabs.id, used: 1 + Math.max(0, ...all.map((r) => r.used)) };
+    if (all.some((r) => r.key === key)) throw new Error(say("pack.tab"));
+    const record = { key, home, who, session, tab: tabs.id, used: 1 + Math.max(0, ...all.map((r) => r.used)) };
     await run(db, ["packs"], "readwrite", (packs) => packs.put(record));
     return new Pack(db, record, []);
   }
@@ -168,7 +178,8 @@ export class Pack {
 
   /**
    * Lease cards until there are n, then load their pictures; return a sentence for what went otherwise, "" for nothing.
-   * Raises what `ask` raises while there is no card yet, and an Error with a sentence when there is no room.
+   * Pictures are loaded while a round is waited for: whoever has to go has what is there. Raises what `ask` raises
+   * while there is no card yet, and an Error with a sentence when there is no room.
    *
    * @param {{n: number, have: Info[], bytes: number}} wanted  have: the cards on the table, which come along first
    * @param {(path: string, body: any) => Promise<any>} ask  posts to the interface
@@ -177,19 +188,25 @@ export class Pack {
   async take({ n, have, bytes }, ask, report, stop) {
     await checkRoom(n * bytes);
     let told = have.map((info) => info.card);
+    this.table = new Set(told);
     await this.add(have);
-    for (let empty = 0; this.open.length < n && empty < EMPTY && !stop.aborted;) {
-      const { cards, gone } = await ask("pack", { n: n - this.open.length, have: told });
-      if (told.length) await this.drop(gone.filter((card) => told.includes(card)));
-      told = [];
-      await this.add(cards);
-      report(this.loaded());
-      empty = cards.length ? 0 : empty + 1;
-      if (!cards.length) await sleep(PAUSE_MS);
+    for (let empty = 0; this.open.length < n && empty < 1 && !stop.aborted;) {
+      const reply = await ask("pack", { n: n - this.open.length, have: told }).catch((e) => { if (this.size > have.length) return null; throw e; });
+      if (reply) {
+        await this.drop(reply.gone.filter((card) => told.includes(card)));
+        told = [];
+        await this.add(reply.cards);
+        report(this.loaded());
+      }
+      if (reply?.cards.length) { empty = 0; continue; }
+      empty += 1 / (reply?.coming ? PATIENCE : EMPTY);
+      const said = await this.load(ask, report, stop);
+      if (said) return said;
+      await sleep(PAUSE_MS);
     }
     const short = n - this.open.length;
     const said = await this.load(ask, report, stop);
-    return said || (short > 0 && !stop.aborted ? `There are no more than ${this.left} cards to take along now.` : "");
+    return said || (short > 0 && !stop.aborted ? say("pack.fewer", { n: this.left }) : "");
   }
 
   /** @returns {Loaded} */
@@ -222,10 +239,11 @@ export class Pack {
     await Promise.all(Array.from({ length: LANES }, lane));
     const without = [...this.cards.values()].filter((c) => !c.kept && !c.done && (full || stop?.aborted || lost.includes(c))).map((c) => c.info.card);
     if (without.length) {
-      await ask("pack/back", { cards: without }).catch(() => {});
+      // what lies on the table stays there
+      await ask("pack/back", { cards: without.filter((card) => !this.table?.has(card)) }).catch(() => {});
       await this.drop(without);
     }
-    return full ? `${FULL} ${this.left} cards are with you, the others were given back.` : "";
+    return full ? `${say("pack.full")} ${say("pack.full.some", { n: this.left })}` : "";
   }
 
   /** Return the bytes of a card's picture and their type; null when they did not come. Gone for good: it is added to `lost`. */
@@ -233,8 +251,10 @@ export class Pack {
     for (let i = 0; i < TRIES; i += 1) {
       try {
         const reply = await fetch(card.info.url, { credentials: "same-origin" });
-        if (reply.ok) return { data: await reply.arrayBuffer(), type: reply.headers.get("Content-Type") ?? "image/webp" };
-        if (reply.status === 404) { lost.push(card); return null; }
+        const type = reply.headers.get("Content-Type") ?? "";
+        // a page that asks to log in is no picture, and what it does not have is not lost
+        if (reply.ok && type.startsWith("image/")) return { data: await reply.arrayBuffer(), type };
+        if (reply.status === 404 && (await reply.json().catch(() => null))?.error) { lost.push(card); return null; }
       } catch { /* the network: again */ }
       await sleep(PAUSE_MS * (i + 1));
     }

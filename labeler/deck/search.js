@@ -4,8 +4,9 @@
 /**
  * @typedef {{key: string, item?: number, src?: string, name: string, file?: Blob, words?: string}} Example
  * @typedef {import("./grid.js").Action} Action
- * @typedef {{session: number, question: string, first: any, begin: any[], looks: Record<string, any>, acts: Action[], bulk: Action[], reads: boolean, stamp: string}} Data
+ * @typedef {{session: number, question: string, first: any, begin: any[], looks: Record<string, any>, acts: Action[], bulk: Action[], reads: boolean, stamp: string, words: Record<string, string>}} Data
  *   looks: of each answer its chip. reads: whether the encoder reads text.
+ *   words: the texts of the reader's language, by key; the grid says them.
  * @typedef {{id: string, session: number, item: number, label: string, at: string, before?: any}} Said
  */
 
@@ -13,8 +14,7 @@ const FIRST = 60; // results at once; scrolling brings more, up to MOST
 const MOST = 10_000;
 const MOST_FILES = 20;
 const AGAIN_MS = 3000; // between two tries to hand in answers
-const BEGIN = "Or begin with one of these.";
-const KINDS = { like: "Like", unlike: "Not like" };
+const KINDS = ["like", "unlike"];
 const ANSWER = "answer:"; // an act that is an answer
 const GROUP = 200; // answers in one request
 const LATER = [401, 403, 404, 408, 409, 429]; // not let in, not there, too busy: no word about the answers themselves
@@ -25,9 +25,10 @@ const ROOT = new URL("..", import.meta.url).pathname;
 const views = new WeakMap();
 
 /** Streamlit calls this at mount and again whenever the data changes. */
-export default function show({ parentElement, data, setTriggerValue }, { default: grid }) {
+export default function show({ parentElement, data, setTriggerValue }, { default: grid, speak, say }) {
+  speak(data.words);
   let view = views.get(parentElement);
-  if (!view) views.set(parentElement, (view = makeView(parentElement, grid)));
+  if (!view) views.set(parentElement, (view = makeView(parentElement, grid, say)));
   view.send = (act, items) => setTriggerValue("act", { act, items });
   const mine = (view.calls += 1);
   view.open();
@@ -44,8 +45,8 @@ function el(tag, name, text, attrs = {}) {
   return node;
 }
 
-function makeView(root, grid) {
-  const query = el("section", "query", undefined, { "aria-label": "What to search for" });
+function makeView(root, grid, say) {
+  const query = el("section", "query", undefined, { "aria-label": say("query") });
   const trays = el("div", "trays");
   const words = el("form", "words");
   const told = el("div", "told", undefined, { role: "status" });
@@ -55,7 +56,7 @@ function makeView(root, grid) {
   query.append(trays, words, told, legend);
   root.append(query, near, end);
 
-  const [said, clear] = [el("span"), el("button", "clear", "Begin anew", { type: "button" })];
+  const [said, clear] = [el("span"), el("button", "clear", say("anew"), { type: "button" })];
   told.append(said, clear);
   clear.addEventListener("click", () => {
     want([], []);
@@ -92,16 +93,18 @@ function makeView(root, grid) {
     want(others.like, others.unlike);
   }
 
+  const nameOf = (item) => say("item", { item: `${item}` });
+
   function ofItem(item) {
     const tile = [...(view.results ?? []), view.data.first, ...view.begin].find((t) => t?.item === item);
-    return { key: `item-${item}`, item, src: tile?.src ?? `${ROOT}tiles/${item}?w=256&v=${view.data.stamp}`, name: tile?.name ?? `Item ${item}` };
+    return { key: `item-${item}`, item, src: tile?.src ?? `${ROOT}tiles/${item}?w=256&v=${view.data.stamp}`, name: tile?.name ?? nameOf(item) };
   }
 
   function addFiles(kind, files) {
     const room = MOST_FILES - [...wanted.like, ...wanted.unlike].filter((e) => e.file).length;
     const some = [...files].filter((f) => f.size).slice(0, room);
     if (some.length) add(kind, ...some.map(ofFile));
-    if (some.length < files.length) tell(`At most ${MOST_FILES} pictures from outside, and no empty ones.`, true);
+    if (some.length < files.length) tell(say("files.most", { n: MOST_FILES }), true);
   }
 
   function ofFile(file) {
@@ -116,31 +119,30 @@ function makeView(root, grid) {
   }
 
   function drawTrays() {
-    trays.replaceChildren(...Object.keys(KINDS).map(makeTray));
+    trays.replaceChildren(...KINDS.map(makeTray));
   }
 
   function makeTray(kind) {
-    const tray = el("div", `tray ${kind}`, undefined, { role: "group", "aria-label": KINDS[kind] });
+    const tray = el("div", `tray ${kind}`, undefined, { role: "group", "aria-label": say(kind) });
     tray.dataset.kind = kind;
     tray.classList.toggle("full", wanted[kind].length > 0);
     const head = el("div", "head");
-    const open = el("button", "open", "Add pictures", { type: "button", "aria-label": `Add pictures: ${KINDS[kind]}` });
-    const file = el("input", "", undefined, { type: "file", accept: "image/*", multiple: "", hidden: "", "aria-label": `Pictures: ${KINDS[kind]}` });
+    const open = el("button", "open", say("add"), { type: "button", "aria-label": say("add.to", { what: say(kind) }) });
+    const file = el("input", "", undefined, { type: "file", accept: "image/*", multiple: "", hidden: "", "aria-label": say("files", { what: say(kind) }) });
     file.addEventListener("change", () => {
       if (!file.files.length) return;
       addFiles(kind, file.files);
       trays.querySelector(`[data-kind="${kind}"] .open`)?.focus();
     });
     open.addEventListener("click", () => file.click());
-    head.append(el("b", "", `${kind === "like" ? "+" : "−"} ${KINDS[kind]}`), open, file);
+    head.append(el("b", "", `${kind === "like" ? "+" : "−"} ${say(kind)}`), open, file);
     tray.append(head);
     if (wanted[kind].length) {
       const list = el("ul", "examples", undefined, { role: "list" });
       list.append(...wanted[kind].map((one) => makeExample(kind, one)));
       tray.append(list);
     } else {
-      const where = kind === "like" ? "Press “More” under a picture" : "Choose pictures, then “Less like these”";
-      tray.append(el("p", "hint", where + "."), el("p", "hint drag", "Or drag pictures here, also from your computer."));
+      tray.append(el("p", "hint", say(`hint.${kind}`)), el("p", "hint drag", say("drag")));
     }
     tray.addEventListener("dragover", (e) => {
       if (![DRAGGED, "Files"].some((type) => e.dataTransfer.types.includes(type))) return;
@@ -167,7 +169,7 @@ function makeView(root, grid) {
       img.src = one.src;
       node.append(img);
     }
-    const off = el("button", "off", undefined, { type: "button", "aria-label": `Leave out: ${one.name}` });
+    const off = el("button", "off", undefined, { type: "button", "aria-label": say("off", { name: one.name }) });
     off.addEventListener("click", () => remove(kind, one));
     node.append(off);
     return node;
@@ -202,14 +204,14 @@ function makeView(root, grid) {
     if (!wanted.like.length) {
       view.results = null;
       near.classList.remove("busy", "stale");
-      tell(wanted.unlike.length ? "Add at least one picture of what you look for." : BEGIN);
+      tell(wanted.unlike.length ? say("some") : say("begin"));
       draw();
       return;
     }
     const stop = (view.running = new AbortController());
     const k = more ? Math.min(MOST, view.k * 2) : view.k;
     near.classList.toggle("busy", !more);
-    if (!more && wanted.like.some((e) => e.file || e.words)) tell("Looking …");
+    if (!more && wanted.like.some((e) => e.file || e.words)) tell(say("looking"));
     try {
       const found = await ask(k, stop.signal);
       if (stop.signal.aborted) return;
@@ -219,8 +221,8 @@ function makeView(root, grid) {
       view.k = k;
       view.is_all = found.length < k || k >= MOST;
       near.classList.remove("stale");
-      const n = view.results.length.toLocaleString("en");
-      tell(!view.is_all ? "The nearest first. Scroll for more." : found.length < k ? `All ${n}, the nearest first.` : `The nearest ${n}.`);
+      const n = view.results.length;
+      tell(!view.is_all ? say("more") : found.length < k ? say("all", { n }) : say("nearest", { n }));
       draw();
       view.running = null;
       look();
@@ -228,10 +230,10 @@ function makeView(root, grid) {
       if (stop.signal.aborted) return;
       const bad = e.refused && [...wanted.like, ...wanted.unlike].find((one) => one.file && e.message.startsWith(`${one.name}: `));
       if (bad) {
-        for (const kind of Object.keys(KINDS)) wanted[kind] = wanted[kind].filter((one) => one !== bad);
+        for (const kind of KINDS) wanted[kind] = wanted[kind].filter((one) => one !== bad);
         drawTrays();
         await search();
-        tell(`${e.message} It was left out.`, true);
+        tell(say("left.out", { why: e.message }), true);
         return;
       }
       near.classList.toggle("stale", !more);
@@ -248,11 +250,11 @@ function makeView(root, grid) {
     try {
       reply = await fetch(`${ROOT}api/search?session=${view.data.session}`, { ...body(k), signal, credentials: "same-origin" });
     } catch {
-      throw new Error("The server can't be reached, or a picture can't be read any more. Try again in a moment.");
+      throw new Error(say("away"));
     }
     const found = await reply.json().catch(() => null);
     if (!reply.ok || !found?.results) {
-      const error = new Error(found?.error ? `${found.error} ${found.do ?? ""}` : "The server gave no answer.");
+      const error = new Error(found?.error ? `${found.error} ${found.do ?? ""}` : say("silent"));
       throw Object.assign(error, { refused: reply.status === 400 });
     }
     return found.results;
@@ -261,7 +263,7 @@ function makeView(root, grid) {
   function tileOf({ item, cos, url, name, answer }) {
     const mine = view.waiting.get(`${view.data.session}/${item}`);
     return {
-      item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? `Item ${item}`, note: (cos ?? 0).toFixed(2),
+      item, src: url, big: url.replace("w=256", "w=1024"), name: name ?? nameOf(item), note: (cos ?? 0).toFixed(2),
       chip: mine ? pending(mine.label) : answer ? view.data.looks[answer] : undefined,
     };
   }
@@ -338,8 +340,7 @@ function makeView(root, grid) {
     for (const session of sessions) await handInOf(session).catch(() => (failed += 1)); // the next one's may arrive
     draw();
     if (!failed) return;
-    const where = keep() ? "" : "; keep this page open";
-    tell(`An answer waits for the server. It is sent again by itself${where}.`, true);
+    tell(keep() ? say("waits") : say("waits.open"), true);
     if (view.is_open) view.again = setTimeout(handIn, AGAIN_MS);
   }
 
@@ -360,7 +361,7 @@ function makeView(root, grid) {
     }
     keep();
     if ([...view.waiting.values()].some((one) => one.session === session)) await handInOf(session); // the next group
-    if (refused.size) tell([...refused.values()][0] ?? "An answer was refused.", true);
+    if (refused.size) tell([...refused.values()][0] ?? say("refused"), true);
     else if (near.classList.contains("stale")) search(); // the server is back: what was asked meanwhile is asked again
     else if (told.classList.contains("wrong")) tell("");
   }
@@ -371,7 +372,7 @@ function makeView(root, grid) {
     const { data } = view;
     const labels = twoLabels();
     const tiles = (view.results ?? view.begin).map((tile) => ({ ...tile, quick: quickOf(tile, labels) }));
-    const label = view.results ? "The nearest, best first" : "Pictures to begin with";
+    const label = view.results ? say("near.label") : say("begin.label");
     grid({ parentElement: near, data: { tiles, acts: data.acts, bulk: data.bulk, label }, setTriggerValue: (_, { act, items }) => acted(act, items) });
     for (const node of near.querySelectorAll(".tile")) {
       node.draggable = true;
@@ -391,7 +392,7 @@ function makeView(root, grid) {
       const on = isGiven(chip, one.act.slice(ANSWER.length));
       return { ...one, bare: true, on, kind: on ? chip.kind : one.kind };
     });
-    return [...answers, { act: "like", text: "More", icon: labels.length ? "" : "≈" }];
+    return [...answers, { act: "like", text: say("act.more.short"), icon: labels.length ? "" : "≈" }];
   }
 
   /** The acts of two labels, whose icons say which is which; none of more, for which a tile has no room. */
@@ -430,12 +431,12 @@ function makeView(root, grid) {
     const is_new = !view.data || view.data.session !== data.session;
     view.data = data;
     const two = twoLabels();
-    const how = two.length ? two.map(({ icon, text }) => `${icon} ${text}`).join("   ") : "Open a picture to answer, or choose several.";
+    const how = two.length ? two.map(({ icon, text }) => `${icon} ${text}`).join("   ") : say("legend");
     legend.textContent = `${data.question}   ${how}`;
     words.hidden = !data.reads;
     if (data.reads && !words.children.length) {
-      words.append(el("input", "", undefined, { type: "text", maxlength: "200", placeholder: "Or words: a river delta", "aria-label": "Search by words" }));
-      words.append(el("button", "go", "Search", { type: "submit" }));
+      words.append(el("input", "", undefined, { type: "text", maxlength: "200", placeholder: say("words"), "aria-label": say("words.label") }));
+      words.append(el("button", "go", say("words.go"), { type: "submit" }));
     }
     const first = data.first?.item;
     if (is_new) view.begin = data.begin; // later ones would come under the fingers
@@ -455,7 +456,7 @@ function makeView(root, grid) {
     }
     if (!trays.children.length) {
       drawTrays();
-      tell(BEGIN);
+      tell(say("begin"));
     }
     draw();
   };

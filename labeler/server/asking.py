@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
 
-from labeler.people import Visitor
+from labeler.door import Visitor
 from labeler.server.desk import Desk
 from labeler.server.guard import Refusal
 from labeler.server.wire import HIGHEST
@@ -32,16 +32,28 @@ async def _reviewer(request: Request) -> Visitor:
     return visitor
 
 
-async def _session(
+async def _named(
     session: Annotated[
-        int | None, Query(ge=1, le=HIGHEST, description="Which session; the newest when left out.")
+        int | None,
+        Query(
+            ge=1,
+            le=HIGHEST,
+            description="Which session. Left out: that of the link by which one came, else the newest.",
+        ),
     ] = None,
 ) -> int | None:
     return session
+
+
+async def _session(request: Request, named: Annotated[int | None, Depends(_named)]) -> int | None:
+    return named or (await _visitor(request)).session
 
 
 DeskDep = Annotated[Desk, Depends(_desk)]
 VisitorDep = Annotated[Visitor, Depends(_visitor)]
 ReviewerDep = Annotated[Visitor, Depends(_reviewer)]
 OwnerDep = Annotated[Visitor, Depends(_owner)]
+NamedDep = Annotated[int | None, Depends(_named)]
+"""The session that a request names; None: none."""
 SessionDep = Annotated[int | None, Depends(_session)]
+"""The session that is meant; None: the newest."""

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from labeler import reach
-from labeler.people import is_loopback, neighbourhood
+from labeler.addresses import is_loopback, neighbourhood
 from labeler.server.crowding import LEAST_OPEN, MOST_FROM_ONE, Places, most_open
 
 HEAD_S = 10.0  # for a request's head, and for a new connection to begin one

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse
 from labeler import disputes, loop, reach
 from labeler.domain import UNSURE, LabelEvent, Session
 from labeler.server.guard import Refusal
-from labeler.server.plain import page, text, words_for
+from labeler.server.plain import page, text, whole, words_for
 from labeler.server.tiles import tile_url
 from labeler.tongue import Words
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from labeler.people import Visitor
+    from labeler.door import Visitor
     from labeler.server.desk import Desk
     from labeler.workspace import Workspace
 
@@ -36,10 +36,10 @@ class Disputing:
         words, visitor = words_for(request), request.scope["labeler.visitor"]
         if visitor.role == "swipe":
             raise Refusal(403, "Only the owner and reviewers may do this.", "Ask whoever gave you the link.")
-        number = _whole(request.query_params.get("session"))
+        number = whole(request.query_params.get("session")) or visitor.session
         if request.method == "POST":
             async with request.form(max_files=0, max_fields=10) as form:
-                item, label = _whole(str(form.get("item", ""))), str(form.get("label", ""))[:60]
+                item, label = whole(str(form.get("item", ""))), str(form.get("label", ""))[:60]
             if item is None:
                 raise Refusal(400, "The item must be a whole number.", "Go back to /disputes.")
             session = await self._desk.write(lambda ws: _answer(self._desk, ws, visitor, number, item, label))
@@ -47,7 +47,7 @@ class Disputing:
             self._desk.settle(session)
             target = reach.at(f"/disputes?session={session.id}&seen={item}")
             return RedirectResponse(target, 303, headers={"Cache-Control": "no-store"})
-        seen = _whole(request.query_params.get("seen"))
+        seen = whole(request.query_params.get("seen"))
         return await self._desk.ponder(lambda ws: self._page(ws, words, visitor, number, seen))
 
     def _page(
@@ -67,28 +67,40 @@ class Disputing:
             if len(waiting) == 1
             else words("disputes.left", count=f"{len(waiting):,}")
         )
-        buttons = "".join(
-            f'<button name="label" value="{text(name)}"{" class=soft" if name == UNSURE else ""}>'
-            f"{text(words('disputes.unsure') if name == UNSURE else name)}</button>"
+        two = len(session.labels) == 2
+        named = {
+            UNSURE: words("disputes.unsure"),
+            "yes": words("deck.answer.yes"),
+            "no": words("deck.answer.no"),
+        }
+        press = {
+            name: f'<button name="label" value="{text(name)}"{" class=soft" if name == UNSURE else ""}>'
+            f"<span>{text(named.get(name, name))}</span></button>"
             for name in (*session.labels, UNSURE)
-        )
+        }
+        # as on the deck: the first of two to the right
+        answers = "".join(press[name] for name in (session.labels[::-1] if two else session.labels))
+        buttons = f'<div class="{"two" if two else "choices"}">{answers}</div>{press[UNSURE]}'
         picture = f'<img class="tile" alt="" src="{reach.at(tile_url(self._desk.stamp, item, "1024"))}">'
         form = (
             f'<form method="post" action="{reach.at("/disputes")}?session={session.id}">'
             f'<input type="hidden" name="item" value="{item}">{buttons}</form>'
         )
-        body = f"<h1>{text(session.question)}</h1><p>{text(left)}{picture}{form}"
+        body = f"<h1>{text(words.question(session.question))}</h1><p>{text(left)}{picture}{form}"
         return page(words, words("disputes.title"), before, f"<main>{body}</main>")
 
 
 def _said(ws: "Workspace", words: Words, session: Session, person: int, item: int) -> str:
     """Return what was said about an image that this person has answered, as HTML; nothing for any other."""
-    events = [e for e in ws.journal.log(session, item, person=person) if e.answer is not None]
-    if not events:
+    if not disputes.has_judged(ws, session, item, person):
         return ""
     votes = disputes.votes_on(ws, session, item)
-    said = ", ".join(f"{n:,} × {name}" for name, n in votes.items() if n)
+    said = ", ".join(f"{n:,} × {_named(words, name)}" for name, n in votes.items() if n)
     return f"<section><h2>{text(words('disputes.before'))}</h2><p>{text(said)}</section>"
+
+
+def _named(words: Words, answer: str) -> str:
+    return words("disputes.unsure") if answer == UNSURE else words.answer(answer)
 
 
 def _answer(
@@ -101,9 +113,3 @@ def _answer(
     for _, why in ws.journal.add_events(session, person.id, [event]).rejected:
         raise Refusal(400, why, "Go back to /disputes.")
     return session
-
-
-def _whole(value: str | None) -> int | None:
-    if not value or not value.isascii() or not value.isdecimal() or len(value) > 15:
-        return None
-    return int(value)

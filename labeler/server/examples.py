@@ -16,6 +16,8 @@ MAY_BE_NULL = frozenset(
         "cards_to_target",
         "label",
         "left_s",
+        "mine.name",
+        "mine.person",
         "ms",
         "p_chosen",
         "problem",
@@ -31,6 +33,7 @@ MAY_BE_NULL = frozenset(
 )
 OBJECTS_OR_NULL = frozenset({"advice", "certificate", "estimate"})
 FOR_OWNERS = frozenset({"reason", "p_chosen", "score"})  # left out for people who swipe
+FOR_OTHERS = frozenset({"feedback"})  # left out for owners, and where people are told nothing
 BY_LABEL = frozenset({"counts"})  # its keys are the labels of the session
 
 CARD = {
@@ -59,7 +62,8 @@ SESSION = {
 }  # fmt: skip
 NOW = {
     "embedded": 5120, "images": 10000, "items": 9987, "workspace": "1f2e3d4c", "drawn": False,
-    "can_undo": True, "worker": "embedding", "owner": True, "mine": {"answers": 40, "found": 3},
+    "can_undo": True, "worker": "embedding", "owner": True,
+    "mine": {"answers": 40, "found": 3, "first": 2, "person": 7, "name": "Calm Heron"}, "thanks": "",
     "stage": "embedding", "total": 10000,
     "left_s": 41.5, "problem": "The disk is full.",
 }  # fmt: skip
@@ -74,6 +78,7 @@ RESULTS = {"results": [{"item": 7031, "cos": 1.0, "url": "/tiles/7031?w=256&v=1f
 RECORDED = {
     "accepted": 1, "duplicates": 0,
     "rejected": [{"id": "5a0c8f3e-77b1-4a53-9f4d-0d7f3b0f6f11", "why": "There is no item 99999."}],
+    "feedback": [{"id": "0b0e7e58-9d2c-4f6e-8f0e-2a54a3c3a8a1", "label": "yes", "right": True}],
 }  # fmt: skip
 UNDONE = {"item": 7031, "label": "yes", "card": CARD}
 
@@ -100,7 +105,7 @@ def schema(value: object, name: str = "", within: str = "") -> dict[str, Any]:  
         known = {
             "type": "object",
             "properties": {key: schema(part, key, name) for key, part in value.items()},
-            "required": [key for key in value if key not in FOR_OWNERS],
+            "required": [key for key in value if key not in FOR_OWNERS | FOR_OTHERS],
         }
         return _may_be_null(known, name in OBJECTS_OR_NULL)
     if isinstance(value, list):

@@ -7,10 +7,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.exceptions import HTTPException
 
+from labeler.addresses import is_direct
+from labeler.door import COOKIE, GUEST, Visitor, client_cookies
 from labeler.errors import Blocked, Missing, TooMany
 from labeler.nicknames import offered_name
-from labeler.people import COOKIE, GUEST, Visitor, client_cookies, is_direct, read_code
+from labeler.people import read_code
 from labeler.server.desk import Desk
+from labeler.server.sockets import Watched
+from labeler.tongue import Words
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +25,7 @@ OFF = (  # Streamlit's, and nothing here uses them: each is one way in less
 )  # fmt: skip
 OURS = ("/api/", "/deck/", "/tiles/")  # with the light pages; the rest is Streamlit's
 JOIN = "/join"
-LIGHT = ("/swipe", JOIN, "/me", "/disputes")
+LIGHT = ("/swipe", JOIN, "/me", "/disputes", "/screen", "/screen/now", "/share", "/learn", "/board")
 CACHED = ("/tiles/", "/deck/", "/static/", "/media/", "/component/")  # no cookie is set with these
 PICTURE_ROUTES = ("/api/search", "/api/examples")
 MOST_BYTES = 1 << 20
@@ -42,7 +46,7 @@ HEADERS = [
 ]
 ORIGIN = re.compile(r"(https?)://([^/\s]+)\Z", re.IGNORECASE)
 PAGE = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>labeler</title>'
+    '<!doctype html><html lang="{language}"><meta charset="utf-8"><title>labeler</title>'
     '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
 )
 PORTS = {"http": ":80", "https": ":443"}
@@ -108,35 +112,53 @@ class Guard:
         if self._sockets >= MOST_SOCKETS:
             raise Refusal(503, "Too many pages are open.", "Close some, then reload this one.")
         self._sockets += 1
+        watched = Watched(receive, send, lambda: self._still_owns(scope))
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, watched.receive, watched.send)
         finally:
             self._sockets -= 1
+
+    async def _still_owns(self, scope: "Scope") -> bool:
+        """Return whether a WebSocket's visitor is an owner still: it may have been opened hours ago."""
+        door, headers = self._desk.door, _headers(scope)
+        if door.is_stale():
+            await self._desk.refresh()
+        direct = _is_direct(scope, headers)
+        cookies = client_cookies(headers.get("cookie", ""), self._desk.stamp)
+        found = door.known(cookies, direct=direct)
+        if found is None and door.may_know(cookies, direct=direct):
+            found = await self._desk.read(lambda _: door.look_up(cookies, direct=direct))
+        return door.is_owner(direct) if found is None else found.owner
 
     async def _visitor(self, scope: "Scope", headers: dict[str, str]) -> Visitor:
         """Return who is asking. Raises Refusal for those without access."""
         desk, peer = self._desk, (scope.get("client") or ("",))[0]
-        # HTTP/1.0 is how nginx passes on what it is sent when nobody tells it to name the sender
-        direct = is_direct(headers, peer or None) and scope.get("http_version") != "1.0"
+        direct = _is_direct(scope, headers)
         cookies = client_cookies(headers.get("cookie", ""), desk.stamp)
         token = _token(scope)
-        if token is not None and await desk.read(lambda _: desk.door.opens(token)):
+        comes_by = None if token is None else await desk.read(lambda _: desk.door.look_at(token))
+        if comes_by == "owner":
             visitor = await desk.read(lambda _: desk.door.admit(cookies))
             if visitor.person is None:
                 await desk.enter(visitor)
             return visitor
         if desk.door.is_stale():
-            await desk.read(lambda _: desk.door.refresh())
-        found = None
-        if cookies:
-            found = desk.door.known(cookies, direct=direct)
-            found = found or await desk.read(lambda _: desk.door.look_up(cookies, direct=direct))
+            await desk.refresh()
+        found = desk.door.known(cookies, direct=direct)
+        may_know = found is None and desk.door.may_know(cookies, direct=direct)
+        if may_know:
+            found = await desk.read(lambda _: desk.door.look_up(cookies, direct=direct))
         found = found or desk.door.welcome(direct=direct)
         if scope["path"] == JOIN and scope["type"] == "http":
             return found or GUEST  # the page itself counts guesses
         code = None if token is None else read_code(token)
-        if code is not None and await desk.read(lambda _: desk.door.knows_code(code)):
-            return found or await self._come_in(scope, headers, code)
+        if code is not None and comes_by is not None:
+            if found is not None and not await desk.read(lambda _: desk.door.lets_anew(found, code)):
+                return found
+            return await self._come_in(scope, headers, code)
+        had_access = found is None and token is None and may_know
+        if had_access and await desk.read(lambda _: desk.door.has_ended(cookies)):
+            raise Refusal(401, "Your access has ended.", "Ask whoever invited you.")
         self._check_guess(peer, token, found, cookies)
         if found is not None:
             return found
@@ -151,7 +173,8 @@ class Guard:
         if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return GUEST
         try:
-            return (await self._desk.join(code, offered_name(), (scope.get("client") or ("",))[0]))[0]
+            peer = (scope.get("client") or ("",))[0]
+            return (await self._desk.join(code, offered_name(), peer))[0]
         except Missing as e:
             raise Refusal(401, e.error, e.do) from e
         except TooMany as e:
@@ -178,6 +201,14 @@ def _headers(scope: "Scope") -> dict[str, str]:
         text = value.decode("latin-1")
         out[name] = f"{out[name]}; {text}" if name == "cookie" and name in out else text
     return out
+
+
+def _is_direct(scope: "Scope", headers: dict[str, str]) -> bool:
+    """Return whether a request comes straight from this machine."""
+    # HTTP/1.0 is how nginx passes on what it is sent when nobody tells it to name the sender
+    return (
+        is_direct(headers, (scope.get("client") or ("",))[0] or None) and scope.get("http_version") != "1.0"
+    )
 
 
 def _token(scope: "Scope") -> str | None:
@@ -287,7 +318,7 @@ class _Reply:
             extra.append((b"content-security-policy", (STRICT if ours else STREAMLIT).encode()))
         if b"cache-control" not in given and ours:
             extra.append((b"cache-control", b"no-store"))
-        if self._cookie and not self._scope["path"].startswith(CACHED):
+        if self._cookie and b"set-cookie" not in given and not self._scope["path"].startswith(CACHED):
             extra.append((b"set-cookie", self._cookie))
         return extra
 
@@ -301,19 +332,21 @@ class _Reply:
             return
         if self._started:
             raise refusal
-        headers = [(b"cache-control", b"no-store")]
+        headers = [(b"cache-control", b"no-store"), (b"vary", b"Accept-Language")]
         if refusal.wait_s is not None:
             headers.append((b"retry-after", str(refusal.wait_s).encode()))
         sent = dict(self._scope["headers"])
         if b"expect" in sent:
             headers.append((b"connection", b"close"))  # the body may come now or never
         accept = sent.get(b"accept", b"")
+        words = Words(sent.get(b"accept-language", b"").decode("latin-1"))
+        error, do = words.said(refusal.error), words.said(refusal.do)
         if b"text/html" in accept and not self._scope["path"].startswith("/api/"):
             headers.append((b"content-type", b"text/html; charset=utf-8"))
-            body = f"{PAGE}<p>{refusal.error}<p>{refusal.do}".encode()
+            body = f"{PAGE.format(language=words.language)}<p>{error}<p>{do}".encode()
         else:
             headers.append((b"content-type", b"application/json"))
-            body = json.dumps({"error": refusal.error, "do": refusal.do}).encode()
+            body = json.dumps({"error": error, "do": do}).encode()
         await self._answer(refusal.status_code, body, headers)
 
     async def _answer(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -3,7 +3,8 @@
 import time
 from collections import OrderedDict
 
-from labeler.people import hash_token, neighbourhood
+from labeler.addresses import neighbourhood
+from labeler.people import hash_token
 
 WRONG, WITHIN_S = 10, 60.0  # wrong ones from one address before it is told to wait
 MOST_ADDRESSES = 10_000  # remembered; the oldest are forgotten first

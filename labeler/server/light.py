@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labeler.server.guard import STRICT
+from labeler.server.plain import words_for
+from labeler.tongue import DEFAULT, Words
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -26,6 +28,8 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 KEEPER = "keeper.js"  # the service worker
+MANIFEST = "labeler.webmanifest"
+SPOKEN = (KEEPER, MANIFEST)  # another one in each language
 SHELL = ("deck.js", "pack.js", "take.js", "icon.svg")  # with the page: what the deck needs without a network
 KEPT = 'const [MARK, FILES] = ["", []];'  # in the service worker: where these are filled in
 CSS_MARKS = ("; ", ": ", ", ", " {", "{ ", " }", " > ")
@@ -43,29 +47,45 @@ STYLE = (
 
 
 @cache
-def _assets() -> dict[str, tuple[bytes, str]]:
+def _assets(language: str = DEFAULT) -> dict[str, tuple[bytes, str]]:
     """Return {name: (bytes, version)} of what may be fetched under /deck/; read once."""
     out = {}
+    words = Words(language)
     for path in sorted(FOLDER.iterdir()):
         if path.suffix in TYPES and path.name != KEEPER:
-            data = path.read_bytes()
+            data = path.read_bytes() if path.name != MANIFEST else _manifest(path, words)
             out[path.name] = (
                 _lean(data, path.suffix) if path.suffix in (".js", ".css") else data,
                 _version(data),
             )
-    data = _keeper({name: version for name, (_, version) in out.items()}, out["deck.css"][0])
+    data = _keeper({name: version for name, (_, version) in out.items()}, out["deck.css"][0], words)
     out[KEEPER] = data, _version(data)
     return out
+
+
+def address(name: str) -> str:
+    """Return where a file of the deck's folder is, as a page beside that folder names it."""
+    return f"deck/{name}?v={_assets()[name][1]}"
 
 
 def _version(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:12]
 
 
-def _keeper(versions: dict[str, str], style: bytes) -> bytes:
-    """Return the service worker. It names what it keeps by its content: when that changes, it is another."""
+def _manifest(path: Path, words: Words) -> bytes:
+    """Return what a phone is told that installs the page, in a language."""
+    told = json.loads(path.read_text("utf-8"))
+    told |= {"name": words("light.manifest.name"), "description": words("light.manifest.about")}
+    return json.dumps(told | {"lang": words.language}, ensure_ascii=False, indent=1).encode()
+
+
+def _keeper(versions: dict[str, str], style: bytes, words: Words) -> bytes:
+    """Return the service worker. It names what it keeps by its content: when that changes, it is another.
+
+    So it is where somebody's browser changes its language: the page is kept anew then.
+    """
     kept = [f"{name}?v={versions[name]}" for name in SHELL]
-    mark = _version((_filled(versions, style) + json.dumps(kept)).encode())
+    mark = _version((_filled(versions, style, words) + json.dumps(kept)).encode())
     text = (FOLDER / KEEPER).read_text("utf-8")
     assert KEPT in text
     return _lean(text.replace(KEPT, f"const [MARK, FILES] = {json.dumps([mark, kept])};").encode(), ".js")
@@ -107,18 +127,23 @@ def _close_up(text: str, marks: tuple[str, ...]) -> str:
 
 
 @cache
-def _page() -> str:
+def _page(language: str) -> str:
     """Return the light page without a card, the version of each of its files in its address."""
-    assets = _assets()
-    return _filled({name: version for name, (_, version) in assets.items()}, assets["deck.css"][0])
+    assets = _assets(language)
+    versions = {name: version for name, (_, version) in assets.items()}
+    return _filled(versions, assets["deck.css"][0], Words(language))
 
 
-def _filled(versions: dict[str, str], style: bytes) -> str:
-    """Return the page with its style inside: one wait less before there is something to see."""
+def _filled(versions: dict[str, str], style: bytes, words: Words) -> str:
+    """Return the page with its style and the deck's words inside: it waits for no other file to say them."""
     text = (FOLDER / "deck.html").read_text("utf-8")
     for name, version in versions.items():
         text = text.replace(f'"deck/{name}"', f'"deck/{name}?v={version}"')
     text = "\n".join(line.strip() for line in text.splitlines())
+    told = json.dumps(words.part("deck."), ensure_ascii=False, separators=(",", ":"))
+    told = told.replace("&", "&amp;").replace("'", "&#39;").replace("<", "&lt;")  # between single quotes
+    text = text.replace("<!--noscript-->", html.escape(words("light.noscript"), quote=False))
+    text = text.replace('lang="en"', f'lang="{words.language}"').replace("<!--words-->", told)
     return text.replace("<!--style-->", style.decode())
 
 
@@ -141,7 +166,7 @@ def _send(
     """Return text, packed for browsers that can unpack it: a third of the bytes on a slow phone."""
     from starlette.responses import Response
 
-    headers = headers | {"Vary": "Accept-Encoding"}
+    headers = {"Vary": "Accept-Encoding"} | headers
     if "gzip" in request.headers.get("accept-encoding", ""):
         data, headers = packed(data), headers | {"Content-Encoding": "gzip"}
     return Response(data, headers=headers)
@@ -152,9 +177,12 @@ def page(request: "Request", picture: str | None = None, start: str = "") -> "Re
     first = ""
     if picture is not None:
         first = f'<link rel="preload" as="image" href="{html.escape(picture)}" fetchpriority="high">'
-    text = _page().replace("<!--first-->", first).replace("<!--start-->", start)
+    language = words_for(request).language
+    text = _page(language).replace("<!--first-->", first).replace("<!--start-->", start)
     headers = {
         "Content-Type": "text/html; charset=utf-8",
+        "Content-Language": language,
+        "Vary": "Accept-Encoding, Accept-Language",
         "Content-Security-Policy": _policy(),
         "Cache-Control": "private, no-cache",
     }
@@ -169,7 +197,8 @@ async def deck_file(request: "Request") -> "Response":
     from starlette.responses import JSONResponse, Response
 
     name = request.path_params["name"]
-    found = _assets().get(name)
+    language = words_for(request).language if name in SPOKEN else DEFAULT
+    found = _assets(language).get(name)
     if found is None:
         return JSONResponse({"error": "There is no such file.", "do": "Open /swipe."}, 404)
     data, version = found
@@ -178,6 +207,8 @@ async def deck_file(request: "Request") -> "Response":
         "ETag": f'"{version}"',
         "Cache-Control": "private, max-age=31536000, immutable" if keep else "no-cache",
     }
+    if name in SPOKEN:
+        headers |= {"Content-Language": language, "Vary": "Accept-Encoding, Accept-Language"}
     if f'"{version}"' in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     headers["Content-Type"] = TYPES[Path(name).suffix]

@@ -20,7 +20,7 @@ ENOUGH = 12  # tiles that say what one weighs
 Cards = Annotated[list[Whole], Field(max_length=1000)]
 
 ABOUT = {"most": packs.MOST, "lease_s": packs.PACK_S, "tile_bytes": 24_310, "held": 120}
-PACK = {"cards": [CARD | {"bytes": 23_876}], "gone": [46], "lease_s": packs.PACK_S}
+PACK = {"cards": [CARD | {"bytes": 23_876}], "gone": [46], "coming": False, "lease_s": packs.PACK_S}
 BACK = {"back": 57}
 
 router = APIRouter()
@@ -74,8 +74,9 @@ def tile_bytes(ws: Workspace) -> int | None:
 async def post_pack(body: Take, desk: DeskDep, visitor: VisitorDep, session: SessionDep) -> JSONResponse:
     """More cards, held for this client for a day. Fewer than asked for, or none, are no error: ask again.
 
-    A round has only so many cards, and the next one is made when they run short. `gone` are those of
-    `have` that need no answer any more. 409 for who has 500 cards along already.
+    A round has only so many cards, and the next one is made when they run short: `coming` says that it was
+    on its way already. `gone` are those of `have` that need no answer any more. 409 for who has 500 cards
+    along already.
     """
     await await_round(desk, session)
 
@@ -85,14 +86,16 @@ async def post_pack(body: Take, desk: DeskDep, visitor: VisitorDep, session: Ses
         sizes = [packs.size_of(ws, card.item) for card in cards]
         return asked.id, cards, sizes, loop.gone_cards(ws, asked, who.id, body.have, who.device)
 
-    number, cards, sizes, gone = await desk.write(deal)
-    if len(cards) < body.n:
+    number, cards, sizes, gone = await desk.write(deal, later=True)
+    is_short = len(cards) < body.n
+    coming = is_short and desk.worker.is_wanted(number)
+    if is_short and not coming:
         desk.worker.poke(number)
     sent = [
         card_json(card, desk.stamp, owner=visitor.owner) | {"bytes": size}
         for card, size in zip(cards, sizes, strict=True)
     ]
-    return JSONResponse({"cards": sent, "gone": gone, "lease_s": packs.PACK_S})
+    return JSONResponse({"cards": sent, "gone": gone, "coming": coming, "lease_s": packs.PACK_S})
 
 
 @router.post("/pack/back", responses=gives(BACK))

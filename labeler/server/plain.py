@@ -36,7 +36,18 @@ STYLE = (
     "button.soft{background:none;border:1px solid #7b8494;color:var(--ink)}"
     ":focus-visible{outline:3px solid var(--go);outline-offset:2px}"
     ".qr{display:block;width:min(100%,15rem);margin:0 auto 12px;background:#fff;border-radius:12px}"
-    ".tile{display:block;width:100%;border-radius:12px;margin:0 0 12px}"
+    ".choices{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(8rem,1fr))}"
+    ".aside{text-align:center;font-size:.9375rem}"
+    ".aside a{color:inherit;display:inline-block;padding:10px 4px}"
+    "progress{width:100%;height:10px;accent-color:var(--go);margin:0 0 12px}"
+    "form.row{grid-template-columns:1fr auto;align-items:end}h2:not(:first-child){margin-top:24px}"
+    ".board{margin:0 0 18px;padding:0;list-style:none;counter-reset:n}"
+    ".board li{display:grid;grid-template-columns:2rem 1fr auto;gap:8px;padding:10px 0;counter-increment:n;"
+    "border-bottom:1px solid var(--line);overflow-wrap:anywhere}"
+    ".board li::before{content:counter(n);color:var(--soft)}"
+    ".tile{display:block;width:100%;border-radius:12px;margin:12px 0}"
+    ".two{display:grid;grid-template-columns:1fr 1fr;gap:12px}.two>:first-child{background:#b84a00}"
+    "button span{display:block}button span::first-letter{text-transform:uppercase}"
     "code{display:block;overflow-wrap:anywhere;font-size:.875rem;padding:10px 12px;border-radius:10px;"
     "background:var(--bg);border:1px solid var(--line);user-select:all}"
     "small{color:var(--soft);font-size:.8125rem}"
@@ -81,14 +92,23 @@ def answered(handler: Handler) -> Handler:
                 e.do,
                 e.wait_s if isinstance(e, Blocked) else None,
             )
+        words = words_for(request)
+        error, do = words.said(error), words.said(do)
         headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
         if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse({"error": error, "do": do}, status, headers)
-        told = page(Words(""), error, f"<main><h1>{text(error)}</h1><p>{text(do)}</main>", status=status)
+            return JSONResponse({"error": error, "do": do}, status, {"Vary": "Accept-Language"} | headers)
+        told = page(words, error, f"<main><h1>{text(error)}</h1><p>{text(do)}</main>", status=status)
         told.headers.update(headers)
         return told
 
     return run
+
+
+def whole(value: str | None) -> int | None:
+    """Return a number as it stands in an address or a form; None for what is none."""
+    if not value or not value.isascii() or not value.isdecimal() or len(value) > 15:
+        return None
+    return int(value)
 
 
 def text(value: str) -> str:

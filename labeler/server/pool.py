@@ -31,6 +31,7 @@ PICTURES = {
     "properties": {
         "image": FILES, "unlike_image": FILES, "like": WHOLES, "unlike": WHOLES, "k": {"type": "integer"},
         "words": {"type": "array", "items": {"type": "string"}}, "about": {"type": "boolean"},
+        "exact": {"type": "boolean"},
     },
 }  # fmt: skip
 
@@ -63,9 +64,10 @@ async def get_search(
     visitor: ReviewerDep,
     item: Annotated[int, Query(ge=0, le=HIGHEST, description="The item to find others like.")],
     k: Annotated[int, Query(ge=1, le=10_000)] = 50,
+    exact: Annotated[bool, Query(description="Compare every item.")] = False,
 ) -> JSONResponse:
     """The items most like one item, best first."""
-    return await _found(desk, None, Search(like=[item], k=k))
+    return await _found(desk, None, Search(like=[item], k=k, exact=exact))
 
 
 @router.post(
@@ -111,6 +113,7 @@ def _form_search(form: FormData) -> Search:
                 "words": [v for v in form.getlist("words") if isinstance(v, str)],
                 "k": form.get("k", "50"),
                 "about": form.get("about", "false"),
+                "exact": form.get("exact", "false"),
             },
             strict=False,
         )
@@ -162,7 +165,9 @@ async def _found(desk: Desk, of: _Of | None, asked: Search, pictures: Pictures =
         near = searching.stacked(more + ([loop.item_rows(ws, asked.like)] if asked.like else []))
         far = searching.stacked(less + ([loop.item_rows(ws, asked.unlike)] if asked.unlike else []))
         assert near is not None
-        found = loop.neighbours(ws, near, far, asked.k, apart=bool(asked.words))
+        found = loop.neighbours(
+            ws, near, far, asked.k, apart=bool(asked.words), exact=asked.exact, by=asked.like
+        )
         results: list[dict[str, object]] = [
             {"item": i, "cos": finite(cos), "url": tile_url(desk.stamp, i, "256")} for i, cos in found
         ]

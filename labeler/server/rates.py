@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from labeler.people import neighbourhood
+from labeler.addresses import neighbourhood
 
 AT_ONCE, PER_S = 60, 2.0  # a class of 30 phones, twice, behind one school's address; 180 in its first minute
 MOST_WAIT_S = 60

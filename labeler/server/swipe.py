@@ -10,6 +10,7 @@ from labeler.errors import LabelerError
 from labeler.server import light
 from labeler.server.cards import person_of, session_json
 from labeler.server.desk import Desk
+from labeler.server.plain import words_for
 from labeler.server.wire import card_json
 from labeler.workspace import Workspace
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from labeler.people import Visitor
+    from labeler.door import Visitor
 
 AHEAD = ("sec-purpose", "purpose", "x-purpose", "x-moz")  # say that nobody looks yet: prefetch, preview
 
@@ -46,14 +47,14 @@ class SwipePage:
 
         `page` is another word each time: a page that a browser kept, and shows again, gives no card.
         """
-        desk, visitor = self._desk, request.scope["labeler.visitor"]
+        desk, visitor, words = self._desk, request.scope["labeler.visitor"], words_for(request)
         named = request.query_params.get("session", "")
         if named and not (named.isascii() and named.isdecimal() and 0 < len(named) <= 15 and int(named)):
             return None
-        session = int(named) if named else None
+        session = int(named) if named else visitor.session
         try:
             card = await desk.write(lambda ws: _deal(desk, ws, visitor, session))
-            told = await desk.read(lambda ws: session_json(desk, ws, visitor, session))
+            told = await desk.read(lambda ws: session_json(desk, ws, visitor, session, words))
         except LabelerError:
             return None
         sent = None if card is None else card_json(card, desk.stamp, owner=visitor.owner)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from labeler.catalog import shown_path
 from labeler.domain import LEAST_TARGET, MOST_TARGET, Card, Item, LabelEvent, StoredEvent
+from labeler.items import shown_path
 from labeler.server.tiles import tile_url
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -45,6 +45,9 @@ class Events(Body):
     events: list[Annotated[Any, Field(json_schema_extra=EVENT)]] = Field(max_length=500)
     workspace: str | None = Field(
         default=None, max_length=64, description="of GET /api/session; another one's answers are refused"
+    )
+    person: int | None = Field(
+        default=None, ge=0, le=HIGHEST, description="mine.person of GET /api/session; as workspace"
     )
 
 
@@ -91,6 +94,7 @@ class Search(Body):
     embedding: list[float] | None = Field(default=None, max_length=65_536)
     k: int = Field(default=50, ge=1, le=10_000)
     about: bool = Field(default=False, description="For the owner: each one's file and answer too.")
+    exact: bool = Field(default=False, description="Compare every item: slower, up to three million.")
 
 
 def read_event(raw: object) -> LabelEvent:
