@@ -18,7 +18,7 @@ from benchmarks.server import Client, running
 pytestmark = pytest.mark.browser
 
 PHONE = {"width": 390, "height": 844}
-READY = ".card[data-place='0'][data-ready]"
+READY = ".deck[data-open] .card[data-place='0'][data-ready]"  # seen, and an answer is taken
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 SEEN = "localStorage.setItem('labeler.hint', 'seen')"
 

@@ -93,7 +93,7 @@ def test_the_header_says_what_share_is_found_once_that_is_known(
     low, high = (round(100 * e[name]) for name in ("low", "high"))
     assert e["next_finds"] >= wording.OFTEN
     expect(page.locator(".share")).to_have_text(f"{low}–{high} % found, more come")
-    expect(page.locator(".card[data-ready]")).to_be_visible()
+    expect(page.locator(".deck[data-open] .card[data-ready]")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     head, stage = (page.locator(name).bounding_box() for name in (".top", ".stage"))
     assert head["y"] + head["height"] <= stage["y"] + 1
@@ -128,8 +128,8 @@ def test_a_reached_target_is_said_once_and_swiping_goes_on(
     page = phone(browser, f"{url}/{place}", dark=place == "label")
     said = page.locator(".reached")
     expect(said).to_contain_text("Probably found 85 %. Going on would bring")
-    expect(page.locator(".card[data-ready]")).to_be_visible()
-    note, card = said.bounding_box(), page.locator(".card[data-ready]").bounding_box()
+    expect(page.locator(".deck[data-open] .card[data-ready]")).to_be_visible()
+    note, card = said.bounding_box(), page.locator(".deck[data-open] .card[data-ready]").bounding_box()
     assert note["y"] + note["height"] <= card["y"] + 1
     shoot(page, f"reached-{place}", tmp_path)
     events = known["events"]
@@ -145,7 +145,7 @@ def test_a_reached_target_is_said_once_and_swiping_goes_on(
     page.reload()
     page.locator(SHOWN).first.wait_for()
     expect(page.locator(".share")).to_contain_text("% found (")
-    expect(page.locator(".card[data-ready]")).to_be_visible()
+    expect(page.locator(".deck[data-open] .card[data-ready]")).to_be_visible()
     expect(said).to_be_hidden()
     page.keyboard.press("z")  # for those who come after
     page.wait_for_timeout(500)
@@ -171,7 +171,7 @@ def test_on_a_desk_the_header_has_it_too_and_the_panel_comes_back(
     expect(page.locator("dialog[open] .panel")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator(".aside .panel")).to_be_visible()
-    expect(page.locator(".card[data-ready]")).to_be_visible()
+    expect(page.locator(".deck[data-open] .card[data-ready]")).to_be_visible()
     page.set_viewport_size({"width": 844, "height": 390})
     page.wait_for_timeout(300)
     shoot(page, "side", tmp_path)

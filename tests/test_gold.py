@@ -34,6 +34,7 @@ from tests.pools import event, is_target, make_pool
 from tests.served import answer, cards_of, served, visit
 from tests.test_app import free_port
 from tests.test_cli import run
+from tests.test_deck import READY
 from tests.test_joining import PHONE_LIKE
 
 LEASE_S = 300
@@ -587,7 +588,7 @@ def test_a_phone_is_told_without_being_held_up(tmp_path, browser):
         page.goto(re.search(r"http://\S+/join\?token=\S+", "\n".join(server.lines))[0])
         page.get_by_role("button", name="Start").tap()
         page.wait_for_url("**/swipe*")
-        page.locator(".card[data-place='0'][data-ready]").wait_for()
+        page.wait_for_selector(READY)
         page.locator(".hint .btn").tap()
         toast = page.locator(".toast", has_text="one is known to be “no”")
         for _ in range(30):

@@ -372,7 +372,18 @@ def test_a_bar_too_long_for_a_phone_scrolls_with_the_page_in_view(
     browser: Browser, site: tuple[str, Workspace]
 ) -> None:
     page = go(browser, f"{site[0]}/export", phone=True, locale="es-ES")
+    wide = ".st-key-nav a { padding: 0 14px !important }"  # whatever font this machine has
+    page.add_init_script(
+        f"""document.addEventListener("DOMContentLoaded", () => {{
+          const style = document.createElement("style");
+          style.textContent = "html {wide}";
+          document.body.append(style);
+        }})"""
+    )
+    page.reload()
     links = page.locator(".st-key-nav a")
+    expect(links).to_have_count(len(PAGES))
+    expect(page.locator("[data-testid=stHeader]")).to_be_hidden()  # the style has come
     assert len({box["y"] for box in map(Locator.bounding_box, links.all()) if box}) == 1
     long, seen = page.locator(".st-key-nav").evaluate("e => [e.scrollWidth, e.clientWidth]")
     assert long > seen == 390
@@ -821,7 +832,7 @@ def test_a_swipe_on_the_label_page_starts_no_script_run(
     sent: list[float] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(time.monotonic())))
     page.goto(f"{url}/label")
-    page.wait_for_selector(".deck .card img")
+    page.wait_for_selector(".deck[data-open] .card[data-ready]")
     if page.get_by_role("button", name="Got it").is_visible():
         page.get_by_role("button", name="Got it").click()
     page.wait_for_timeout(1000)
@@ -848,7 +859,7 @@ def test_the_deck_tells_an_owner_that_the_question_is_closed_to_others(
     page = go(browser, f"{url}/label", phone=True, dark=True)
     note = page.locator(".note:not(.reached)")
     expect(note).to_have_text("Closed: others get no cards. The page Team opens it again. Thanks, all!")
-    expect(page.locator(".card[data-ready]")).to_be_visible()
+    expect(page.locator(".deck[data-open] .card[data-ready]")).to_be_visible()
     page.screenshot(path=Path(os.environ.get("LABELER_SHOTS") or tmp_path) / "closed.png")
     loop.set_state(ws, session, "open", "")
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -865,7 +876,7 @@ def test_the_deck_goes_on_while_the_server_is_gone_and_streamlit_stays_out_of_it
     line = Line(int(url.rpartition(":")[2]))
     line.join()
     page = go(browser, f"http://127.0.0.1:{line.port}/label", phone=True)
-    page.locator(".card[data-ready]").wait_for()
+    page.locator(".deck[data-open] .card[data-ready]").wait_for()
     page.wait_for_load_state("networkidle")  # the cards ahead are here
     if page.get_by_role("button", name="Got it").is_visible():
         page.get_by_role("button", name="Got it").click()
@@ -884,7 +895,7 @@ def test_the_deck_goes_on_while_the_server_is_gone_and_streamlit_stays_out_of_it
     expect(page.locator(".waiting")).to_have_text("Offline")
     page.locator(".deck [data-value=yes]").tap()
     expect(page.locator(".waiting")).to_have_text("1 waiting")
-    page.locator(".card[data-ready]").wait_for()
+    page.locator(".deck[data-open] .card[data-ready]").wait_for()
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".waiting")).to_have_text("2 waiting")
     assert page.evaluate("window.frames") == 0

@@ -16,6 +16,7 @@ from labeler.tongue import Words
 from tests.pools import make_pool
 from tests.served import answer, begin, served
 from tests.test_app import free_port
+from tests.test_deck import READY
 from tests.test_joining import PHONE_LIKE, joined
 
 EN, ES = Words("en"), Words("es")
@@ -123,8 +124,7 @@ def test_the_deck_thanks_after_forty_answers_and_at_the_end_and_is_in_nobodys_wa
         base = page.url.partition("/swipe")[0]
         assert context.request.post(f"{base}/api/labels", **sent).json()["accepted"] == 39
         page.reload()
-        card = page.locator(".deck[data-state='card']")
-        card.wait_for()
+        page.wait_for_selector(READY)
         assert page.locator(".toast").is_hidden()
         page.keyboard.press("ArrowLeft")
         page.locator(".toast", has_text="Your 40 answers found one that nobody had found before.").wait_for()

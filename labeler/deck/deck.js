@@ -1007,6 +1007,7 @@ class Deck {
     }
     this.opened = true;
     this.busy = false;
+    this.screen.deck.dataset.open = "1"; // answers are taken from now on
     this.showEarly();
     this.showWaiting();
     await this.openPack();
@@ -1170,8 +1171,7 @@ class Deck {
     }
     this.noteRound(session.round);
     this.showWaiting();
-    this.thank(session);
-    this.greet(session);
+    if (!this.thank(session)) this.greet(session);
   }
 
   /** Say by which name somebody is in: the one they typed may have been taken. */
@@ -1182,11 +1182,13 @@ class Deck {
     this.screen.say(say("named", { name: mine.name }));
   }
 
-  /** Thank for every so many answers, over the card and not in the way. The words are the server's. */
+  /** Thank for every so many answers, over the card and not in the way. The words are the server's. Returns whether it did. */
   thank({ mine, thanks }) {
     const step = Math.floor((mine?.answers ?? 0) / THANKS);
-    if (thanks && step > this.thanked) this.screen.say(thanks);
+    const due = !!thanks && step > this.thanked;
+    if (due) this.screen.say(thanks);
     this.thanked = Math.max(step, this.thanked ?? 0);
+    return due;
   }
 
   /** A new round has been learned: tell the page around, once. */
