@@ -1,5 +1,6 @@
 """Nearest neighbours by cosine: one protocol, an exact index and an approximate one."""
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 BLOCK = 65_536
 """Rows per matrix product: bounds memory at 256 KB per query."""
+GLANCE_S = 0.05
+"""How long an exact search that may not take long goes on before it counts how long it will take."""
 PROBES, TRAIN_ROWS = 16, 64
 """Lists that `Inverted` reads for a query unless it is tuned, and rows for each of its centres that these are
 made of."""
@@ -44,20 +47,28 @@ class Index(Protocol):
 class Exact:
     """Every row compared, block by block; equal cosines keep the order of the rows. Nothing is copied."""
 
-    def __init__(self, rows: Source, ids: Ids | None = None, *, block: int = BLOCK) -> None:
+    def __init__(
+        self, rows: Source, ids: Ids | None = None, *, block: int = BLOCK, within_s: float | None = None
+    ) -> None:
         """rows  (n, d) unit rows, kept by reference. ids  (n,) their ids; None: 0 … n-1.
 
-        block  how many rows are taken at a time.
+        block     how many rows are taken at a time.
+        within_s  how long a search may take, in seconds; None: as long as it does.
         """
-        self._rows, self._block = rows, block
+        self._rows, self._block, self._within_s = rows, block, within_s
         self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
-        """Return the `k` nearest of each query, as `Index.search` says. One pass over the rows."""
+        """Return the `k` nearest of each query, as `Index.search` says. One pass over the rows.
+
+        Raises TimeoutError as soon as it is plain that it takes too long.
+        """
         k = max(0, min(k, len(self._rows)))
+        began = time.perf_counter()
         best = np.empty((len(rows), 0), np.float32)
         at = np.empty((len(rows), 0), np.int64)
         for start in range(0, len(self._rows) if k else 0, self._block):
+            self._look_at_the_clock(time.perf_counter() - began, start)
             block = np.asarray(self._rows[start : start + self._block], np.float32)
             cos = np.hstack([best, rows @ block.T])
             here = np.arange(start, start + len(block), dtype=np.int64)
@@ -66,6 +77,12 @@ class Exact:
             best = np.take_along_axis(cos, keep, 1)
             at = np.take_along_axis(where, keep, 1)
         return self._ids[at], best
+
+    def _look_at_the_clock(self, spent_s: float, done: int) -> None:
+        if self._within_s is None or done == 0 or spent_s < GLANCE_S:
+            return
+        if spent_s / done * len(self._rows) > self._within_s:
+            raise TimeoutError(f"Comparing {len(self._rows):,} rows takes longer than {self._within_s} s.")
 
 
 class Inverted:

@@ -4,10 +4,12 @@ The rows are real ones of the three collections, and for larger pools moved as f
 apart (`benchmarks.larger`). Queries are further rows of the same kind.
 
 10k, 1m   by the program's own search: p50_ms and p95_ms of a search for 100 by one vector, recall_100 (the
-          share of the exact 100 nearest), recall_unlike_100 (of queries with an example that is not wanted),
-          reach (rows compared, in multiples of 100), rss_gb (of a process that opens the workspace and
-          searches), build_s (codes: learning the turn, coding, measuring; one thread, as in the background).
-          Ten thousand are compared whole: nothing is built, and recall is 1
+          share of the exact 100 nearest); at a million of who searches alone, a second after the last search,
+          and in `busy` the same of searches that follow each other at once, as those of many people do, with
+          recall_unlike_100 (of queries with an example that is not wanted) and reach (rows compared, in
+          multiples of 100). rss_gb (of a process that opens the workspace and searches), build_s (codes:
+          learning the turn, coding, measuring; one thread, as in the background). Ten thousand are always
+          compared whole: nothing is built, and recall is 1
 48m       by codes of 512 bits in lists alone, no vectors are compared: recall_100 counts any code no farther
           than the true hundredth; build_s and build_rss_gb of putting them into lists. Only with --size 48m
 same_class_100  of aid: the share of the nearest 100 of each image that are of its class, by vectors (from
@@ -32,20 +34,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Rows, unit_rows
+from active.arrays import Ids, Rows, unit_rows
 from active.codes import BITS, Flat, fit_coder
 from active.search import Exact, combine
 from benchmarks.larger import BLOCK, KEY, Crowd, workspace
 from benchmarks.loop import prepare
 from benchmarks.neighbourhood import one_kind
 from benchmarks.pool import Pool, arguments, open_pool, show
-from labeler import coding, searching, shelves
+from labeler import coding, lull, searching, shelves
 from labeler.child import ONE_THREAD
 from labeler.workspace import Workspace
 
 COLLECTIONS = ("aid", "hirise", "clothing")
 WIDTHS = (512, 256, 128, 64)
-QUERIES, WARM = 200, 20
+QUERIES, WARM, ALONE = 200, 20, 60
 SIZES = {"10k": 10_000, "1m": 1_000_000, "48m": 48_000_000}
 ASKED = 10**6  # the number of the block that queries are drawn from
 CLASSES = 10  # of aid, that are looked for among a million
@@ -85,21 +87,38 @@ def apart(work: Any, *args: object) -> Any:  # Any: what the work takes and give
 
 
 def searched(folder: Path, asked: Rows) -> dict[str, Any]:  # Any: figures and found ids
-    """Return how long searches through the program took, and what they found."""
+    """Return how long searches through the program took, and what they found; of one person, and of many."""
     ws = Workspace.open(folder)
+    used = ws.registry.in_use()
+    assert used is not None
+    pause = lull.LULL_S if used[2] > coding.EXACT_ROWS else 0.0
     for row in asked[:WARM]:
         searching.neighbours(ws, row[None], k=100)
+    took, found = many(ws, asked[WARM:])
+    memory = rss_gb()
+    took_alone, found_alone = many(ws, asked[WARM : WARM + ALONE], pause)
+    memory_alone = rss_gb()
+    pairs = [(asked[i, None], asked[i + 1, None]) for i in range(0, len(asked) - 1, 4)]
+    without = [[i for i, _ in searching.neighbours(ws, *pair, k=100)] for pair in pairs]
+    ws.close()
+    return {
+        "busy": {"took": took, "found": found, "rss": memory},
+        "alone": {"took": took_alone, "found": found_alone, "rss": memory_alone},
+        "pairs": pairs,
+        "found_unlike": without,
+    }
+
+
+def many(ws: Workspace, asked: Rows, pause: float = 0.0) -> tuple[list[float], list[list[int]]]:
+    """Return how long each search took (ms), and what it found. pause  before each, in seconds."""
     took, found = [], []
-    for row in asked[WARM:]:
+    for row in asked:
+        time.sleep(pause)
         began = time.perf_counter()
         near = searching.neighbours(ws, row[None], k=100)
         took.append((time.perf_counter() - began) * 1000)
         found.append([i for i, _ in near])
-    memory = rss_gb()
-    pairs = [(asked[i, None], asked[i + 1, None]) for i in range(0, len(asked) - 1, 4)]
-    without = [[i for i, _ in searching.neighbours(ws, *pair, k=100)] for pair in pairs]
-    ws.close()
-    return {"took": took, "found": found, "rss": memory, "pairs": pairs, "found_unlike": without}
+    return took, found
 
 
 def built(folder: Path) -> dict[str, float]:
@@ -123,18 +142,29 @@ def rss_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def rows_figures(ws: Workspace, asked: Rows) -> dict[str, float]:
+def rows_figures(ws: Workspace, asked: Rows) -> dict[str, Any]:  # Any: figures
     """Return the figures of a pool of vectors."""
     folder = ws.folder
     rows = ws.vectors(KEY, asked.shape[1]).rows()
     out = apart(built, folder)
     got = apart(searched, folder, asked)
     true = Exact(rows).search(asked[WARM:], 100)[0]
-    hits = [np.isin(a, b).mean() for a, b in zip(true, got["found"], strict=True)]
+    by = {
+        name: {
+            **quick(some["took"]),
+            "recall_100": share(true[: len(some["found"])], some["found"]),
+            "rss_gb": some["rss"],
+        }
+        for name, some in (("busy", got["busy"]), ("alone", got["alone"]))
+    }
     both = Exact(rows).search(np.concatenate([combine(*pair) for pair in got["pairs"]]), 100)[0]
-    unlike = [np.isin(a, b).mean() for a, b in zip(both, got["found_unlike"], strict=True)]
-    found = {"recall_100": float(np.mean(hits)), "recall_unlike_100": float(np.mean(unlike))}
-    return {**quick(got["took"]), **found, "rss_gb": got["rss"], **out}
+    by["busy"] |= {"recall_unlike_100": share(both, got["found_unlike"]), "reach": out.pop("reach")}
+    return {**by["alone"], **out, "busy": by["busy"]}
+
+
+def share(true: Ids, found: list[list[int]]) -> float:
+    """Return which share of what is true was found, in the mean."""
+    return float(np.mean([np.isin(a, b).mean() for a, b in zip(true, found, strict=True)]))
 
 
 def quick(took: list[float]) -> dict[str, float]:
@@ -142,7 +172,7 @@ def quick(took: list[float]) -> dict[str, float]:
     return {"p50_ms": float(np.median(took)), "p95_ms": float(np.quantile(took, 0.95))}
 
 
-def rows_of(crowd: Crowd, args: argparse.Namespace, name: str, n: int) -> dict[str, float]:
+def rows_of(crowd: Crowd, args: argparse.Namespace, name: str, n: int) -> dict[str, Any]:  # Any: figures
     """Return the figures of so many rows; the workspace is kept for the next time."""
     asked = unit_rows(crowd.block(ASKED, QUERIES + WARM))
     parts = (crowd.block(lo // BLOCK, min(BLOCK, n - lo)) for lo in range(0, n, BLOCK))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from active.arrays import Rows
+from active.arrays import Ids, Rows
 from labeler import maps, shelves
 from labeler.arrays import load_arrays, save_arrays
 from labeler.errors import BadInput, Blocked, NotReady, writing
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("labeler.coding")
 
 VERSION = 3  # of the files: others are made anew
-EXACT_ROWS = 100_000  # pools of at most so many are compared whole
+EXACT_ROWS = 100_000  # pools of at most so many are always compared whole
+ALONE_ROWS = 1_000_000  # and of at most so many, where nobody else searches just now
+PATIENCE_S = 0.7  # and that takes no longer than so
 FITTED = (20_000, 80_000, 320_000, 1_280_000)  # items after which a turn is learned anew
 SLOW_ROWS = 3_000_000  # more than these are never compared whole: a search waits for the codes
 LEARNED_AGAIN = 1.25  # times as many items as a turn was learned with, before it is learned anew
@@ -70,11 +72,38 @@ class Coding:
         return grown and (now.recall < now.target or now.reach > 2 * self.learned_reach)
 
 
-def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False, exact: bool = False) -> "Index":
-    """Return what finds the nearest of the first n items: by their codes if there are some, else exactly.
+class Whole:
+    """All items compared, where that takes no longer than PATIENCE_S; else another index is asked."""
 
-    apart  what is searched by lies apart from all items, as words do.
-    exact  compare all, codes or not. Raises BadInput where there are too many to.
+    def __init__(self, rows: Rows, instead: "Index") -> None:
+        """rows  (n, d) unit rows, kept by reference. instead  what is asked where that takes too long."""
+        self._rows, self._instead = rows, instead
+
+    def search(self, rows: Rows, k: int) -> "tuple[Ids, Rows]":
+        """Return the `k` nearest of each query, as `active.search.Index.search` says."""
+        from active.search import Exact
+
+        try:
+            return Exact(self._rows, within_s=PATIENCE_S).search(rows, k)
+        except TimeoutError:
+            return self._instead.search(rows, k)
+
+
+def index(
+    ws: Workspace,
+    key: str,
+    dim: int,
+    n: int,
+    *,
+    apart: bool = False,
+    exact: bool = False,
+    is_alone: bool = False,
+) -> "Index":
+    """Return what finds the nearest of the first n items: exactly, or by their codes if there are some.
+
+    apart     what is searched by lies apart from all items, as words do.
+    exact     compare all, codes or not. Raises BadInput where there are too many to.
+    is_alone  whether nobody else searches: then of up to a million all are compared, if that is quick.
     Raises NotReady where there are too many to compare all, and no codes yet.
     """
     from active.codes import Coded
@@ -100,7 +129,8 @@ def index(ws: Workspace, key: str, dim: int, n: int, *, apart: bool = False, exa
         return Exact(rows)
     near = shelves.near(codes, path)
     least = ALL_APART if apart else found.now.least
-    return Coded(found.coder, near, rows, reach=found.now.reach, least=least)
+    coded = Coded(found.coder, near, rows, reach=found.now.reach, least=least)
+    return Whole(rows, coded) if is_alone and n <= ALONE_ROWS else coded
 
 
 _looked_at: "weakref.WeakKeyDictionary[Workspace, set[Path]]" = weakref.WeakKeyDictionary()

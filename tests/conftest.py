@@ -34,6 +34,11 @@ LONGEST = (  # these files come first: none is left for one process alone at the
 CHROMIUM = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
+    # Requests that outlive a page would pass Playwright's routes by. The switch replaces Playwright's own, so
+    # it repeats what of that matters here.
+    "--disable-features=KeepAliveInBrowserMigration,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,PaintHolding,"
+    "AvoidCorsURLLoaderRestartOnRedirect,ThirdPartyStoragePartitioning,DestroyProfileOnBrowserClose,"
+    "AvoidUnnecessaryBeforeUnloadCheckSync,OptimizationHints,NetworkTimeServiceQuerying,PreconnectToSearch",
 ]
 
 

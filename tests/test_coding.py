@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from active import codes
+from active import codes, search
 from active.arrays import Rows, unit_rows
 from active.codes import Coded
 from active.lists import Lists
 from active.search import Exact, combine
-from labeler import coding, encoders, shelves, trainer
+from labeler import coding, encoders, lull, shelves, trainer
 from labeler.errors import BadInput, Blocked, Conflict, NotReady
+from labeler.lull import Lull
 from labeler.searching import neighbours
 from labeler.workspace import Workspace
 from tests.pools import make_pool
@@ -48,6 +49,7 @@ def ws(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """A pool of 4,000, of which 1,000 are embedded; more than 500 are coded, 40 may be behind."""
     monkeypatch.setattr(codes, "MOST", 1.0)
     monkeypatch.setattr(coding, "EXACT_ROWS", 500)
+    monkeypatch.setattr(coding, "ALONE_ROWS", 0)  # but in tests of who searches alone
     monkeypatch.setattr(coding, "FITTED", (500, 2000))
     monkeypatch.setattr(coding, "TAIL", 40)
     monkeypatch.setattr(coding, "STRIDE", 300)
@@ -87,6 +89,44 @@ def test_before_codes_are_made_a_search_compares_all(ws: Workspace) -> None:
     assert coding.due(ws)
     assert isinstance(coding.index(ws, KEY, DIM, 1000), Exact)
     assert recall(ws, 1000) == 1
+
+
+def test_who_searches_alone_gets_all_of_the_nearest(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr(lull, "here", Lull(lambda: clock))
+    monkeypatch.setattr(coding, "ALONE_ROWS", 1000)
+    monkeypatch.setattr(codes, "MOST", 1.0)
+    coding.make(ws)
+    bad = coding.ready(ws, KEY)
+    assert bad is not None
+    least = replace(bad, now=replace(bad.now, reach=1.0, least=-1.0))
+    monkeypatch.setattr(coding, "ready", lambda *_: least)  # codes alone choose
+    query = crowds(40, seed=7)
+    true = Exact(ROWS[:1000]).search(query, 100)[0]
+
+    def share(pause: float) -> float:
+        nonlocal clock
+        found = []
+        for row in query:
+            clock += pause
+            found.append([i for i, _ in neighbours(ws, row[None], k=100)])
+        return float(np.mean([np.isin(a, b).mean() for a, b in zip(true, found, strict=True)]))
+
+    assert share(lull.LULL_S) == 1
+    by_codes = share(0.1)  # somebody else's ended just now
+    assert by_codes < 0.95
+    with lull.here.search() as is_alone:  # somebody's search takes long
+        assert not is_alone
+        clock += 100
+        assert share(lull.LULL_S) == by_codes
+    monkeypatch.setattr(coding, "ALONE_ROWS", 999)
+    clock += 100
+    assert share(lull.LULL_S) == by_codes
+    monkeypatch.setattr(coding, "ALONE_ROWS", 1000)
+    monkeypatch.setattr(coding, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(search, "GLANCE_S", 0.0)
+    monkeypatch.setattr(search.Exact.__init__, "__kwdefaults__", {"block": 100, "within_s": None})
+    assert share(lull.LULL_S) == by_codes  # it would take too long
 
 
 def test_with_codes_a_search_finds_as_much_as_was_measured(ws: Workspace) -> None:

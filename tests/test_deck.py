@@ -759,7 +759,7 @@ def test_what_a_network_on_the_way_says_for_itself_never_takes_an_answer(decks):
             deck.page.evaluate("dispatchEvent(new Event('online'))")
             return len(said) >= len(FOREIGN) + 4 or deck.page.wait_for_timeout(40)
 
-        until(all_said, say=lambda: f"nothing is sent any more after {said}")
+        until(all_said, limit_s=60, say=lambda: f"nothing is sent any more after {said}")
         assert deck.page.evaluate(LEFT) == 3
     deck.page.evaluate("dispatchEvent(new Event('online'))")
     deck.stored(yes=3)

@@ -1,6 +1,7 @@
 """How people join by links, what each may do, and how access ends."""
 
 import contextlib
+import html
 import json
 import re
 import time
@@ -11,9 +12,10 @@ from benchmarks.server import running
 from labeler import loop, members, people
 from labeler.door import COOKIE, FRESH_S, Door
 from labeler.errors import BadInput, Missing, NotReady
-from labeler.nicknames import FIRST, SECOND, offered_name
+from labeler.nicknames import BETWEEN, offered_name
 from labeler.people import new_code, read_code, read_name
 from labeler.server import desk, guesses
+from labeler.tongue import Words, tables
 from tests.served import OWNERS, ROUTES, answer, cards_of, is_problem, served, visit
 from tests.test_app import free_port
 from tests.test_cli import run
@@ -78,10 +80,26 @@ def test_names_are_kept_tidy_and_each_is_somebodys_alone(ws):
     assert sorted(p.name for p in ws.roster.people() if p.role == "swipe") == ["ANNA 2", "anna", "anna 3"]
 
 
-def test_offered_names_can_be_taken_as_they_are():
-    assert len(set(FIRST)) * len(set(SECOND)) > 3000
+@pytest.mark.parametrize("language", sorted(tables()))
+def test_offered_names_can_be_taken_as_they_are_in_every_language(language):
+    words = Words(language)
+    first, second = (words(key).split(BETWEEN) for key in ("name.first", "name.second"))
+    assert len(set(first)) * len(set(second)) > 3000
+    assert len(set(first)) == len(first)
+    assert len(set(second)) == len(second)
+    for one in (*first, *second):
+        assert read_name(one) == one
     for _ in range(50):
-        assert read_name(name := offered_name()) == name
+        assert read_name(name := offered_name(words)) == name
+
+
+def test_the_offered_name_is_in_the_browsers_language(app, ws, code):
+    page = phone(app).get(f"/join?token={code}", headers={**HTML, "accept-language": "es"}).text
+    offered = html.unescape(re.search(r'name="name"[^>]*value="([^"]*)"', page)[1])
+    words = Words("es")
+    second, first = offered.split()
+    assert first in words("name.first").split(BETWEEN)
+    assert second in words("name.second").split(BETWEEN)
 
 
 # joining -----------------------------------------------------------------------------------

@@ -172,9 +172,10 @@ class Guard:
         """
         if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
             return GUEST
+        words = Words(headers.get("accept-language", ""))
         try:
             peer = (scope.get("client") or ("",))[0]
-            return (await self._desk.join(code, offered_name(), peer))[0]
+            return (await self._desk.join(code, offered_name(words), peer))[0]
         except Missing as e:
             raise Refusal(401, e.error, e.do) from e
         except TooMany as e:

@@ -46,7 +46,7 @@ class Joining:
             if typed:
                 self._count_guess(request, typed)
             return _ask_code(request, words, "" if not typed else words("join.wrong"))
-        return await self._ask_name(request, words, code, offered_name())
+        return await self._ask_name(request, words, code, offered_name(words))
 
     async def _ask_name(
         self, request: "Request", words: "Words", code: str, name: str, trouble: LabelerError | None = None
@@ -90,7 +90,7 @@ class Joining:
         if visitor.person is not None and not await self._comes_anew(visitor, code):  # a second press
             return self._is_in(request, words, visitor.person, code)
         try:
-            joined, link = await self._desk.join(code, name or offered_name(), _peer(request))
+            joined, link = await self._desk.join(code, name or offered_name(words), _peer(request))
         except TooMany as e:
             wait = words("join.wait", seconds=e.wait_s)
             raise Refusal(429, words("join.many"), wait, e.wait_s) from e
