@@ -4,8 +4,7 @@ import secrets
 
 from labeler.tongue import Words
 
-BETWEEN = ", "
-"""Between two words of a list in the table of a language."""
+BETWEEN = ", "  # two words of a list in the table of a language
 
 
 def offered_name(words: Words) -> str:

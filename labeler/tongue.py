@@ -12,7 +12,7 @@ LONGEST = 500  # letters of a header that are looked at
 FORMS = "|"  # between what is said of one and what is said of any other number
 OWN = ("yes", "no")  # answers that a question has by itself; all others are the owner's words
 NAME = re.compile(r"\{(\w+)\}")
-QUESTION = "start.question.default"  # what is asked where the owner gave no question
+QUESTIONS = ("start.question.default", "start.question.drawn")  # where the owner gave none
 KEPT = 2000  # sentences of modules that are kept as they were said
 END = re.compile(r"(?<=[.?!]) (?=[^\sa-z])")  # between two sentences
 MOST_ENDS = 12  # of sentences, and colons, in a text that is taken apart: errors have some three
@@ -97,11 +97,12 @@ class Words:
         return self._table[f"deck.answer.{label}"] if label in OWN else label
 
     def question(self, asked: str) -> str:
-        """Return a question as people read it: the one that is asked where the owner gave none, or theirs.
+        """Return a question as people read it: one that is asked where the owner gave none, or theirs.
 
         It is stored in English, whoever starts.
         """
-        return self._table[QUESTION] if asked == tables()[DEFAULT][QUESTION] else asked
+        english = tables()[DEFAULT]
+        return next((self._table[key] for key in QUESTIONS if asked == english[key]), asked)
 
     def said(self, english: str) -> str:
         """Return what a module has said in English, such as an error; unknown sentences as they are.

@@ -289,8 +289,7 @@ def dropped(key: str, *, several: bool = False) -> "list[UploadedFile]":
     """Draw a place to drop pictures and return them; they stay until `forget`."""
     label = reader.words()("start.drop.several" if several else "start.drop")
     files = st.file_uploader(
-        label, accept_multiple_files=several, label_visibility="collapsed",
-        key=f"{key}-{st.session_state.get(f'{key}-n', 0)}",
+        label, accept_multiple_files=several, key=f"{key}-{st.session_state.get(f'{key}-n', 0)}",
     )  # fmt: skip
     return files if isinstance(files, list) else [files] if files else []
 

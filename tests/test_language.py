@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.server import Client, running
-from labeler import database, loop, people, tongue, tutorial
+from labeler import database, demo, loop, people, tongue, tutorial
 from labeler.domain import LabelEvent
 from labeler.server import light
 from labeler.tongue import Words, choose, tables
@@ -438,6 +438,10 @@ def test_each_text_that_is_asked_for_is_in_the_tables():
                 ):
                     asked.add(first.value)
     assert keys["start.question.default"] == loop.QUESTION
+    assert keys["start.question.drawn"] == demo.QUESTION
+    assert [Words("es").question(asked) for asked in (loop.QUESTION, demo.QUESTION, "¿Ballena?")] == [
+        "¿Es esto lo que buscas?", "¿Es una isla?", "¿Ballena?",
+    ]  # fmt: skip
     assert len(asked) > 350
     assert asked <= keys.keys()
 

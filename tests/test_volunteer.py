@@ -209,3 +209,13 @@ def test_answers_that_wait_on_a_shared_tablet_stay_with_who_gave_them(place, joi
     sent(finn)
     assert given(ws, "Finn") == 1
     assert re.search("somebody else", finn.inner_text(".top")) is None
+
+
+def test_the_name_is_not_said_over_the_hint_but_after_it(join):
+    page = join("Noor", hint=True)
+    page.locator(".hint .btn").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".toast").is_hidden()
+    page.locator(".hint .btn").tap()
+    swipe(page)
+    page.get_by_text("You are in as Noor.").wait_for()

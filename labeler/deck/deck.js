@@ -1177,7 +1177,8 @@ class Deck {
   /** Say by which name somebody is in: the one they typed may have been taken. */
   greet({ workspace, owner, mine }) {
     const once = `named.${workspace}`;
-    if (owner !== false || !mine?.name || memory.get(once) === mine.name) return;
+    // not over the hint, with its button: with the next figures
+    if (owner !== false || !mine?.name || memory.get(once) === mine.name || !memory.get("hint")) return;
     memory.set(once, mine.name);
     this.screen.say(say("named", { name: mine.name }));
   }
