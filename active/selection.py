@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from active import scatter
 from active.arrays import Ids, Probs, Rows, Scores, are_in, union
 from active.kriging import Told, agree, krige
 from active.representative import clusters
@@ -23,10 +24,6 @@ MIX: dict[Goal, dict[Why, float]] = {
 """How the cards that are not drawn at random are shared out; docs/decisions has what each share costs."""
 FIRST_MIX: dict[Why, float] = {"find": 0.9, "spread": 0.1}
 """The same before there is a head, around the examples; without examples everything is `spread`."""
-UNLIKE = 0.5
-"""So much of `spread` is what is least like all that was asked; docs/decisions/0018 has what it brings."""
-UNLIKE_AMONG, UNLIKE_TO = 2000, 1000
-"""That is looked for among so many candidates, and compared with so many that were asked."""
 SEEDS, NEAR = 16, 32
 """Doubtful items of the sample that are looked around, and how many neighbours of each are looked at."""
 AMONG = 500
@@ -146,11 +143,11 @@ def choose(
         queues.setdefault("audit", []).append(drawn)
         audited = np.concatenate([audited, drawn.ids])
     # from here on only what is looked at counts: of a very large pool a hundredth
-    undrawn = replace(pool, candidates=_without(_looked_at(pool), audited))
+    undrawn = replace(pool, candidates=scatter.without(_looked_at(pool), audited))
     wanted = plan.count("spread")  # once there is a head mostly none: then nobody asks what is closed
     drawn = spread(undrawn, wanted, rng, asked=union(_closed(pool), audited) if wanted else None)
     queues["spread"] = [drawn]
-    undrawn = replace(undrawn, candidates=_without(undrawn.candidates, drawn.ids))
+    undrawn = replace(undrawn, candidates=scatter.without(undrawn.candidates, drawn.ids))
     if "uncertain" in plan:
         queues["uncertain"] = [uncertain(undrawn, n + SPARE, rng)]
     queues["find"] = [find(undrawn, n + SPARE, rng)]
@@ -241,9 +238,9 @@ def spread(pool: Pool, k: int, rng: np.random.Generator, *, asked: Ids | None = 
     """Return `k` candidates from all over: what is least like those asked, and draws from clusters, in turn.
 
     asked  the items that were asked, or can't be; None: all that are no candidates.
-    The first kind is taken by rank, as in `_unlike`; of the others, p_chosen is 1 by the number of candidates
-    in their cluster. So 1 / p_chosen adds up to the number of candidates. Where not all are looked at, the
-    candidates are those of the sample: p_chosen is 0 for all others.
+    The first kind is taken by rank, as `scatter.unlike` does; of the others, p_chosen is 1 by the number of
+    candidates in their cluster. So 1 / p_chosen adds up to the number of candidates. Where not all are looked
+    at, the candidates are those of the sample: p_chosen is 0 for all others.
     """
     drawn_from = _looked_at(pool)
     if pool.among is not None and pool.sample is not None:
@@ -253,60 +250,11 @@ def spread(pool: Pool, k: int, rng: np.random.Generator, *, asked: Ids | None = 
     if k == 0:
         return _picks(_nothing(), "spread")
     out = _closed(pool) if asked is None else asked
-    far = _unlike(pool.rows, drawn_from, int(k * UNLIKE), rng, asked=out)
-    of_each = _of_each(pool.rows, _without(drawn_from, far.ids), k - len(far.ids), rng)
-    both = joined([far, of_each])
-    turn = np.argsort([*range(len(far.ids)), *range(len(of_each.ids))], kind="stable")
+    far, dist = scatter.unlike(pool.rows, drawn_from, int(k * scatter.UNLIKE), rng, asked=out)
+    ids, p = scatter.of_each(pool.rows, scatter.without(drawn_from, far), k - len(far), rng)
+    both = joined([_picks(far, "spread", scores=dist), _picks(ids, "spread", p_chosen=p)])
+    turn = np.argsort([*range(len(far)), *range(len(ids))], kind="stable")
     return Picks(both.ids[turn], both.reasons, both.p_chosen[turn], both.scores[turn])
-
-
-def _unlike(rows: Rows, items: Ids, k: int, rng: np.random.Generator, *, asked: Ids) -> Picks:
-    """Return `k` of the items, those furthest (1 - cosine) from the nearest asked one, the furthest first.
-
-    What is taken counts as asked for the next one. They are looked for among some drawn evenly, so that lone
-    odd images are not all that is taken and the cost does not grow with the pool. Nothing asked: nothing.
-    Source: Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5 (farthest first).
-    """
-    if len(asked) == 0 or k == 0:
-        return _picks(_nothing(), "spread")
-    some = _some(items, max(k, UNLIKE_AMONG), rng)
-    theirs = rows[some]
-    near = (theirs @ rows[_some(asked, UNLIKE_TO, rng)].T).max(1)
-    at, dist = np.empty(min(k, len(some)), np.int64), np.empty(min(k, len(some)), np.float32)
-    for place in range(len(at)):
-        at[place] = here = near.argmin()
-        dist[place] = max(0, 1 - near[here])
-        near = np.maximum(near, theirs @ theirs[here])
-        near[here] = np.inf  # taken
-    return _picks(some[at], "spread", scores=dist)
-
-
-def _some(ids: Ids, k: int, rng: np.random.Generator) -> Ids:
-    """Return at most `k` of the ids, drawn evenly, in their order."""
-    return ids if len(ids) <= k else ids[np.sort(rng.choice(len(ids), k, replace=False))]
-
-
-def _of_each(rows: Rows, items: Ids, k: int, rng: np.random.Generator) -> Picks:
-    """Return one item drawn at random from each of `k` clusters of them; `k` is at most their number.
-
-    Where rows repeat so that fewer clusters exist, the rest is drawn evenly from what is left.
-    """
-    if k == 0:
-        return _picks(_nothing(), "spread")
-    of = clusters(rows[items], k, rng)
-    shuffled = rng.permutation(len(of))
-    _, first, sizes = np.unique(of[shuffled], return_index=True, return_counts=True)
-    at, p = shuffled[first], 1 / sizes
-    order = rng.permutation(len(at))
-    ids, p = items[at[order]], p[order]
-    if len(ids) < k:
-        rest = _without(items, ids)
-        more = rng.choice(rest, k - len(ids), replace=False)
-        ids = np.concatenate([ids, more])
-        again = len(more) / len(rest)  # whoever was not drawn from its cluster has this second chance
-        alone = 1 / np.bincount(of)[of[np.searchsorted(items, ids)]]
-        p = alone + (1 - alone) * again
-    return _picks(ids, "spread", p_chosen=p)
 
 
 def audit(pool: Pool, k: int, rng: np.random.Generator, *, but: Ids | None = None) -> Picks:
@@ -445,11 +393,6 @@ def _first_apart(
         if apart.any():
             return int(some[apart.argmax()])
     return None
-
-
-def _without(ids: Ids, out: Ids) -> Ids:
-    """Return the ascending `ids` without those of `out`, few."""
-    return np.delete(ids, np.searchsorted(ids, out[are_in(out, ids)]))
 
 
 def _best(scores: Scores, k: int) -> Ids:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from active import selection
+from active import scatter
 from active.arrays import Ids, Rows
 from active.kriging import Told
 from active.learner import fit_head, left_out
@@ -41,7 +41,7 @@ from labeler.looking import Eye, Labeled, everywhere
 from labeler.truth import read_truth
 from labeler.workspace import Workspace
 
-UNLIKE = selection.UNLIKE
+UNLIKE = scatter.UNLIKE
 WAYS = ("recipe", "clusters", "even")
 RARE, AT_LEAST, PART = 0.0015, 5, 3
 FINDS = (1, 3)
@@ -146,7 +146,7 @@ class Job:
 
 def play(job: Job) -> tuple[list[list[int | None]], list[float]]:
     """Return what `to_find` says of each target, and the milliseconds of the rounds before a first find."""
-    selection.UNLIKE = 0.0 if job.way == "clusters" else UNLIKE
+    scatter.UNLIKE = 0.0 if job.way == "clusters" else UNLIKE
     shown = cold(job.case, job.way, job.seed, job.most)
     found = [to_find(job.case, name, job.way, job.seed, shown.cards) for name in job.case.targets]
     return found, shown.round_ms

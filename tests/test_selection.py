@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active import selection
+from active import scatter, selection
 from active.arrays import unit_rows
 from active.kriging import Told, krige
 from active.search import combine
@@ -256,10 +256,10 @@ def test_audit_cards_of_a_round_count_as_asked_in_it():
     assert sorted(far) == sorted(far_from(pool.rows, items, audited, len(far)))
 
 
-@pytest.mark.parametrize("limit", ["UNLIKE_AMONG", "UNLIKE_TO"])
+@pytest.mark.parametrize("limit", ["AMONG", "TO"])
 def test_of_many_that_may_be_asked_or_were_some_are_compared(monkeypatch, limit):
     pool = some_pool(300, "empty", every=2)
-    monkeypatch.setattr(selection, limit, 1)
+    monkeypatch.setattr(scatter, limit, 1)
     firsts = set()
     for seed in range(40):
         picks = spread(pool, 20, np.random.default_rng(seed))
