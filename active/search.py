@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 BLOCK = 65_536
 """Rows per matrix product: bounds memory at 256 KB per query."""
-GLANCE_S = 0.05
-"""How long an exact search that may not take long goes on before it counts how long it will take."""
+GLANCE_S, GLANCE = 0.05, 8192
+"""How long an exact search that may not take long goes on before it counts how long it will take, and after
+how many rows each it looks at the clock."""
 PROBES, TRAIN_ROWS = 16, 64
 """Lists that `Inverted` reads for a query unless it is tuned, and rows for each of its centres that these are
 made of."""
@@ -55,13 +56,14 @@ class Exact:
         block     how many rows are taken at a time.
         within_s  how long a search may take, in seconds; None: as long as it does.
         """
-        self._rows, self._block, self._within_s = rows, block, within_s
+        self._rows, self._within_s = rows, within_s
+        self._block = block if within_s is None else min(block, GLANCE)
         self._ids = np.arange(len(rows), dtype=np.int64) if ids is None else ids
 
     def search(self, rows: Rows, k: int) -> tuple[Ids, Rows]:
         """Return the `k` nearest of each query, as `Index.search` says. One pass over the rows.
 
-        Raises TimeoutError as soon as it is plain that it takes too long.
+        Raises TimeoutError between two blocks, as soon as it is plain that it takes too long.
         """
         k = max(0, min(k, len(self._rows)))
         began = time.perf_counter()
@@ -81,7 +83,7 @@ class Exact:
     def _look_at_the_clock(self, spent_s: float, done: int) -> None:
         if self._within_s is None or done == 0 or spent_s < GLANCE_S:
             return
-        if spent_s / done * len(self._rows) > self._within_s:
+        if max(spent_s, spent_s / done * len(self._rows)) > self._within_s:
             raise TimeoutError(f"Comparing {len(self._rows):,} rows takes longer than {self._within_s} s.")
 
 

@@ -4,12 +4,13 @@ The rows are real ones of the three collections, and for larger pools moved as f
 apart (`benchmarks.larger`). Queries are further rows of the same kind.
 
 10k, 1m   by the program's own search: p50_ms and p95_ms of a search for 100 by one vector, recall_100 (the
-          share of the exact 100 nearest); at a million of who searches alone, a second after the last search,
-          and in `busy` the same of searches that follow each other at once, as those of many people do, with
-          recall_unlike_100 (of queries with an example that is not wanted) and reach (rows compared, in
-          multiples of 100). rss_gb (of a process that opens the workspace and searches), build_s (codes:
-          learning the turn, coding, measuring; one thread, as in the background). Ten thousand are always
-          compared whole: nothing is built, and recall is 1
+          share of the exact 100 nearest); at a million of 60 searches alone, a second after the last one
+          (by_codes: the share of these that went by codes all the same), and in `busy` the same of searches
+          that follow each other at once, as those of many people do, with recall_unlike_100 (of queries with
+          an example that is not wanted) and reach (rows compared, in multiples of 100). rss_gb (of a process
+          that opens the workspace and searches), build_s (codes: learning the turn, coding, measuring; one
+          thread, as in the background). Ten thousand are always compared whole: nothing is built, and recall
+          is 1
 48m       by codes of 512 bits in lists alone, no vectors are compared: recall_100 counts any code no farther
           than the true hundredth; build_s and build_rss_gb of putting them into lists. Only with --size 48m
 same_class_100  of aid: the share of the nearest 100 of each image that are of its class, by vectors (from
@@ -19,6 +20,7 @@ scale     found_1k_exact, found_1k_index: of classes of aid hidden among a milli
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -35,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Rows, unit_rows
-from active.codes import BITS, Flat, fit_coder
+from active.codes import BITS, Coded, Flat, fit_coder
 from active.search import Exact, combine
 from benchmarks.larger import BLOCK, KEY, Crowd, workspace
 from benchmarks.loop import prepare
@@ -94,22 +96,40 @@ def searched(folder: Path, asked: Rows) -> dict[str, Any]:  # Any: figures and f
     pause = lull.LULL_S if used[2] > coding.EXACT_ROWS else 0.0
     for row in asked[:WARM]:
         searching.neighbours(ws, row[None], k=100)
-    took, found = many(ws, asked[WARM:])
+    took, found = timed(ws, asked[WARM:])
     memory = rss_gb()
-    took_alone, found_alone = many(ws, asked[WARM : WARM + ALONE], pause)
+    with indexes() as asked_of:
+        took_alone, found_alone = timed(ws, asked[WARM : WARM + ALONE], pause)
+    by_codes = sum(isinstance(i, Coded) or not getattr(i, "was_whole", True) for i in asked_of)
     memory_alone = rss_gb()
     pairs = [(asked[i, None], asked[i + 1, None]) for i in range(0, len(asked) - 1, 4)]
     without = [[i for i, _ in searching.neighbours(ws, *pair, k=100)] for pair in pairs]
     ws.close()
     return {
         "busy": {"took": took, "found": found, "rss": memory},
-        "alone": {"took": took_alone, "found": found_alone, "rss": memory_alone},
+        "alone": {"took": took_alone, "found": found_alone, "rss": memory_alone, "by_codes": by_codes},
         "pairs": pairs,
         "found_unlike": without,
     }
 
 
-def many(ws: Workspace, asked: Rows, pause: float = 0.0) -> tuple[list[float], list[list[int]]]:
+@contextlib.contextmanager
+def indexes() -> Iterator[list[Any]]:  # Any: indexes
+    """Collect what searches are asked of."""
+    real, made = coding.index, list[Any]()
+
+    def index(*args: Any, **more: Any) -> Any:  # Any: as those of the real one
+        made.append(real(*args, **more))
+        return made[-1]
+
+    coding.index = index
+    try:
+        yield made
+    finally:
+        coding.index = real
+
+
+def timed(ws: Workspace, asked: Rows, pause: float = 0.0) -> tuple[list[float], list[list[int]]]:
     """Return how long each search took (ms), and what it found. pause  before each, in seconds."""
     took, found = [], []
     for row in asked:
@@ -159,6 +179,7 @@ def rows_figures(ws: Workspace, asked: Rows) -> dict[str, Any]:  # Any: figures
     }
     both = Exact(rows).search(np.concatenate([combine(*pair) for pair in got["pairs"]]), 100)[0]
     by["busy"] |= {"recall_unlike_100": share(both, got["found_unlike"]), "reach": out.pop("reach")}
+    by["alone"]["by_codes"] = got["alone"]["by_codes"] / len(got["alone"]["took"])
     return {**by["alone"], **out, "busy": by["busy"]}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active.arrays import Ids, Rows
-from labeler import maps, shelves
+from labeler import lull, maps, shelves
 from labeler.arrays import load_arrays, save_arrays
 from labeler.errors import BadInput, Blocked, NotReady, writing
 from labeler.workspace import Workspace
@@ -73,20 +74,30 @@ class Coding:
 
 
 class Whole:
-    """All items compared, where that takes no longer than PATIENCE_S; else another index is asked."""
+    """All items compared, where one search takes no longer than PATIENCE_S; else another index is asked.
+
+    Where it did take longer, no search compares all for a while. was_whole  whether the last answer is exact.
+    """
 
     def __init__(self, rows: Rows, instead: "Index") -> None:
         """rows  (n, d) unit rows, kept by reference. instead  what is asked where that takes too long."""
         self._rows, self._instead = rows, instead
+        self._left_s, self.was_whole = PATIENCE_S, False
 
     def search(self, rows: Rows, k: int) -> "tuple[Ids, Rows]":
         """Return the `k` nearest of each query, as `active.search.Index.search` says."""
         from active.search import Exact
 
+        began, self.was_whole = time.monotonic(), False
         try:
-            return Exact(self._rows, within_s=PATIENCE_S).search(rows, k)
+            found = Exact(self._rows, within_s=self._left_s).search(rows, k)
         except TimeoutError:
+            if self._left_s == PATIENCE_S:  # not a search that looks again, as files are gone
+                lull.here.rest()
             return self._instead.search(rows, k)
+        self._left_s -= time.monotonic() - began
+        self.was_whole = True
+        return found
 
 
 def index(

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from labeler import inviting, loop, members, people, places, reach, reader, ui, wording, worker
+from labeler import gold, inviting, loop, members, people, places, reach, reader, ui, wording, worker
 from labeler.domain import AUTO_VOTES, LONGEST_NOTICE, MOST_VOTES, Role, Session, State
 from labeler.links import Link
 from labeler.workspace import Workspace
@@ -218,8 +218,8 @@ def ago(last: str | None) -> str:
     return words("team.ago.now")
 
 
-def one_person(ws: Workspace) -> None:
-    """Draw what the owner may do about one person: export what is kept, send away, erase."""
+def one_person(ws: Workspace, session: Session) -> None:
+    """Draw how right one person is on gold, and what the owner may do: export, send away, erase."""
     known = {p.id: p for p in ws.roster.people() if p.id != loop.owner(ws)}
     if not known:
         return
@@ -235,6 +235,9 @@ def one_person(ws: Workspace) -> None:
         if number is None:
             st.caption(words("team.one.choose"))
             return
+        right, n = gold.rightness(ws, session, number)
+        if n:
+            st.markdown(words("team.one.gold", right=f"{right:,}", n=f"{n:,}"))
         may_form(ws, number, known[number].role)
         with st.container(horizontal=True):
             st.download_button(

@@ -114,6 +114,13 @@ def _note_outside(ws: Workspace, path_of: dict[str, Path]) -> None:
     ws.catalog.note_outside(found, items)
 
 
+def rightness(ws: Workspace, session: Session, person: int) -> tuple[int, int]:
+    """Return how many labels of somebody on gold are right, and how many there are; taken back is none."""
+    given = ws.journal.cast_gold(session.id)
+    given = given[given["person"] == person]
+    return int((given["number"] == given["known"]).sum()), len(given)
+
+
 def link(ws: Workspace, session: Session) -> int:
     """Give gold that has appeared in the pool its label as the owner's answer; return how many.
 

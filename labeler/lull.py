@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 LULL_S = 1.0
 """How long nobody must have searched."""
+REST_S = 300.0
+"""How long no search is alone after one that took too long."""
 
 
 class Lull:
@@ -17,13 +19,18 @@ class Lull:
         """clock  tells the time in seconds."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._running, self._until = 0, -math.inf
+        self._running, self._until, self._rests_until = 0, -math.inf, -math.inf
+
+    def rest(self) -> None:
+        """Let no search be alone for REST_S: comparing all took too long here."""
+        with self._lock:
+            self._rests_until = self._clock() + REST_S
 
     @contextmanager
     def search(self) -> Iterator[bool]:
         """Count a search as running; tell whether it is alone: no other runs, or ended just now."""
         with self._lock:
-            is_alone = self._running == 0 and self._clock() >= self._until
+            is_alone = self._running == 0 and self._clock() >= max(self._until, self._rests_until)
             self._running += 1
         try:
             yield is_alone

@@ -287,7 +287,8 @@ def caveat(ws: Workspace, session: Session) -> str:
 
 def dropped(key: str, *, several: bool = False) -> "list[UploadedFile]":
     """Draw a place to drop pictures and return them; they stay until `forget`."""
-    label = reader.words()("start.drop.several" if several else "start.drop")
+    most = config.get_option("server.maxUploadSize")
+    label = reader.words()("start.drop.several" if several else "start.drop", mb=most)
     files = st.file_uploader(
         label, accept_multiple_files=several, key=f"{key}-{st.session_state.get(f'{key}-n', 0)}",
     )  # fmt: skip

@@ -29,7 +29,7 @@ with ui.card("examples"):
 with ui.card("people"):
     st.header(words("team.people"))
     crew.everybody(ws)
-    crew.one_person(ws)
+    crew.one_person(ws, session)
     crew.handed(url)
     trust.doubtful(ws, session)
 with ui.card("known"):

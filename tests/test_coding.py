@@ -2,9 +2,11 @@ import errno
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -123,10 +125,62 @@ def test_who_searches_alone_gets_all_of_the_nearest(ws: Workspace, monkeypatch: 
     clock += 100
     assert share(lull.LULL_S) == by_codes
     monkeypatch.setattr(coding, "ALONE_ROWS", 1000)
-    monkeypatch.setattr(coding, "PATIENCE_S", 0.0)
+    assert share(lull.LULL_S) == 1
+    with monkeypatch.context() as slow:
+        slow.setattr(coding, "PATIENCE_S", 0.0)
+        slow.setattr(search, "GLANCE_S", 0.0)
+        slow.setattr(search, "GLANCE", 100)
+        assert share(lull.LULL_S) == by_codes  # it would take too long
+    assert share(lull.LULL_S) == by_codes  # and is not tried again for a while
+    clock += lull.REST_S
+    assert share(lull.LULL_S) == 1
+
+
+class Slow:
+    """Rows that a slow disk gives: so many in a second."""
+
+    def __init__(self, rows: Rows, per_s: float) -> None:
+        self.rows, self.per_s, self.read = rows, per_s, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Rows:
+        some = self.rows[part]
+        self.read += len(some)
+        time.sleep(len(some) / self.per_s)
+        return some
+
+
+def test_an_exact_search_gives_up_as_soon_as_it_is_plain_that_it_takes_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "GLANCE", 100)
+    slow = Slow(ROWS, 1000)  # it would take four seconds
+    with pytest.raises(TimeoutError, match=r"4,000 rows takes longer than 0\.7 s"):
+        Exact(slow, within_s=0.7).search(ROWS[:1], 5)
+    assert slow.read <= 200
+    ids = Exact(Slow(ROWS, 1e6), within_s=60).search(ROWS[:1], 5)[0]
+    assert ids.tolist() == Exact(ROWS).search(ROWS[:1], 5)[0].tolist()
+
+
+def test_a_search_that_looks_again_has_no_more_time_for_it(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GLANCE", 100)
     monkeypatch.setattr(search, "GLANCE_S", 0.0)
-    monkeypatch.setattr(search.Exact.__init__, "__kwdefaults__", {"block": 100, "within_s": None})
-    assert share(lull.LULL_S) == by_codes  # it would take too long
+    monkeypatch.setattr(coding, "PATIENCE_S", 0.4)
+    monkeypatch.setattr(lull, "here", Lull())
+    rows = Slow(ROWS[:1000], 5000)  # a fifth of a second for all
+    whole = coding.Whole(cast(Rows, rows), Exact(ROWS[:1000]))
+    was = []
+    for _ in range(4):
+        whole.search(ROWS[:1], 5)
+        was.append(whole.was_whole)
+    assert was[0]
+    assert not was[-1]
+    with lull.here.search() as is_alone:
+        assert is_alone  # the first look was in time
 
 
 def test_with_codes_a_search_finds_as_much_as_was_measured(ws: Workspace) -> None:

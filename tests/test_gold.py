@@ -6,9 +6,11 @@ import re
 import shutil
 import uuid
 from collections import Counter
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from active.retire import gold_share
 from benchmarks.server import running
@@ -26,6 +28,7 @@ from labeler import (
     results,
     trainer,
 )
+from labeler.domain import LabelEvent
 from labeler.errors import BadInput
 from labeler.retiring import Retiring
 from labeler.runs import RUN, run_of
@@ -36,6 +39,7 @@ from tests.test_app import free_port
 from tests.test_cli import run
 from tests.test_deck import READY
 from tests.test_joining import PHONE_LIKE
+from tests.test_pages import HOME
 
 LEASE_S = 300
 PHONE = "http://192.168.1.5:8501"
@@ -570,6 +574,27 @@ def test_a_run_is_broken_by_gold_where_the_round_has_nothing_likely(team):
     say(team, other, ["no"] * RUN)
     first = team.deal(other, 4)[0]
     assert right(first.item) == "yes"
+
+
+def test_the_owner_sees_how_right_somebody_is_on_gold(team, monkeypatch):
+    team.own(range(60))
+    person, other = team.person(), team.person()
+    given = team.on_gold(person, 6)
+    team.on_gold(other, 3, lambda item: "no" if right(item) == "yes" else "yes")
+    back = LabelEvent(str(uuid.uuid4()), given[0].item, None, datetime.now(UTC))
+    assert gold.rightness(team.ws, team.session, person) == (len(given), len(given))
+    right_of_other, n = gold.rightness(team.ws, team.session, other)
+    assert right_of_other == 0 < n
+    assert team.ws.journal.add_events(team.session, person, [back]).accepted == 1
+    assert gold.rightness(team.ws, team.session, person) == (len(given) - 1,) * 2
+    monkeypatch.setenv("LABELER_WORKSPACE", str(team.ws.folder))
+    loop.use_session(team.ws, team.session)
+    test = AppTest.from_file(str(HOME), default_timeout=30)
+    test.switch_page("team.py").run()
+    next(s for s in test.selectbox if s.key == "who").set_value(person).run()
+    wanted = f"Right on {len(given) - 1} of {len(given) - 1} images whose answer is known, in this question."
+    assert wanted in [m.value for m in test.markdown]
+    assert not test.exception
 
 
 # on a phone --------------------------------------------------------------------------------

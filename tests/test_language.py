@@ -568,7 +568,9 @@ ENGLISH = re.compile(
     re.IGNORECASE,
 )
 READ = """() => {
-  const read = [], streamlits = "[data-testid=stFileUploaderDropzone], [data-testid=stSelectbox] button, svg";
+  const read = [];
+  const upload = "[data-testid=stFileUploaderDropzone] :is(button, input)"; // Streamlit's own
+  const streamlits = `${upload}, [data-testid=stSelectbox] button, svg`;
   const walk = (root) => {
     for (const el of root.querySelectorAll("*")) {
       if (el.shadowRoot) walk(el.shadowRoot);
