@@ -73,14 +73,21 @@ def by_label(votes: Votes, rng: np.random.Generator, *, first: int | None = None
     return out
 
 
-def over_time(votes: Votes, at: Real, edges: Real, rng: np.random.Generator) -> list[Agreement]:
-    """Return how much people agreed in each span of time: from each edge, itself included, to the next.
+def over_time(
+    votes: Votes, parts: int, rng: np.random.Generator, *, first: int | None = None
+) -> list[tuple[int, Agreement]]:
+    """Return how much people agreed on the items that were voted on twice first, on the next ones, and so on.
 
-    at  (v,) when each vote was given. edges  (w + 1,) ascending. An item counts in a span with the votes of
-        that span.
+    votes  in the order in which they were given. parts  how many, of as many items each as nearly as it goes.
+    first  as `agreement` has it. Returns of each part, too, the place in `votes` of its last second vote.
+    An item counts where its second vote came, with all its votes: a span of the clock would cut some in two.
     """
-    span = np.searchsorted(edges, at, side="right") - 1
-    return [agreement(votes.only(span == w), rng) for w in range(len(edges) - 1)]
+    second = np.flatnonzero(_place(votes.items) == 1)
+    return [
+        (int(part[-1]), agreement(votes.only(np.isin(votes.items, votes.items[part])), rng, first=first))
+        for part in np.array_split(second, parts)
+        if len(part)
+    ]
 
 
 def disputed(ids: Ids, posterior: Real, counts: Ids) -> tuple[Ids, Real]:

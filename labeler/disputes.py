@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from active.agreement import Agreement, agreement, by_label, disputed
+from active.agreement import over_time as agreement_over_time
 from active.arrays import Ids
 from active.spoilers import by_others, signs
 from active.votes import tally
@@ -19,6 +21,7 @@ SHOWN = 200  # disputes that are looked through at most
 MOST_JUDGED = 500  # people whose answers are looked at for signs
 LATELY_S = 10.0  # how old what `lately` returns may be
 REST = 20.0  # and how many times as old as it takes to find out: a million votes take seconds
+SPANS, LEAST_IN = 5, 20  # parts of a session, over which agreement is followed, and images in each at least
 ALONE = ("fast", "even", "gold")  # signs that need nobody else to have answered the same images
 
 
@@ -42,11 +45,23 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """How much people agreed on a part of the images. until: when the last of these was answered twice."""
+
+    until: datetime
+    known: Agreement
+
+
+@dataclass(frozen=True, slots=True)
 class Lately:
-    """How people agreed a moment ago: as `agree` has it (None: nobody was asked twice), and what beside."""
+    """How people agreed a moment ago: as `agree` has it (None: nobody was asked twice), and what beside.
+
+    spans  how that went over time, oldest first; none where there are too few images for two.
+    """
 
     whole: Agreement | None
     labels: list[Agreement]
+    spans: list[Span]
     disputed: int
     doubts: list[Doubt]
 
@@ -61,7 +76,8 @@ def lately(ws: Workspace, session: Session) -> Lately:
 
 def _found_out(ws: Workspace, session: Session) -> Lately:
     whole, labels = agree(ws, session) or (None, [])
-    return Lately(whole, labels, len(queue(ws, session)), doubts(ws, session))
+    spans = over_time(ws, session)
+    return Lately(whole, labels, spans, len(queue(ws, session)), doubts(ws, session))
 
 
 def agree(ws: Workspace, session: Session) -> tuple[Agreement, list[Agreement]] | None:
@@ -73,11 +89,28 @@ def agree(ws: Workspace, session: Session) -> tuple[Agreement, list[Agreement]] 
     votes = crowds.opinion(ws, session).votes
     if not len(votes):
         return None
-    first = session.least if session.is_open else None
+    first = _counted(session)
     whole = agreement(votes, np.random.default_rng(session.seed), first=first)
     if whole.items == 0:
         return None
     return whole, by_label(votes, np.random.default_rng(session.seed), first=first)
+
+
+def over_time(ws: Workspace, session: Session) -> list[Span]:
+    """Return how much people agreed on the images that several answered first, on the next, and so on."""
+    held = crowds.opinion(ws, session)
+    parts = min(SPANS, int((tally(held.votes)[1].sum(1) > 1).sum()) // LEAST_IN) if len(held.votes) else 0
+    if parts < 2:
+        return []
+    rng = np.random.default_rng(session.seed)
+    found = agreement_over_time(held.votes, parts, rng, first=_counted(session))
+    times = ws.journal.received(held.said["seq"][[at for at, _ in found]].tolist())
+    return [Span(time, known) for time, (_, known) in zip(times, found, strict=True)]
+
+
+def _counted(session: Session) -> int | None:
+    """Return how many answers to an image count for agreement; None: all."""
+    return session.least if session.is_open else None
 
 
 def queue(ws: Workspace, session: Session, most: int = SHOWN, *, but: int | None = None) -> list[Dispute]:

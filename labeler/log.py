@@ -1,5 +1,6 @@
 """What the log of answers says, and where that leaves a session (SQL). What changes it is in journal.py."""
 
+import json
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -181,6 +182,14 @@ class Log:
             (UNSURE_NUMBER, SKIP_NUMBER, session, person),
         )
         return rows.fetchall()
+
+    def received(self, seqs: Sequence[int]) -> list[datetime]:
+        """Return when events came, aware UTC, in the order of the log."""
+        rows = self.conn.execute(
+            "SELECT received_at FROM events WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq",
+            (json.dumps([int(seq) for seq in seqs]),),
+        )
+        return [read_time(at) for (at,) in rows]
 
     def items_after(self, session: int, after: int, until: int) -> list[int]:
         """Return the items that the events after one and up to another are about, in order."""

@@ -68,6 +68,14 @@ def agreed(session: Session, known: disputes.Lately) -> None:
     head = " | ".join(words(f"team.agree.{name}") for name in ("answer", "share", "alpha"))
     st.markdown(f"| {head} |\n|---|---|---|\n{rows}")
     st.caption(words("team.agree.why"))
+    if known.spans:
+        st.markdown(words("team.agree.spans"))
+        head = " | ".join(words(f"team.agree.{name}") for name in ("until", "images", "alpha"))
+        rows = "".join(
+            f"| {span.until.astimezone():%Y-%m-%d %H:%M} | {span.known.items:,} | {alpha(span.known)} |\n"
+            for span in known.spans
+        )
+        st.markdown(f"| {head} |\n|---|---|---|\n{rows}")
     if known.disputed:
         st.markdown(words.count("team.disputed", known.disputed))
         st.link_button(words("team.disputed.go"), f"disputes?session={session.id}")

@@ -137,16 +137,30 @@ def test_over_time_people_may_come_to_agree():
     truth = (rng.random(600) < 0.5).astype(int)
     early, late = (voted(rng, truth=truth, rates=even_rates(np.full(9, p)), each=3) for p in (0.6, 0.97))
     both = Votes(
-        np.r_[early.items, late.items],
+        np.r_[early.items, 600 + late.items],
         np.r_[early.people, late.people],
         np.r_[early.labels, late.labels],
         9,
         2,
     )
-    at = np.r_[np.linspace(0, 9.99, len(early)), np.linspace(10, 19.99, len(late))]
-    first, second, third = over_time(both, at, np.array([0.0, 10, 20, 30]), rng)
+    (end, first), (last, second) = over_time(both, 2, rng)
     assert first.alpha < 0.2 < 0.8 < second.alpha
-    assert (third.alpha, third.low, third.items) == (None, None, 0)
+    assert first.items == second.items == 600
+    assert end < len(early) <= last < len(both)
+    assert sum(found.votes for _, found in over_time(both, 7, rng)) == len(both)
+    assert over_time(both.only(np.arange(1)), 3, rng) == []
+
+
+def test_over_time_an_item_counts_where_its_second_vote_came_with_as_many_votes_as_are_asked_of_all():
+    items = np.array([0, 1, 0, 1, 2, 2, 0, 3, 3, 2])
+    votes = Votes(items, np.arange(10), np.array([0, 1, 0, 1, 0, 1, 1, 1, 1, 1]), 10, 2)
+    rng = np.random.default_rng(0)
+    (end, early), (last, late) = over_time(votes, 2, rng)
+    assert (end, last) == (3, 8)
+    assert (early.items, early.votes, late.items, late.votes) == (2, 5, 2, 5)
+    (_, early), (_, late) = over_time(votes, 2, rng, first=2)
+    assert (early.votes, early.alpha) == (4, 1.0)
+    assert late.votes == 4
 
 
 def test_where_there_is_nothing_to_agree_on():

@@ -84,6 +84,11 @@ def test_the_team_page_shows_agreement_and_how_many_are_disputed(ws, crowd, monk
     shown = "\n".join(m.value for m in test.markdown)
     assert f"**{known.whole.alpha:.2f} (" in shown
     assert f"{known.disputed} images are disputed" in shown
+    assert len(known.spans) == 4  # of 80 images
+    assert sum(span.known.items for span in known.spans) == 80
+    assert [span.until for span in known.spans] == sorted(span.until for span in known.spans)
+    for span in known.spans:
+        assert f"{span.until.astimezone():%Y-%m-%d %H:%M} | 20 | {span.known.alpha:.2f}" in shown
     assert {m.label for m in test.metric} >= {"On now", "Answers a minute", "Found", "Looked at"}
 
 

@@ -1,6 +1,6 @@
 """A real server among thousands of connections, dribblers, floods and bodies of 100 MB: answers go on.
 
-How quickly is measured by benchmarks/idle.py.
+How quickly is measured by benchmarks/survive.py.
 """
 
 import contextlib
