@@ -98,8 +98,9 @@ def cli() -> None:
 )
 @click.option(
     "--votes",
-    metavar="N|auto",
-    help="Put each image to so many people, or, auto, to as many as it takes; your own answer ends it."
+    metavar="N|A-B|auto",
+    help="Put each image to so many people, or to as many as it takes: A to B, or, auto, 2 to 15; your own"
+    " answer ends it."
     "  [default: 1]",
 )
 @click.option(

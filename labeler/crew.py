@@ -165,7 +165,8 @@ def votes_form(ws: Workspace, session: Session) -> None:
         is_auto = st.checkbox(words("team.votes.auto"), session.is_open)
         if st.form_submit_button(words("team.set")):
             with ui.errors():
-                most, least = AUTO_VOTES if is_auto else (int(wanted), 0)
+                by_answers = (session.votes, session.least) if session.is_open else AUTO_VOTES
+                most, least = by_answers if is_auto else (int(wanted), 0)
                 loop.set_votes(ws, session, most, least)
                 ui.stir(session)
                 st.rerun()

@@ -252,16 +252,24 @@ def read_until(text: str | None) -> float | None:
 
 
 def read_votes(text: str | None) -> tuple[int, int] | None:
-    """Return (at most, at least) what --votes names, a number or auto; None for no text. Raises BadInput."""
+    """Return (at most, at least) what --votes names: a number, auto, or a range such as 3-8.
+
+    None for no text. Raises BadInput.
+    """
     from labeler.domain import AUTO_VOTES, MOST_VOTES
 
     if text is None:
         return None
     if text.strip().lower() == AUTO:
         return AUTO_VOTES
-    if not re.fullmatch(r"\d{1,4}", text.strip(), re.ASCII) or not 1 <= int(text) <= MOST_VOTES:
-        raise BadInput(f"--votes takes no {text!r}.", f"Give a number from 1 to {MOST_VOTES}, or auto.")
-    return int(text), int(text)
+    given = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", text, re.ASCII)
+    least, most = (int(given[1]), int(given[2] or given[1])) if given else (0, 0)
+    if not 1 <= least <= most <= MOST_VOTES or (least == 1 < most):  # nothing ends with its only vote
+        raise BadInput(
+            f"--votes takes no {text!r}.",
+            f"Give a number from 1 to {MOST_VOTES}, auto, or at least and at most so many, such as 3-8.",
+        )
+    return most, least
 
 
 def read_share(text: str) -> float:

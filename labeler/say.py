@@ -66,7 +66,9 @@ def question(ws: "Workspace", session: "Session", batch_size: int | None) -> Non
         if session.goal != "find":
             click.echo("That can only be said with the goal find.")
     if session.is_open:
-        click.echo(f"Votes:     each image is put to {session.least} people or more, until it is clear")
+        click.echo(
+            f"Votes:     each image is put to {session.least} to {session.votes} people, until it is clear"
+        )
     elif session.votes > 1:
         click.echo(f"Votes:     each image is put to {session.votes} people")
     if batch_size is not None and batch_size != session.batch_size:

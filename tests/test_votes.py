@@ -672,13 +672,25 @@ def test_over_http_images_are_done_as_answers_come(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "votes"), [("3", (3, 3)), ("auto", (15, 2)), (" AUTO ", (15, 2)), ("1", (1, 1)), (None, None)]
+    ("text", "votes"),
+    [
+        ("3", (3, 3)),
+        ("auto", (15, 2)),
+        (" AUTO ", (15, 2)),
+        ("1", (1, 1)),
+        (None, None),
+        ("3-8", (8, 3)),
+        (" 2 - 25 ", (25, 2)),
+        ("4-4", (4, 4)),
+    ],
 )
 def test_votes_are_read(text, votes):
     assert opening.read_votes(text) == votes
 
 
-@pytest.mark.parametrize("text", ["0", "26", "-1", "many", "", "2.5", "٣"])
+@pytest.mark.parametrize(
+    "text", ["0", "26", "-1", "many", "", "2.5", "٣", "1-5", "5-3", "3-26", "3-", "0-2", "3-4-5"]
+)
 def test_what_is_no_number_of_votes_is_refused(text):
     with pytest.raises(BadInput):
         opening.read_votes(text)
