@@ -43,7 +43,14 @@ CHROMIUM = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of the longest files first; the others stay in their order."""
+    """Put the tests of the longest files first; the others stay in their order.
+
+    A test of a browser that fails is tried once more, as a busy machine may keep a browser waiting for longer
+    than a test waits. What was tried twice is named at the end of a run; what fails twice fails.
+    """
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
