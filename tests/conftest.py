@@ -205,8 +205,9 @@ def nginx() -> str:
 @pytest.fixture(scope="session")
 def driver() -> Iterator["Playwright"]:
     """Return the one driver of browsers: a thread can run no second one beside it."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=20_000)  # a run of a page's script waits for a core, too
     with sync_playwright() as p:
         yield p
 
