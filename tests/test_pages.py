@@ -923,3 +923,21 @@ def test_an_export_comes_down_as_a_zip(browser: Browser, site: tuple[str, Worksp
         page.get_by_role("button", name="Download as zip").click()
     with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as z:
         assert {"labels.csv", "events.csv"} <= set(z.namelist())
+
+
+@pytest.mark.browser
+def test_the_team_page_is_live(browser: Browser, site: tuple[str, Workspace]) -> None:
+    url, ws = site
+    session = loop.newest_session(ws)
+    page = go(browser, f"{url}/team")
+    found = page.locator("[data-testid=stMetric]").filter(has_text="Found")
+    before = found.locator("[data-testid=stMetricValue]").inner_text()
+    page.evaluate("window.same = true")
+    item = max(i for i in range(200) if label_of(ws, i) is None)
+    said = LabelEvent(str(uuid.uuid4()), item, session.target, datetime.now(UTC))
+    somebody = ws.roster.add_person("Wren", "swipe").id
+    assert ws.journal.add_events(session, somebody, [said]).accepted == 1
+    expect(found.locator("[data-testid=stMetricValue]")).to_have_text(str(int(before) + 1))
+    expect(page.locator(".st-key-card_people")).to_contain_text("Wren")
+    assert page.evaluate("window.same")  # it was not loaded again
+    page.context.close()
