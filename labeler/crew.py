@@ -160,17 +160,17 @@ def asking(ws: Workspace, session: Session) -> None:
 def votes_form(ws: Workspace, session: Session) -> None:
     """Draw how many people each image is put to, and let the owner change it."""
     words = reader.words()
+    by_answers = (session.votes, session.least) if session.is_open else AUTO_VOTES
     with st.form("votes", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.number_input(words("team.votes"), 1, MOST_VOTES, session.votes, width=160)
         is_auto = st.checkbox(words("team.votes.auto"), session.is_open)
         if st.form_submit_button(words("team.set")):
             with ui.errors():
-                by_answers = (session.votes, session.least) if session.is_open else AUTO_VOTES
                 most, least = by_answers if is_auto else (int(wanted), 0)
                 loop.set_votes(ws, session, most, least)
                 ui.stir(session)
                 st.rerun()
-    st.caption(words("team.votes.why"))
+    st.caption(words("team.votes.why", least=by_answers[1], most=by_answers[0]))
 
 
 @st.fragment(run_every=LOOK_S)

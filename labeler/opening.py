@@ -267,7 +267,7 @@ def read_votes(text: str | None) -> tuple[int, int] | None:
     if not 1 <= least <= most <= MOST_VOTES or (least == 1 < most):  # nothing ends with its only vote
         raise BadInput(
             f"--votes takes no {text!r}.",
-            f"Give a number from 1 to {MOST_VOTES}, auto, or at least and at most so many, such as 3-8.",
+            f"Give a number from 1 to {MOST_VOTES}, auto, or a range within 2 to {MOST_VOTES}, such as 3-8.",
         )
     return most, least
 
